@@ -1,0 +1,1 @@
+"""Where hardware lives: named tensors in, named tensors out."""

@@ -1,0 +1,112 @@
+"""The two graphs that run: the fast one on every frame, the slow one in the background."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from asyncmde_ros.network.config import ModelConfig
+from asyncmde_ros.network.depth_anything import DepthAnythingV2
+from asyncmde_ros.network.dpt import DPTDecoder
+from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
+from asyncmde_ros.network.spatial_memory import MemoryState, Projector, SpatialMemoryUnit
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Observer(nn.Module):
+    """Encoder and projector: what the fast network sees of one frame by itself."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.encoder = MobileNetV3Small(config.encoder_width)
+        self.projector = Projector(self.encoder.taps, config.channels)
+        # ImageNet-normalised input to the encoder's own [-1, 1], as one scale and shift.
+        std, mean = torch.tensor(IMAGENET_STD), torch.tensor(IMAGENET_MEAN)
+        self.register_buffer('scale', (2 * std).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer('shift', (2 * mean - 1).reshape(1, 3, 1, 1), persistent=False)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Map an ImageNet-normalised image (B, 3, H, W) to the encoder's four taps."""
+        return self.encoder(image * self.scale + self.shift)
+
+    def forward(self, image: Tensor, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return Phi of the four levels, each (B, C, *size)."""
+        return self.projector(self.encode(image), sizes)
+
+
+class FastOutputs(NamedTuple):
+    """Inverse depth (1, 1, H, W) and the state for the next frame."""
+
+    depth: Tensor
+    state: MemoryState
+
+
+class FastNetwork(nn.Module):
+    """The lightweight network f_theta of eq. 2: encoder, SpatialMemoryUnit, decoder.
+
+    Untrained, its gates keep the memory; with the foundation model's decoder it then shows the
+    keyframe's depth, held and moved with the camera.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.observer = Observer(config)
+        self.unit = SpatialMemoryUnit(config.channels)
+        self.decoder = DPTDecoder(config.channels)
+
+    def forward(self, image: Tensor, step: Tensor, keyframe: Tensor, memory: Sequence[Tensor],
+                state: MemoryState, beta: Tensor, k: Tensor, fresh: Tensor) -> FastOutputs:
+        """One frame.  ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
+        :meth:`SpatialMemoryUnit.forward`."""
+        observed = self.observer(image, [level.shape[2:] for level in memory])
+        fused, state = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
+        return FastOutputs(self.decoder.decode(fused, image.shape[2:]), state)
+
+
+class FastGraph(nn.Module):
+    """:class:`FastNetwork` with flat inputs and outputs, named as in :data:`FAST_INPUTS`."""
+
+    def __init__(self, network: FastNetwork) -> None:
+        super().__init__()
+        self.fast = network
+
+    def forward(self, image: Tensor, step: Tensor, keyframe: Tensor,
+                m1: Tensor, m2: Tensor, m3: Tensor, m4: Tensor,
+                a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor,
+                r1: Tensor, r2: Tensor, r3: Tensor, r4: Tensor,
+                p1: Tensor, p4: Tensor, trust: Tensor,
+                beta: Tensor, k: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
+        state = MemoryState([a1, a2, a3, a4], [r1, r2, r3, r4], p1, p4, trust)
+        out = self.fast(image, step, keyframe, [m1, m2, m3, m4], state, beta, k, fresh)
+        return (out.depth, *out.state.weight, *out.state.residue,
+                out.state.p1, out.state.p4, out.state.trust)
+
+
+class SlowGraph(nn.Module):
+    """Foundation model, encoder and projector: everything a cache slot holds.
+
+    Outputs, named as in :data:`SLOW_OUTPUTS`: the memory M0 (4 levels), the frame's own projected
+    features p1 and p4, and the foundation model's own depth.
+    """
+
+    def __init__(self, foundation: DepthAnythingV2, observer: Observer) -> None:
+        super().__init__()
+        self.foundation = foundation
+        self.fast = nn.Module()
+        self.fast.observer = observer
+
+    def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        depth, memory = self.foundation(image, positions)
+        observed = self.fast.observer(image, [level.shape[2:] for level in memory])
+        return (*memory, observed[0], observed[3], depth)
+
+
+STATE = ('a1', 'a2', 'a3', 'a4', 'r1', 'r2', 'r3', 'r4', 'p1', 'p4', 'trust')
+MEMORY = ('m1', 'm2', 'm3', 'm4')
+FAST_INPUTS = ('image', 'step', 'keyframe', *MEMORY, *STATE, 'beta', 'k', 'fresh')
+FAST_OUTPUTS = ('depth', *(f'next_{name}' for name in STATE))
+SLOW_INPUTS = ('image', 'positions')
+SLOW_OUTPUTS = (*MEMORY, 'p1', 'p4', 'depth')

@@ -1,0 +1,135 @@
+"""SpatialMemoryUnit: projector, gates and complementary fusion (AsyncMDE III-C).
+
+The memory is kept in keyframe form (design, section 2): the keyframe's features M0 stay untouched
+and what was mixed in since is a weight A and a residue R per level, so that moving the memory with
+the camera never blurs M0.  With identity warps it is the paper's recursion, eqs. 9-10.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from asyncmde_ros.network.warp import homography_grid, sample
+
+GATE_HIDDEN = 64
+INITIAL_TRUST = 0.999
+"""T of an untrained gate: keep the memory.  A keyframe then still holds 97 % after a second."""
+
+
+def interpolate(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resample bilinearly (``Interp`` of eqs. 3 and 8), pixel centres aligned."""
+    return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)
+
+
+class Projector(nn.Module):
+    """Phi of eq. 3: one 1x1 convolution per encoder tap, then the memory's size at that level."""
+
+    def __init__(self, taps: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in taps)
+
+    def forward(self, features: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
+        return [interpolate(conv(x), size)
+                for conv, x, size in zip(self.convs, features, sizes, strict=True)]
+
+
+class Gate(nn.Module):
+    """h of eqs. 4-5: trust in the memory from two frames' projected features."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.compare = nn.Conv2d(2 * channels, GATE_HIDDEN, 3, padding=1)
+        self.score = nn.Conv2d(GATE_HIDDEN, 1, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.constant_(self.score.bias, float(torch.logit(torch.tensor(INITIAL_TRUST))))
+
+    def forward(self, previous: Tensor, current: Tensor) -> Tensor:
+        both = torch.cat([previous, current], dim=1)                        # (B, 2C, ., .)
+        return torch.sigmoid(self.score(F.relu(self.compare(both))))        # (B, 1, ., .)
+
+
+class SemanticGates(nn.Module):
+    """The two-scale modulation factor of eqs. 4-7."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.level1 = Gate(channels)
+        self.level4 = Gate(channels)
+
+    def forward(self, p1: Tensor, c1: Tensor, p4: Tensor, c4: Tensor, k: Tensor) -> Tensor:
+        """Return T (B, 1, rows, cols) at level 1, in (0, 1); ``k`` is eq. 6's temperature."""
+        fine = self.level1(p1, c1)                                          # eq. 4
+        semantic = interpolate(self.level4(p4, c4), c1.shape[2:])           # eq. 5
+        g = torch.sigmoid(k * (semantic - 0.5))                             # eq. 6
+        return g * fine + (1 - g) * semantic                                # eq. 7
+
+
+class MemoryState(NamedTuple):
+    """What a step hands to the next one; all maps are (1, channels, rows, cols).
+
+    ``weight`` and ``residue`` are A and R of the four levels, ``p1`` and ``p4`` the projected
+    features to compare with, ``trust`` the T of the step before, at level 1.
+    """
+
+    weight: list[Tensor]
+    residue: list[Tensor]
+    p1: Tensor
+    p4: Tensor
+    trust: Tensor
+
+
+class SpatialMemoryUnit(nn.Module):
+    """One step of the memory: gate, move with the camera, mix in the present."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gates = SemanticGates(channels)
+
+    def forward(self, observed: Sequence[Tensor], memory: Sequence[Tensor], state: MemoryState,
+                step: Tensor, keyframe: Tensor, beta: Tensor, k: Tensor,
+                fresh: Tensor) -> tuple[list[Tensor], MemoryState]:
+        """Return the fused levels O and the next state.
+
+        ``observed``: this frame's projected features Phi_l; ``memory``: M0, the keyframe's own.
+        ``step`` and ``keyframe`` map this view to the one that ``state`` belongs to and to the
+        keyframe's (see :mod:`asyncmde_ros.network.warp`).  ``beta``, ``k`` and ``fresh`` are
+        scalars of shape (1,); ``fresh`` is 1 on the first step after a swap, where ``state.p1``
+        and ``state.p4`` are the keyframe's and the other fields are ignored.
+        """
+        is_fresh = fresh.reshape(1, 1, 1, 1) > 0.5
+        beta = torch.where(is_fresh, torch.ones_like(beta).reshape(1, 1, 1, 1),
+                           beta.reshape(1, 1, 1, 1))
+        step_grids = [homography_grid(step, level.shape[2:]) for level in memory]
+        fine, coarse = step_grids[0][0], step_grids[3][0]
+
+        raw = self.gates(sample(state.p1, fine), observed[0],
+                         sample(state.p4, coarse), observed[3], k.reshape(1, 1, 1, 1))
+        # Temporal smoothing (III-C-1).  where(), not a product: a stale state may hold anything.
+        before = torch.where(is_fresh, raw, sample(state.trust, fine))
+        smooth = beta * raw + (1 - beta) * before
+
+        fused, weights, residues = [], [], []
+        for level, (present, m0) in enumerate(zip(observed, memory, strict=True)):
+            grid, in_view = step_grids[level]
+            trust = smooth if level == 0 else interpolate(smooth, m0.shape[2:])   # eq. 8
+            trust = torch.where(in_view, trust, torch.zeros_like(trust))
+            a = state.weight[level]
+            a = torch.where(is_fresh, torch.ones_like(a), sample(a, grid))
+            r = state.residue[level]
+            r = torch.where(is_fresh, torch.zeros_like(r), sample(r, grid))
+            a = trust * a
+            r = trust * r + (1 - trust) * present
+
+            source, known = homography_grid(keyframe, m0.shape[2:])
+            unknown = torch.where(known, torch.zeros_like(a), a)
+            a = a - unknown                       # what the keyframe never saw, the present shows
+            r = r + unknown * present
+            fused.append(a * sample(m0, source) + r)                              # eq. 9
+            weights.append(a)
+            residues.append(r)
+
+        trust = torch.where(step_grids[0][1], smooth, torch.zeros_like(smooth))
+        return fused, MemoryState(weights, residues, observed[0], observed[3], trust)

@@ -1,0 +1,46 @@
+"""Resampling a remembered map to the present view through a homography.
+
+Convention (design: "Warp convention"): a homography is a float32 3x3 that maps current normalised
+coordinates [x, y, 1] to those of the remembered view, x = (2 i + 1) / W - 1, which is
+``grid_sample`` with ``align_corners=False``; outside the remembered view its border is repeated.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MIN_DENOMINATOR = 1e-6
+"""Below this the pixel's ray does not meet the remembered image plane from the front."""
+
+
+def pixel_centres(count: int, device: torch.device) -> Tensor:
+    """Return the normalised coordinates (count,) of a row of ``count`` pixels."""
+    return (2 * torch.arange(count, dtype=torch.float32, device=device) + 1) / count - 1
+
+
+def homography_grid(homography: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return where each pixel of a (rows, cols) map comes from, and whether it was in view.
+
+    ``homography``: (3, 3).  Returns the sampling grid (1, rows, cols, 2) in normalised coordinates
+    and a mask (1, 1, rows, cols), true where the source exists: the denominator is positive and
+    the source lies inside [-1, 1].  Always float32: half precision would misplace pixels.
+    """
+    rows, cols = size
+    h = homography.float()
+    x = pixel_centres(cols, h.device)[None, :]
+    y = pixel_centres(rows, h.device)[:, None]
+    denominator = h[2, 0] * x + h[2, 1] * y + h[2, 2]                        # (rows, cols)
+    in_front = denominator > MIN_DENOMINATOR
+    scale = 1 / torch.where(in_front, denominator, torch.ones_like(denominator))
+    u = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) * scale
+    v = (h[1, 0] * x + h[1, 1] * y + h[1, 2]) * scale
+    valid = in_front & (u.abs() <= 1) & (v.abs() <= 1)
+    return torch.stack([u, v], dim=-1)[None], valid[None, None]
+
+
+def sample(x: Tensor, grid: Tensor) -> Tensor:
+    """Resample (1, C, rows, cols) at ``grid``, bilinearly, repeating the border."""
+    return F.grid_sample(x, grid.to(x.dtype), mode='bilinear', padding_mode='border',
+                         align_corners=False)
