@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-PATCH = 14
-"""Side of a DINOv2 patch in pixels; image sides are multiples of it."""
-
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -11,9 +11,7 @@ from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.dpt import DPTDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
 from asyncmde_ros.network.spatial_memory import MemoryState, Projector, SpatialMemoryUnit
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Observer(nn.Module):

@@ -1,0 +1,73 @@
+"""OpenVINO on a CPU."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.errors import EngineError
+
+try:
+    import openvino as ov
+    from openvino import opset13 as ops
+except ImportError as error:
+    raise EngineError('the openvino backend needs OpenVINO: pip install "openvino>=2024.4"') \
+        from error
+
+
+class OpenVINOEngine(Engine):
+    """A weightless ONNX graph, filled, reshaped and compiled for the CPU in float32."""
+
+    def __init__(self, graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
+                 shapes: Mapping[str, tuple[int, ...]], threads: int) -> None:
+        """Compile ``graph``.
+
+        ``weights`` holds the graph's weight inputs by name, ``shapes`` the shape of each other
+        input; ``threads`` is how many cores it may use.  Raises EngineError naming what is
+        missing or does not fit.
+        """
+        core = ov.Core()
+        try:
+            model = core.read_model(graph)
+            _fill(model, weights)
+            model.reshape({name: list(shape) for name, shape in shapes.items()})
+            compiled = core.compile_model(model, 'CPU', {
+                'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1, 'INFERENCE_NUM_THREADS': threads,
+                'INFERENCE_PRECISION_HINT': 'f32', 'ENABLE_CPU_PINNING': False})
+        except RuntimeError as error:
+            raise EngineError(f'OpenVINO cannot compile {graph.name}: {error}') from error
+        self.inputs = {port.any_name: tuple(port.shape) for port in compiled.inputs}
+        self.outputs = {port.any_name: tuple(port.shape) for port in compiled.outputs}
+        self._request = compiled.create_infer_request()
+
+    def allocate(self, name: str) -> Buffer:
+        array = np.zeros(self.shape(name), np.float32)
+        return Buffer(array, ov.Tensor(array, shared_memory=True))
+
+    def run(self, bindings: Mapping[str, Buffer]) -> None:
+        for name in (*self.inputs, *self.outputs):
+            self._request.set_tensor(name, bindings[name].handle)
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise EngineError(f'OpenVINO inference failed: {error}') from error
+
+
+def _fill(model: 'ov.Model', weights: Mapping[str, npt.NDArray[np.floating]]) -> None:
+    """Replace the graph's weight inputs by constants."""
+    for parameter in model.get_parameters():
+        name = parameter.output(0).any_name
+        if '.' not in name:  # weights carry a module path, data inputs a plain name
+            continue
+        if name not in weights:
+            raise EngineError(f'the weights lack {name}')
+        value = weights[name]
+        wanted = tuple(parameter.output(0).partial_shape.to_shape())
+        if value.shape != wanted:
+            raise EngineError(f'{name} has shape {value.shape}, the graph wants {wanted}: '
+                              'these weights are of another model')
+        constant = ops.constant(value.astype(np.float32))
+        parameter.output(0).replace(constant.output(0))
+        model.remove_parameter(parameter)

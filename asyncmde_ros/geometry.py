@@ -1,0 +1,46 @@
+"""Sizes: of the network's image for a camera's, and of the memory for an image."""
+
+import math
+
+PATCH = 14
+"""Side of the foundation model's patches; image sides are multiples of it."""
+
+Size = tuple[int, int]
+"""(rows, cols)"""
+
+
+def memory_sizes(grid: Size) -> tuple[Size, Size, Size, Size]:
+    """Return the (rows, cols) of M1-M4 for a patch grid: 4x, 2x, 1x and, rounded up, 1/2x."""
+    rows, cols = grid
+    return ((4 * rows, 4 * cols), (2 * rows, 2 * cols), (rows, cols),
+            ((rows + 1) // 2, (cols + 1) // 2))
+
+
+def patch_grid(size: Size) -> Size:
+    """Return how many patches an image of ``size`` has; ValueError unless they fit exactly."""
+    if any(side <= 0 or side % PATCH for side in size):
+        raise ValueError(f'network size {size[0]}x{size[1]}: sides must be multiples of {PATCH}')
+    return size[0] // PATCH, size[1] // PATCH
+
+
+def network_size(image: Size, short_side: int) -> Size:
+    """Return the multiple-of-14 size nearest to ``image`` scaled to a short side.
+
+    Source: Depth Anything V2's ``Resize`` (keep the aspect ratio, round each side to the nearest
+    multiple).
+    """
+    scale = short_side / min(image)
+    rows, cols = (max(PATCH, PATCH * math.floor(side * scale / PATCH + 0.5)) for side in image)
+    return rows, cols
+
+
+def parse_size(text: str) -> Size | None:
+    """Parse ``HxW``; ``auto`` is None.  ValueError says what is wrong."""
+    if text == 'auto':
+        return None
+    rows, separator, cols = text.lower().partition('x')
+    if not (separator and rows.isdecimal() and cols.isdecimal()):
+        raise ValueError(f"input.size {text!r}: write 'auto' or HxW, for example 252x336")
+    size = int(rows), int(cols)
+    patch_grid(size)
+    return size

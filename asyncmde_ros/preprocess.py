@@ -1,0 +1,27 @@
+"""A camera image to the networks' input; the one preprocessing of node, training and evaluation."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.geometry import Size
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_SCALE = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)
+_SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32)
+
+
+def shrink(rgb: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint8]:
+    """Resize (H, W, 3) uint8 to ``size`` (rows, cols), bicubically as Depth Anything V2 does."""
+    if rgb.shape[:2] == size:
+        return rgb
+    return cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def normalise(rgb: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> None:
+    """Write (H, W, 3) uint8 RGB into ``out`` (1, 3, H, W), ImageNet-normalised."""
+    for channel in range(3):
+        np.multiply(rgb[..., channel], _SCALE[channel], out=out[0, channel], dtype=np.float32)
+        out[0, channel] += _SHIFT[channel]
