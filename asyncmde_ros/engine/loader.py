@@ -1,0 +1,119 @@
+"""From a model's name to its two compiled engines."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros import weights
+from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.engine.positions import resize_positions
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
+from asyncmde_ros.resources import share_directory
+
+BACKENDS = ('auto', 'openvino', 'torch')
+POSITIONS_KEY = 'foundation.pretrained.pos_embed'
+OUTPUT_CONV_KEY = 'fast.decoder.output_conv1.weight'
+
+
+@dataclass(frozen=True)
+class Threads:
+    """How many cores each path may use; 0 chooses by the machine."""
+
+    fast: int = 0
+    slow: int = 0
+
+    def resolved(self) -> 'Threads':
+        """Return the counts to use.
+
+        The fast path may use every core, since a frame waits for it.  The slow path gets a single
+        low-priority thread on up to two cores and half of the cores beyond, so that the scheduler
+        always has somewhere else to put it.
+        """
+        cores = len(os.sched_getaffinity(0))
+        return Threads(self.fast or cores, self.slow or max(1, cores // 2))
+
+
+@dataclass(frozen=True)
+class Engines:
+    """Both paths, compiled for one image size.
+
+    ``positions`` is the slow graph's resized positional embedding, bound on every run.
+    """
+
+    size: Size
+    fast: Engine
+    slow: Engine
+    positions: Buffer
+
+
+class Model:
+    """Verified weights and graphs of one model, ready to be compiled for any size."""
+
+    def __init__(self, name: str = 'vits', backend: str = 'auto', threads: Threads = Threads(),
+                 foundation: Path | None = None, fast: Path | None = None) -> None:
+        """Load and verify the weights.
+
+        ``foundation`` and ``fast`` replace the registry's files.  Raises WeightsError or
+        EngineError with what to do about it.
+        """
+        if backend not in BACKENDS:
+            raise EngineError(f'no backend {backend!r}; there are {", ".join(BACKENDS)}')
+        self.name = name
+        self.backend = 'openvino' if backend == 'auto' else backend
+        self.threads = threads.resolved()
+        entry = weights.registry.model(name)
+        self._graphs = {'fast': share_directory() / 'models' / entry.fast_graph,
+                        'slow': share_directory() / 'models' / entry.slow_graph}
+        if fast is None and entry.fast is None:
+            raise EngineError(f'no fast network is shipped for {name!r}: train one and pass its '
+                              'file (parameter model.fast_weights)')
+        self._weights: dict[str, npt.NDArray[np.floating]] = {
+            **_prefixed('foundation', weights.load(weights.locate(entry.foundation, foundation))),
+            **_prefixed('fast', weights.load(weights.locate(entry.fast, fast)))}
+
+    def compile(self, size: Size) -> Engines:
+        """Compile both engines for a network size (rows, cols); takes seconds."""
+        grid = patch_grid(size)
+        positions = resize_positions(self._weights[POSITIONS_KEY], grid)
+        shapes = self._shapes(size, positions.shape)
+        fast, slow = self._build(shapes)
+        buffer = slow.allocate('positions')
+        buffer.array[...] = positions
+        return Engines(size, fast, slow, buffer)
+
+    def _shapes(self, size: Size, positions: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        channels = self._weights[OUTPUT_CONV_KEY].shape[1]
+        sizes = memory_sizes(patch_grid(size))
+        shapes: dict[str, tuple[int, ...]] = {
+            'image': (1, 3, *size), 'positions': positions, 'step': (3, 3), 'keyframe': (3, 3),
+            'p1': (1, channels, *sizes[0]), 'p4': (1, channels, *sizes[3]),
+            'trust': (1, 1, *sizes[0]), 'beta': (1,), 'k': (1,), 'fresh': (1,)}
+        for level, level_size in enumerate(sizes, start=1):
+            shapes |= {f'm{level}': (1, channels, *level_size), f'a{level}': (1, 1, *level_size),
+                       f'r{level}': (1, channels, *level_size)}
+        return shapes
+
+    def _build(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Engine, Engine]:
+        slow_shapes = {name: shapes[name] for name in ('image', 'positions')}
+        fast_shapes = {name: shape for name, shape in shapes.items() if name != 'positions'}
+        if self.backend == 'torch':
+            from asyncmde_ros.engine import torch as backend
+            from asyncmde_ros.network.config import CONFIGS
+            config = CONFIGS[self.name]
+            return (backend.fast_engine(config, self._weights, fast_shapes, self.threads.fast),
+                    backend.slow_engine(config, self._weights, slow_shapes, self.threads.slow))
+        from asyncmde_ros.engine.openvino import OpenVINOEngine
+        return (OpenVINOEngine(self._graphs['fast'], self._weights, fast_shapes,
+                               self.threads.fast),
+                OpenVINOEngine(self._graphs['slow'], self._weights, slow_shapes,
+                               self.threads.slow))
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, npt.NDArray[np.floating]]
+              ) -> dict[str, npt.NDArray[np.floating]]:
+    return {f'{prefix}.{name}': value for name, value in tensors.items()}

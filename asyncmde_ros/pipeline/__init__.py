@@ -1,0 +1,1 @@
+"""The asynchronous runtime, without ROS: ``DepthPipeline(...).process(frame)``."""

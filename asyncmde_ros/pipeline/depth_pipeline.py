@@ -1,0 +1,250 @@
+"""Frames in, depth out: the fast path in the caller's thread, the slow path in its own."""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.engine.loader import Engines, Model
+from asyncmde_ros.errors import AsyncMDEError, EngineError
+from asyncmde_ros.geometry import Size, network_size
+from asyncmde_ros.pipeline.fast_path import FastPath
+from asyncmde_ros.pipeline.feature_cache import FeatureCache, Keyframe
+from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, identity
+from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution, Settings
+from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathStatus, make_slot
+from asyncmde_ros.preprocess import shrink
+
+logger = logging.getLogger(__name__)
+
+CPU_SHORT_SIDE = 252
+"""Short side of the network's image on a CPU, where ``input.size`` is ``auto``."""
+
+DEFAULT_IMAGE: Size = (480, 640)
+"""The aspect that is prepared before the first frame is seen."""
+
+JOIN_TIMEOUT_S = 0.8
+"""Longest wait for a running refresh at shutdown; a node has a second to end in."""
+
+
+class PipelineState(str, Enum):
+    """Why there is depth, or why not."""
+
+    READY = 'ready'
+    WAITING_FOR_MEMORY = 'waiting for the first refresh'
+    BUILDING = 'building engines for this image size'
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds spent on one frame, by part."""
+
+    prepare_ms: float = 0.0
+    motion_ms: float = 0.0
+    fast_ms: float = 0.0
+    finish_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        return self.prepare_ms + self.motion_ms + self.fast_ms + self.finish_ms
+
+
+@dataclass(frozen=True)
+class DepthResult:
+    """What one frame gave.
+
+    ``depth``: (H, W) float32, affine-invariant inverse depth, larger is nearer, unitless; None
+    while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
+    [0, 1] at the memory's finest level, the foundation model's remaining share.  ``lag`` counts
+    frames since ``keyframe``, the frame that the memory shows.
+    """
+
+    state: PipelineState
+    stamp_ns: int
+    depth: npt.NDArray[np.float32] | None = None
+    trust: npt.NDArray[np.float32] | None = None
+    keyframe: Keyframe | None = None
+    lag: int | None = None
+    timings: Timings = Timings()
+
+
+@dataclass(frozen=True)
+class PipelineStatus:
+    """A snapshot for diagnostics."""
+
+    state: PipelineState
+    size: Size
+    slow_path: SlowPathStatus
+    motion_failures: int
+    resets: int
+
+
+class _Session:
+    """Everything that exists once per network size."""
+
+    def __init__(self, engines: Engines, settings: 'DepthPipeline') -> None:
+        self.engines = engines
+        self.mailbox: Mailbox[Frame] = Mailbox()
+        self.cache = FeatureCache(make_slot(engines.slow, 0), make_slot(engines.slow, 1))
+        self.fast = FastPath(engines.fast)
+        self.slow = SlowPath(engines, self.cache, self.mailbox, lambda: settings.settings)
+
+
+class DepthPipeline:
+    """The asynchronous depth pipeline of one camera.
+
+    ``process`` is called with every frame, from one thread.  It never waits for the foundation
+    model: until its first refresh depth is withheld, afterwards every frame gives depth.
+    """
+
+    def __init__(self, model: Model, settings: Settings = Settings(),
+                 size: Size | None = None, warm_up: bool = True) -> None:
+        """Compile the engines and start the slow path; takes seconds.
+
+        ``size`` fixes the network's (rows, cols); None follows the camera's aspect with a short
+        side of 252.  ``warm_up`` runs each engine once.
+        """
+        self.settings = settings
+        self._model = model
+        self._fixed_size = size
+        self._state = PipelineState.WAITING_FOR_MEMORY
+        self._motion = MotionEstimator()
+        self._frame_id = 0
+        self._epoch = 0
+        self._resets = 0
+        self._last_stamp_ns: int | None = None
+        self._image_size: Size | None = None
+        self._built: Engines | AsyncMDEError | None = None
+        self._builder: threading.Thread | None = None
+        engines = model.compile(size or network_size(DEFAULT_IMAGE, CPU_SHORT_SIDE))
+        if warm_up:
+            _warm_up(engines)
+        self._session = _Session(engines, self)
+        self._session.slow.start()
+
+    def close(self) -> None:
+        """Stop the slow path; the pipeline cannot be used afterwards."""
+        if not self._session.slow.stop(JOIN_TIMEOUT_S):
+            logger.warning('the slow path is still busy; leaving it behind')
+
+    def __enter__(self) -> 'DepthPipeline':
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def status(self) -> PipelineStatus:
+        return PipelineStatus(self._state, self._session.engines.size, self._session.slow.status,
+                              self._motion.failures, self._resets)
+
+    def reset(self) -> None:
+        """Drop the memory; depth is withheld until the next refresh."""
+        self._epoch += 1
+        self._resets += 1
+        self._motion.reset()
+        self._session.mailbox.clear()
+        self._session.fast.forget()
+
+    def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int) -> DepthResult:
+        """Take a frame, (H, W, 3) uint8 RGB captured at ``stamp_ns``; return its depth.
+
+        A stamp before the last one (a bag that loops) or another image size resets the memory.
+        Raises EngineError if the engine fails; the next frame may be tried all the same.
+        """
+        started = time.perf_counter()
+        self._notice_jump(rgb.shape[:2], stamp_ns)
+        if not self._engines_fit(rgb.shape[:2]):
+            self._state = PipelineState.BUILDING
+            return DepthResult(self._state, stamp_ns)
+        settings, session = self.settings, self._session
+        self._frame_id += 1
+        small = shrink(rgb, session.engines.size)
+        prepared = time.perf_counter()
+        step = self._motion.update(self._frame_id, small,
+                                   settings.motion_compensation is MotionCompensation.IMAGE)
+        moved = time.perf_counter()
+        slot = session.cache.front()
+        session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
+        if slot is None or slot.keyframe is None or slot.keyframe.epoch != self._epoch:
+            self._state = PipelineState.WAITING_FOR_MEMORY
+            return DepthResult(self._state, stamp_ns)
+        keyframe = slot.keyframe
+        depth, trust = session.fast.step(
+            small, slot, step, self._motion_since(keyframe), settings.temporal_smoothing,
+            settings.gate_temperature)
+        ran = time.perf_counter()
+        if settings.output_resolution is OutputResolution.INPUT:
+            depth = cv2.resize(depth, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        else:
+            depth = depth.copy()
+        if not np.isfinite(depth).all():
+            session.fast.forget()
+            raise EngineError('the fast network gave depth that is not finite')
+        self._state = PipelineState.READY
+        finished = time.perf_counter()
+        timings = Timings(*(1e3 * (b - a) for a, b in (
+            (started, prepared), (prepared, moved), (moved, ran), (ran, finished))))
+        return DepthResult(self._state, stamp_ns, depth, trust.copy(), keyframe,
+                           self._frame_id - keyframe.frame_id, timings)
+
+    def _motion_since(self, keyframe: Keyframe) -> Homography:
+        motion = self._motion.since(keyframe.frame_id, self._frame_id)
+        if motion is None:
+            self._motion.failures += 1
+            return identity()
+        return motion
+
+    def _notice_jump(self, image: Size, stamp_ns: int) -> None:
+        back_in_time = self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns
+        resized = self._image_size is not None and image != self._image_size
+        self._last_stamp_ns, self._image_size = stamp_ns, image
+        if back_in_time or resized:
+            logger.info('%s: the memory starts anew',
+                        'time went backwards' if back_in_time else 'the image size changed')
+            self.reset()
+
+    def _engines_fit(self, image: Size) -> bool:
+        """Tell whether the engines are of the right size; else build others in the background."""
+        wanted = self._fixed_size or network_size(image, CPU_SHORT_SIDE)
+        if self._builder is not None and not self._builder.is_alive():
+            self._builder = None
+            built, self._built = self._built, None
+            if isinstance(built, AsyncMDEError):
+                raise built
+            if built is not None:
+                self._adopt(built)
+        if wanted == self._session.engines.size:
+            return True
+        if self._builder is None:
+            logger.info('building engines for %dx%d', *wanted)
+            self._builder = threading.Thread(target=self._build, args=(wanted,),
+                                             name='engine_builder', daemon=True)
+            self._builder.start()
+        return False
+
+    def _build(self, size: Size) -> None:
+        try:
+            engines = self._model.compile(size)
+            _warm_up(engines)
+            self._built = engines
+        except AsyncMDEError as error:
+            self._built = error
+
+    def _adopt(self, engines: Engines) -> None:
+        self._session.slow.stop(JOIN_TIMEOUT_S)
+        self._session = _Session(engines, self)
+        self.reset()
+        self._session.slow.start()
+
+
+def _warm_up(engines: Engines) -> None:
+    """Run each engine once, so that the first frame does not pay for lazy set-up."""
+    for engine in (engines.slow, engines.fast):
+        engine.run({name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)})

@@ -1,0 +1,87 @@
+"""The double-buffered store between the slow path and the fast path.
+
+Why no reader ever waits or sees half a slot: a slot has one owner at any time.  The writer owns
+the back slot from ``begin_write`` to ``publish``; from then on only the reader may touch it, and
+the writer gets the *other* slot, but not before the reader has moved its front to the published
+one.  That permission is the token ``_writable``, a raw lock used as a binary semaphore: the writer
+waits for it, the reader only ever releases it, which cannot block.  ``_pending`` is stored after
+the slot's contents and cleared before the token is given back, so between a publish and its swap
+nobody else writes it.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asyncmde_ros.engine.interface import Buffer
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """What a complete slot shows: which frame, how fresh, what it cost."""
+
+    frame_id: int
+    stamp_ns: int
+    epoch: int
+    generation: int
+    latency_ms: float
+
+
+class Slot:
+    """One of the two sets of buffers; ``keyframe`` is None until it was first written."""
+
+    def __init__(self, index: int, buffers: Mapping[str, Buffer]) -> None:
+        self.index = index
+        self.buffers = buffers
+        self.keyframe: Keyframe | None = None
+
+
+class FeatureCache:
+    """Two slots, one writer, one reader."""
+
+    def __init__(self, first: Slot, second: Slot) -> None:
+        self._slots = (first, second)
+        self._front: Slot | None = None
+        self._pending: Slot | None = None
+        self._back: Slot | None = None
+        self._generation = 0
+        self._writable = threading.Lock()
+
+    def begin_write(self, timeout_s: float) -> Slot | None:
+        """Return the slot to fill, or None if the reader did not take the last one in time.
+
+        Only the writer calls this, and ends with :meth:`publish` or :meth:`abandon`.
+        """
+        if not self._writable.acquire(timeout=timeout_s):
+            return None
+        self._back = self._slots[0] if self._front is not self._slots[0] else self._slots[1]
+        return self._back
+
+    def publish(self, frame_id: int, stamp_ns: int, epoch: int, latency_ms: float) -> Keyframe:
+        """Offer the filled slot to the reader as the next generation."""
+        if self._back is None:
+            raise RuntimeError('publish without begin_write')
+        self._generation += 1
+        keyframe = Keyframe(frame_id, stamp_ns, epoch, self._generation, latency_ms)
+        self._back.keyframe = keyframe
+        self._pending, self._back = self._back, None
+        return keyframe
+
+    def abandon(self) -> None:
+        """Give up a write; the reader keeps what it has and the slot may be written again."""
+        if self._back is None:
+            raise RuntimeError('abandon without begin_write')
+        self._back = None
+        self._writable.release()
+
+    def front(self) -> Slot | None:
+        """Return the newest complete slot; it is not written before the next call.
+
+        Only the reader calls this.  Never waits.
+        """
+        pending = self._pending
+        if pending is not None:
+            self._front = pending
+            self._pending = None
+            self._writable.release()
+        return self._front

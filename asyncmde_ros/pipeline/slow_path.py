@@ -1,0 +1,152 @@
+"""The background thread that refreshes the memory."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.engine.interface import Engine
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
+from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.settings import Settings
+from asyncmde_ros.preprocess import normalise
+
+logger = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Scheduling priority of the slow path below the fast path's, on the Unix scale of 19."""
+
+POLL_S = 0.1
+"""How soon a wait notices that the thread should stop."""
+
+RETRY_S = 1.0
+"""Pause after a failed refresh, so that a broken engine does not eat a core."""
+
+CACHED = ('m1', 'm2', 'm3', 'm4', 'p1', 'p4', 'depth')
+"""The slow graph's outputs, all of which a slot holds."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A camera image at network size, on its way to the slow path."""
+
+    id: int
+    stamp_ns: int
+    epoch: int
+    rgb: npt.NDArray[np.uint8]
+
+
+class SlowPathState(str, Enum):
+    """What the thread is doing."""
+
+    WAITING = 'waiting'
+    RUNNING = 'running'
+    DISABLED = 'disabled'
+    FAILED = 'failed'
+    STOPPED = 'stopped'
+
+
+@dataclass
+class SlowPathStatus:
+    """Counters for diagnostics; written by the slow path only."""
+
+    state: SlowPathState = SlowPathState.WAITING
+    refreshes: int = 0
+    failures: int = 0
+    last_error: str = ''
+    latency_ms: float = 0.0
+
+
+def make_slot(engine: Engine, index: int) -> Slot:
+    """Return a cache slot with a buffer for every output of the slow graph."""
+    return Slot(index, {name: engine.allocate(name) for name in CACHED})
+
+
+class SlowPath:
+    """Runs the foundation model on the newest frame, again and again."""
+
+    def __init__(self, engines: Engines, cache: FeatureCache, mailbox: Mailbox[Frame],
+                 settings: Callable[[], Settings]) -> None:
+        """``settings`` returns the live settings; it is called from the thread."""
+        self.status = SlowPathStatus()
+        self._engines = engines
+        self._cache = cache
+        self._mailbox = mailbox
+        self._settings = settings
+        self._image = engines.slow.allocate('image')
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, name='slow_path', daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ask the thread to end; True once it has, False if it is still busy after the time."""
+        self._stop.set()
+        self._mailbox.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        # Linux keeps niceness per thread: threads started from here inherit it.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        due = 0.0
+        while not self._stop.is_set():
+            settings = self._settings()
+            if not settings.slow_path_enabled:
+                self.status.state = SlowPathState.DISABLED
+                self._stop.wait(POLL_S)
+                continue
+            early = due - time.monotonic()
+            if early > 0:
+                self.status.state = SlowPathState.WAITING
+                self._stop.wait(min(early, POLL_S))
+                continue
+            started = time.monotonic()
+            try:
+                refreshed = self._refresh()
+            except Exception as error:  # whatever went wrong, the robot keeps its fast path
+                self.status.failures += 1
+                self.status.last_error = str(error)
+                self.status.state = SlowPathState.FAILED
+                logger.error('slow path: %s; trying again in %g s', error, RETRY_S)
+                self._stop.wait(RETRY_S)
+                continue
+            if refreshed and settings.slow_path_max_rate_hz > 0:
+                due = started + 1 / settings.slow_path_max_rate_hz
+        self.status.state = SlowPathState.STOPPED
+
+    def _refresh(self) -> bool:
+        """Fill and publish one slot; False if there was no frame or no free slot yet."""
+        self.status.state = SlowPathState.WAITING
+        slot = self._cache.begin_write(POLL_S)
+        if slot is None:
+            return False
+        try:
+            frame = self._mailbox.take(POLL_S)
+            if frame is None:
+                self._cache.abandon()
+                return False
+            self.status.state = SlowPathState.RUNNING
+            started = time.monotonic()
+            normalise(frame.rgb, self._image.array)
+            self._engines.slow.run({'image': self._image, 'positions': self._engines.positions,
+                                    **slot.buffers})
+            if not np.isfinite(slot.buffers['depth'].array).all():
+                raise EngineError('the foundation model gave depth that is not finite')
+        except Exception:
+            self._cache.abandon()
+            raise
+        self.status.latency_ms = 1e3 * (time.monotonic() - started)
+        self.status.refreshes += 1
+        self._cache.publish(frame.id, frame.stamp_ns, frame.epoch, self.status.latency_ms)
+        return True

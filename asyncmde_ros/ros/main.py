@@ -1,0 +1,58 @@
+"""Entry point of ``depth_node``; light, so that Ctrl-C is handled before the heavy imports."""
+
+import os
+import sys
+
+from asyncmde_ros.ros.signals import stop_on_signal
+
+SPIN_S = 0.1
+"""Longest wait for work, and so for noticing a signal."""
+
+
+def main() -> None:
+    """Run the depth node until a signal; exit status 0, or 1 where it could not start."""
+    stop = stop_on_signal()
+    from asyncmde_ros.ros.environment import prepare
+    prepare()
+    try:
+        import rclpy
+        from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        from asyncmde_ros.ros.node import DepthNode
+    except ImportError as error:
+        print(f'depth_node: {error}. Source a ROS 2 installation, or without one: '
+              'pip install "asyncmde_ros[ros]"', file=sys.stderr)
+        sys.exit(1)
+    if stop.is_set():
+        return
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = DepthNode(stop)
+    except Exception as error:  # a parameter of the wrong type, say: one line, not a traceback
+        print(f'depth_node: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        sys.exit(1)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    started = node.autostart()
+    try:
+        while started and not stop.is_set():
+            executor.spin_once(timeout_sec=SPIN_S)
+    except ExternalShutdownException:
+        pass
+    idle = node.close()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    status = 0 if started or stop.is_set() else 1
+    if not idle:
+        # A thread is still inside the runtime and would crash it while Python takes itself apart.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,224 @@
+"""The depth node: a camera's images in, relative depth out, at the camera's rate."""
+
+import threading
+from collections import Counter
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
+
+from asyncmde_ros.engine.loader import Model
+from asyncmde_ros.errors import AsyncMDEError, ImageError
+from asyncmde_ros.geometry import parse_size
+from asyncmde_ros.media.codec import decode_compressed, decode_image
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
+from asyncmde_ros.ros import parameters
+from asyncmde_ros.ros.messages import (depth_image, from_nanoseconds, scaled_camera_info,
+                                       to_nanoseconds)
+from asyncmde_ros.ros.qos import newest_only, offered_reliability
+
+DISCOVERY_PERIOD_S = 0.5
+"""How often the camera's publishers are looked up, to ask for the reliability that they offer."""
+
+POLL_S = 0.05
+"""How often loading looks for Ctrl-C."""
+
+LOADER_TIMEOUT_S = 0.8
+"""Longest wait for an interrupted load; the node has a second to end in."""
+
+THROTTLE_S = 5.0
+
+
+class DepthNode(LifecycleNode):
+    """Lifecycle node around :class:`DepthPipeline`.
+
+    Configure loads and warms up, activate subscribes, deactivate keeps the model, cleanup frees
+    it.  ``dropped`` counts images that gave no depth, by reason.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        """``stop`` set means that the process is to end."""
+        super().__init__('depth_node')
+        self.dropped: Counter[str] = Counter()
+        self._stop = stop
+        self._pipeline: DepthPipeline | None = None
+        self._loader: threading.Thread | None = None
+        self._images: Subscription | None = None
+        self._infos: Subscription | None = None
+        self._discovery: Timer | None = None
+        self._reliability: ReliabilityPolicy | None = None
+        self._camera_info: CameraInfo | None = None
+        self._state: PipelineState | None = None
+        parameters.declare(self)
+        self.add_post_set_parameters_callback(self._apply)
+        overridable = QoSOverridingOptions.with_default_policies()
+        newest = newest_only(ReliabilityPolicy.RELIABLE)
+        self._depth_publisher = self.create_lifecycle_publisher(
+            Image, 'depth/relative', newest, qos_overriding_options=overridable)
+        self._info_publisher = self.create_lifecycle_publisher(
+            CameraInfo, 'depth/camera_info', newest, qos_overriding_options=overridable)
+        self._memory_publisher = self.create_lifecycle_publisher(
+            TimeReference, 'depth/memory', newest, qos_overriding_options=overridable)
+
+    # Start and end
+
+    def autostart(self) -> bool:
+        """Configure and activate if the parameter says so; False if that failed."""
+        if not self.get_parameter('autostart').value:
+            return True
+        return (self.trigger_configure() is TransitionCallbackReturn.SUCCESS
+                and self.trigger_activate() is TransitionCallbackReturn.SUCCESS)
+
+    def close(self) -> bool:
+        """Free everything; False if a thread is still busy loading."""
+        self._unsubscribe()
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
+        if self._loader is not None:
+            self._loader.join(LOADER_TIMEOUT_S)
+            return not self._loader.is_alive()
+        return True
+
+    # Lifecycle.  rclpy swallows exceptions of these callbacks, so each reports its own.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        outcome: list[DepthPipeline | Exception] = []
+        self.get_logger().info('loading the networks')
+        self._loader = threading.Thread(target=self._load, args=(outcome,), name='loader',
+                                        daemon=True)
+        self._loader.start()
+        while self._loader.is_alive():
+            if self._stop.is_set():
+                return TransitionCallbackReturn.FAILURE
+            self._loader.join(POLL_S)
+        self._loader = None
+        result = outcome[0]
+        if isinstance(result, Exception):
+            self.get_logger().error(f'cannot configure: {result}')
+            return TransitionCallbackReturn.FAILURE
+        self._pipeline = result
+        size = result.status.size
+        self.get_logger().info(f'ready at {size[0]}x{size[1]}')
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._choose_reliability()
+        self._infos = self.create_subscription(
+            CameraInfo, 'camera_info', self._on_camera_info,
+            newest_only(ReliabilityPolicy.BEST_EFFORT))
+        self._discovery = self.create_timer(DISCOVERY_PERIOD_S, self._choose_reliability)
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._unsubscribe()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.close()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.close()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.get_logger().error(f'a transition from {state.label} failed; back to unconfigured')
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _load(self, outcome: list[DepthPipeline | Exception]) -> None:
+        """Build the pipeline away from the main thread, which must stay able to hear Ctrl-C."""
+        try:
+            model = Model(self.get_parameter('model.name').value,
+                          self.get_parameter('backend').value, parameters.read_threads(self),
+                          parameters.read_path(self, 'model.foundation_weights'),
+                          parameters.read_path(self, 'model.fast_weights'))
+            outcome.append(DepthPipeline(model, parameters.read_settings(self),
+                                         parse_size(self.get_parameter('input.size').value)))
+        except Exception as error:
+            outcome.append(error)
+
+    def _apply(self, changed: list[Parameter]) -> None:
+        if self._pipeline is not None:
+            self._pipeline.settings = parameters.read_settings(self)
+
+    # Subscriptions
+
+    def _image_topic(self) -> str:
+        topic = self.resolve_topic_name('image')
+        return f'{topic}/compressed' if self._compressed() else topic
+
+    def _compressed(self) -> bool:
+        return self.get_parameter('input.image_transport').value == 'compressed'
+
+    def _choose_reliability(self) -> None:
+        """Subscribe to the images, again where the publishers' offer has changed."""
+        wanted = self.get_parameter('input.reliability').value
+        topic = self._image_topic()
+        if wanted == 'auto':
+            reliability = offered_reliability(
+                info.qos_profile.reliability for info in self.get_publishers_info_by_topic(topic))
+        else:
+            reliability = ReliabilityPolicy[wanted.upper()]
+        if self._images is not None and reliability is self._reliability:
+            return
+        if self._images is not None:
+            self.destroy_subscription(self._images)
+        self._reliability = reliability
+        profile: QoSProfile = newest_only(reliability)
+        self._images = self.create_subscription(
+            CompressedImage if self._compressed() else Image, topic, self._on_image, profile)
+        self.get_logger().info(f'listening to {topic} ({reliability.name.lower()})')
+
+    def _unsubscribe(self) -> None:
+        if self._discovery is not None:
+            self.destroy_timer(self._discovery)
+        for subscription in (self._images, self._infos):
+            if subscription is not None:
+                self.destroy_subscription(subscription)
+        self._discovery = self._images = self._infos = None
+
+    # Frames
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if self._pipeline is None:
+            return
+        try:
+            rgb = decode_compressed(message) if self._compressed() else decode_image(message)
+            result = self._pipeline.process(rgb, to_nanoseconds(message.header.stamp))
+        except ImageError as error:
+            self.dropped[error.reason] += 1
+            self._warn(f'image dropped: {error}')
+        except AsyncMDEError as error:
+            self.dropped['engine'] += 1
+            self._warn(f'no depth for this image: {error}')
+        else:
+            self._report(result)
+            if result.depth is not None:
+                self._publish(message, result)
+
+    def _publish(self, message: Image | CompressedImage, result: DepthResult) -> None:
+        assert result.depth is not None and result.keyframe is not None
+        self._depth_publisher.publish(depth_image(message.header, result.depth))
+        self._memory_publisher.publish(TimeReference(
+            header=message.header, time_ref=from_nanoseconds(result.keyframe.stamp_ns),
+            source='keyframe of the depth memory'))
+        if self._camera_info is not None:
+            self._info_publisher.publish(scaled_camera_info(
+                self._camera_info, message.header, result.depth.shape))
+
+    def _report(self, result: DepthResult) -> None:
+        if result.state is not self._state:
+            self._state = result.state
+            self.get_logger().info(result.state.value)
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)

@@ -1,0 +1,140 @@
+"""The node's parameters: names, defaults, ranges, words; and their translation to settings."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rcl_interfaces.msg import (FloatingPointRange, IntegerRange, ParameterDescriptor,
+                                SetParametersResult)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from asyncmde_ros.engine.loader import BACKENDS, Threads
+from asyncmde_ros.geometry import parse_size
+from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution, Settings
+
+MAX_THREADS = 256
+
+
+@dataclass(frozen=True)
+class Specification:
+    """One parameter; ``live`` ones act on the running node, the others are read at configure."""
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    live: bool = False
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def descriptor(self) -> ParameterDescriptor:
+        descriptor = ParameterDescriptor(
+            name=self.name, description=self.description, read_only=not self.live)
+        if self.choices:
+            descriptor.additional_constraints = 'one of: ' + ', '.join(self.choices)
+        if self.low is not None and self.high is not None:
+            if isinstance(self.default, float):
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=self.low, to_value=self.high)]
+            else:
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(self.low), to_value=int(self.high), step=1)]
+        return descriptor
+
+
+def _values(enum: Iterable[str]) -> tuple[str, ...]:
+    return tuple(str(item.value) for item in enum)  # type: ignore[attr-defined]
+
+
+SPECIFICATIONS = (
+    Specification('autostart', True, 'Configure and activate at start; with false a lifecycle '
+                                     'manager does.'),
+    Specification('backend', 'auto', 'What computes the networks.', choices=BACKENDS),
+    Specification('model.name', 'vits', 'Pair of foundation model and fast network: vits '
+                                        '(Apache-2.0), or vitb with your own weights.',
+                  choices=('vits', 'vitb')),
+    Specification('model.foundation_weights', '', 'Foundation weights to use instead of the '
+                                                  'fetched ones: a path; empty for none.'),
+    Specification('model.fast_weights', '', 'Fast network weights to use instead of the shipped '
+                                            'ones: a path; empty for none.'),
+    Specification('input.size', 'auto', "Network size HxW in pixels, multiples of 14, or 'auto': "
+                                        "short side 252 at the camera's aspect."),
+    Specification('input.image_transport', 'raw', 'Message type of the input: sensor_msgs/Image, '
+                                                  'or CompressedImage on <image>/compressed.',
+                  choices=('raw', 'compressed')),
+    Specification('input.reliability', 'auto', 'QoS of the image subscription; auto is reliable '
+                                               'when every publisher offers it.',
+                  choices=('auto', 'reliable', 'best_effort')),
+    Specification('fast_path.threads', 0, 'Cores for the fast network; 0 chooses.',
+                  low=0, high=MAX_THREADS),
+    Specification('slow_path.threads', 0, 'Cores for the foundation model; 0 chooses.',
+                  low=0, high=MAX_THREADS),
+    Specification('slow_path.enabled', True, 'Refresh the memory; with false the last keyframe '
+                                             'is carried on for ever.', live=True),
+    Specification('slow_path.max_rate', 0.0, 'Most refreshes per second [Hz]; 0 is as many as '
+                                             'the machine can.', live=True, low=0.0, high=1000.0),
+    Specification('memory.temporal_smoothing', 0.5,
+                  "beta: share of this frame's own trust map against the frame before's; 1 is no "
+                  'smoothing.', live=True, low=0.0, high=1.0),
+    Specification('memory.gate_temperature', 4.0,
+                  'k: how sharply the semantic gate switches to the fine one.',
+                  live=True, low=0.1, high=100.0),
+    Specification('memory.motion_compensation', 'image',
+                  "Moves the memory with the camera: off, or image (tracked corners).",
+                  live=True, choices=_values(MotionCompensation)),
+    Specification('output.resolution', 'input', "Size of the depth image: the input's, or the "
+                                                "network's.", live=True,
+                  choices=_values(OutputResolution)),
+)
+_BY_NAME = {specification.name: specification for specification in SPECIFICATIONS}
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter and refuse values outside their choices from now on."""
+    node.add_on_set_parameters_callback(_validate)
+    for specification in SPECIFICATIONS:
+        node.declare_parameter(specification.name, specification.default,
+                               specification.descriptor())
+
+
+def _validate(parameters: list[Parameter]) -> SetParametersResult:
+    """Check without acting; rclpy has checked types and ranges already."""
+    for parameter in parameters:
+        specification = _BY_NAME.get(parameter.name)
+        if specification is None:
+            continue
+        if specification.choices and parameter.value not in specification.choices:
+            return SetParametersResult(
+                successful=False, reason=f'{parameter.name}: {parameter.value!r} is not one of '
+                                         f'{", ".join(specification.choices)}')
+        if parameter.name == 'input.size':
+            try:
+                parse_size(parameter.value)
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+    return SetParametersResult(successful=True)
+
+
+def read_settings(node: Node) -> Settings:
+    """Return the live settings as they are now."""
+    def value(name: str):  # noqa: ANN202 - whatever type the parameter has
+        return node.get_parameter(name).value
+    return Settings(
+        slow_path_enabled=value('slow_path.enabled'),
+        slow_path_max_rate_hz=value('slow_path.max_rate'),
+        temporal_smoothing=value('memory.temporal_smoothing'),
+        gate_temperature=value('memory.gate_temperature'),
+        motion_compensation=MotionCompensation(value('memory.motion_compensation')),
+        output_resolution=OutputResolution(value('output.resolution')))
+
+
+def read_threads(node: Node) -> Threads:
+    return Threads(node.get_parameter('fast_path.threads').value,
+                   node.get_parameter('slow_path.threads').value)
+
+
+def read_path(node: Node, name: str) -> Path | None:
+    """Return a parameter that holds a path, None where it is empty."""
+    text = node.get_parameter(name).value
+    return Path(text).expanduser() if text else None

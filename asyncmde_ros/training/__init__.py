@@ -1,0 +1,1 @@
+"""Making weights for the fast network; needs torch."""

@@ -1,0 +1,61 @@
+"""Package for pip and for colcon (ament_python)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'asyncmde_ros'
+SHARE = f'share/{PACKAGE}'
+ROOT = Path(__file__).parent
+
+
+def files(folder: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir()
+                  if path.is_file())
+
+
+ROS = [
+    # The third-party ROS 2 Jazzy wheels; machines with ROS installed must not pull these.
+    'ros-jazzy-rclpy[fastrtps]==7.1.6',
+    'ros-jazzy-sensor-msgs==5.3.6',
+    'rosbags>=0.10,<0.12',
+]
+TORCH = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5']
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'config/resource/{PACKAGE}']),
+        (SHARE, ['package.xml']),
+        *((f'{SHARE}/{folder}', files(folder)) for folder in ('launch', 'config', 'models')),
+    ],
+    python_requires='>=3.10',
+    install_requires=[
+        'numpy>=1.23',
+        'opencv-python-headless>=4.6',
+        'openvino>=2024.4',
+        'safetensors>=0.4',
+        'tqdm>=4.60',
+    ],
+    extras_require={
+        'ros': ROS,
+        'train': TORCH,
+        'test': [*TORCH, 'pytest>=7', 'hypothesis>=6.80'],
+        'gpu': ['cuda-bindings>=12.6', 'onnx>=1.17'],
+        'view': ['rerun-sdk>=0.20', 'rosbags>=0.10,<0.12'],
+    },
+    zip_safe=True,
+    maintainer='The asyncmde_ros authors',
+    maintainer_email='asyncmde_ros@users.noreply.github.com',
+    description='Real-time monocular depth: a foundation model refreshes a memory in the '
+                'background, a small network fuses it with every frame (AsyncMDE).',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    entry_points={'console_scripts': [
+        f'depth_node = {PACKAGE}.ros.main:main',
+        f'asyncmde = {PACKAGE}.cli.main:main',
+    ]},
+)
