@@ -101,8 +101,7 @@ class SlowPath:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         due = 0.0
         while not self._stop.is_set():
-            settings = self._settings()
-            if not settings.slow_path_enabled:
+            if not self._settings().slow_path_enabled:
                 self.status.state = SlowPathState.DISABLED
                 self._stop.wait(POLL_S)
                 continue
@@ -111,9 +110,8 @@ class SlowPath:
                 self.status.state = SlowPathState.WAITING
                 self._stop.wait(min(early, POLL_S))
                 continue
-            started = time.monotonic()
             try:
-                refreshed = self._refresh()
+                started = self._refresh()
             except Exception as error:  # whatever went wrong, the robot keeps its fast path
                 self.status.failures += 1
                 self.status.last_error = str(error)
@@ -121,21 +119,25 @@ class SlowPath:
                 logger.error('slow path: %s; trying again in %g s', error, RETRY_S)
                 self._stop.wait(RETRY_S)
                 continue
-            if refreshed and settings.slow_path_max_rate_hz > 0:
-                due = started + 1 / settings.slow_path_max_rate_hz
+            rate_hz = self._settings().slow_path_max_rate_hz
+            if started is not None and rate_hz > 0:
+                due = started + 1 / rate_hz
         self.status.state = SlowPathState.STOPPED
 
-    def _refresh(self) -> bool:
-        """Fill and publish one slot; False if there was no frame or no free slot yet."""
+    def _refresh(self) -> float | None:
+        """Fill and publish one slot; return when its computation started.
+
+        None if there was no frame or no free slot yet.
+        """
         self.status.state = SlowPathState.WAITING
         slot = self._cache.begin_write(POLL_S)
         if slot is None:
-            return False
+            return None
         try:
             frame = self._mailbox.take(POLL_S)
             if frame is None:
                 self._cache.abandon()
-                return False
+                return None
             self.status.state = SlowPathState.RUNNING
             started = time.monotonic()
             normalise(frame.rgb, self._image.array)
@@ -149,4 +151,4 @@ class SlowPath:
         self.status.latency_ms = 1e3 * (time.monotonic() - started)
         self.status.refreshes += 1
         self._cache.publish(frame.id, frame.stamp_ns, frame.epoch, self.status.latency_ms)
-        return True
+        return started

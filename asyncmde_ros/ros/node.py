@@ -158,13 +158,16 @@ class DepthNode(LifecycleNode):
 
     def _choose_reliability(self) -> None:
         """Subscribe to the images, again where the publishers' offer has changed."""
-        wanted = self.get_parameter('input.reliability').value
         topic = self._image_topic()
-        if wanted == 'auto':
-            reliability = offered_reliability(
-                info.qos_profile.reliability for info in self.get_publishers_info_by_topic(topic))
+        chosen = self.get_parameter('input.reliability').value
+        if chosen == 'auto':
+            offers = [info.qos_profile.reliability
+                      for info in self.get_publishers_info_by_topic(topic)]
+            reliability = offered_reliability(offers)
+            if not offers and self._images is not None:
+                return  # the camera is away; what it offered last is the best guess
         else:
-            reliability = ReliabilityPolicy[wanted.upper()]
+            reliability = ReliabilityPolicy[chosen.upper()]
         if self._images is not None and reliability is self._reliability:
             return
         if self._images is not None:
@@ -207,13 +210,14 @@ class DepthNode(LifecycleNode):
 
     def _publish(self, message: Image | CompressedImage, result: DepthResult) -> None:
         assert result.depth is not None and result.keyframe is not None
-        self._depth_publisher.publish(depth_image(message.header, result.depth))
+        # Small messages first: whoever gets the depth has its age and calibration already.
         self._memory_publisher.publish(TimeReference(
             header=message.header, time_ref=from_nanoseconds(result.keyframe.stamp_ns),
             source='keyframe of the depth memory'))
         if self._camera_info is not None:
             self._info_publisher.publish(scaled_camera_info(
                 self._camera_info, message.header, result.depth.shape))
+        self._depth_publisher.publish(depth_image(message.header, result.depth))
 
     def _report(self, result: DepthResult) -> None:
         if result.state is not self._state:

@@ -2,9 +2,11 @@
 
 import argparse
 import sys
+import threading
 import time
 
 import rclpy
+from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -13,12 +15,11 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
 from asyncmde_ros.errors import MediaError
-from asyncmde_ros.media.sources import FrameSource, add_source_arguments, open_source
+from asyncmde_ros.media.arguments import add_source_arguments, open_source
+from asyncmde_ros.media.codec import RGB
+from asyncmde_ros.media.sources import FrameSource
 from asyncmde_ros.ros.messages import NANOSECONDS, set_data
 from asyncmde_ros.ros.signals import stop_on_signal
-
-FALLBACK_RATE_HZ = 30.0
-"""For sources that do not tell theirs."""
 
 SUBSCRIBER_TIMEOUT_S = 120.0
 """Longest wait for the subscribers; the depth node may load for a while."""
@@ -26,7 +27,7 @@ SUBSCRIBER_TIMEOUT_S = 120.0
 POLL_S = 0.05
 
 
-def image_message(rgb, frame_id: str, stamp) -> Image:  # noqa: ANN001 - numpy and Time
+def image_message(rgb: RGB, frame_id: str, stamp: Time) -> Image:
     """Return (H, W, 3) uint8 as an rgb8 image."""
     rows, cols = rgb.shape[:2]
     message = Image(height=rows, width=cols, encoding='rgb8', step=3 * cols)
@@ -36,7 +37,8 @@ def image_message(rgb, frame_id: str, stamp) -> Image:  # noqa: ANN001 - numpy a
     return message
 
 
-def wait_for_subscribers(node: Node, publisher: Publisher, count: int, stop) -> None:  # noqa: ANN001
+def wait_for_subscribers(node: Node, publisher: Publisher, count: int,
+                         stop: threading.Event) -> None:
     """Return once ``count`` subscribers are there, or after a time that says so in the log."""
     deadline = time.monotonic() + SUBSCRIBER_TIMEOUT_S
     while publisher.get_subscription_count() < count and not stop.is_set():
@@ -47,18 +49,18 @@ def wait_for_subscribers(node: Node, publisher: Publisher, count: int, stop) -> 
 
 
 def play(node: Node, source: FrameSource, frame_id: str, seconds: float | None,
-         subscribers: int, stop) -> int:  # noqa: ANN001
-    """Publish ``source`` at its own rate; return how many frames were published."""
+         subscribers: int, stop: threading.Event) -> int:
+    """Publish ``source`` at its own pace; return how many frames were published."""
     publisher = node.create_publisher(
         Image, 'image', QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE))
     wait_for_subscribers(node, publisher, subscribers, stop)
-    period = 1 / (source.rate_hz or FALLBACK_RATE_HZ)
-    started = time.monotonic()
-    published = 0
+    started, first_ns, published = time.monotonic(), None, 0
     for frame in source:
-        if stop.is_set() or (seconds is not None and time.monotonic() - started >= seconds):
+        first_ns = frame.stamp_ns if first_ns is None else first_ns
+        since_start = (frame.stamp_ns - first_ns) / NANOSECONDS
+        if stop.is_set() or (seconds is not None and since_start >= seconds):
             break
-        early = started + published * period - time.monotonic()
+        early = started + since_start - time.monotonic()
         if early > 0:
             stop.wait(early)
         publisher.publish(image_message(frame.image, frame_id, node.get_clock().now().to_msg()))

@@ -1,0 +1,1 @@
+"""Messages, videos, cameras and bags to RGB frames, and depth to pictures; never imports ROS."""

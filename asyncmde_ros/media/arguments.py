@@ -1,0 +1,47 @@
+"""The command-line options that name a source of frames."""
+
+import argparse
+from pathlib import Path
+
+from asyncmde_ros.errors import MediaError
+from asyncmde_ros.media.example import example_video
+from asyncmde_ros.media.sources import FrameSource, open_bag, open_camera, open_video
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --video, --camera, --bag and --topic."""
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--video', type=Path, metavar='FILE', help='a video file')
+    source.add_argument('--camera', type=int, metavar='N', help='a camera, by number')
+    source.add_argument('--bag', type=Path, metavar='PATH',
+                        help='a ROS 2 bag: its folder, or one .mcap or .db3 file')
+    parser.add_argument('--topic', help="the bag's image topic, where it has several")
+
+
+def resolve_default_source(args: argparse.Namespace) -> None:
+    """Name the example video, fetching it if need be, where ``args`` names no source."""
+    if args.topic is not None and args.bag is None:
+        raise MediaError('--topic goes with --bag')
+    if args.video is None and args.camera is None and args.bag is None:
+        args.video = example_video()
+
+
+def source_arguments(args: argparse.Namespace) -> list[str]:
+    """Return ``args``' source as words of a command line."""
+    words = []
+    for name in ('video', 'camera', 'bag', 'topic'):
+        value = getattr(args, name)
+        if value is not None:
+            words += [f'--{name}', str(value)]
+    return words
+
+
+def open_source(args: argparse.Namespace) -> FrameSource:
+    """Open what :func:`add_source_arguments` parsed."""
+    if args.video is not None:
+        return open_video(args.video)
+    if args.camera is not None:
+        return open_camera(args.camera)
+    if args.bag is not None:
+        return open_bag(args.bag, args.topic)
+    raise MediaError('name a source: --video FILE, --camera N or --bag PATH')

@@ -1,0 +1,194 @@
+"""ROS image messages to RGB arrays; a malformed one gives an ImageError and nothing else.
+
+The reasons that an error carries: ``encoding`` (not one of ours), ``size`` (width or height),
+``step``, ``data`` (its length against the header) and ``compressed`` (a damaged JPEG or PNG).
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.errors import ImageError
+
+RGB = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 64_000_000
+"""No camera in use is larger; a header that claims more is damaged or hostile."""
+
+MAX_SPARE_BYTES = 4095
+"""What a driver that hands over whole 4 KiB pages may leave after the last row."""
+
+
+class ImageMessage(Protocol):
+    """What is read of a sensor_msgs/Image.  8-bit samples have no byte order to ask for."""
+
+    encoding: str
+    height: int
+    width: int
+    step: int
+    data: Any  # any buffer: array.array, bytes, memoryview, ndarray
+
+
+class CompressedImageMessage(Protocol):
+    """What is read of a sensor_msgs/CompressedImage."""
+
+    format: str
+    data: Any
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How an encoding lies in memory, and the OpenCV conversion to RGB (None: it is RGB)."""
+
+    channels: int  # bytes per column
+    conversion: int | None
+    even_width: bool = False
+    half_height_chroma: bool = False  # 4:2:0, chroma rows below the image: height is even too
+
+
+_MONO = _Layout(1, cv2.COLOR_GRAY2RGB)
+_BGR = _Layout(3, cv2.COLOR_BGR2RGB)
+_BGRA = _Layout(4, cv2.COLOR_BGRA2RGB)
+_YUY2 = _Layout(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True)
+_UYVY = _Layout(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True)
+
+_LAYOUTS = {
+    'rgb8': _Layout(3, None),
+    'bgr8': _BGR,
+    '8UC3': _BGR,
+    'rgba8': _Layout(4, cv2.COLOR_RGBA2RGB),
+    'bgra8': _BGRA,
+    '8UC4': _BGRA,
+    'mono8': _MONO,
+    '8UC1': _MONO,
+    'yuv422_yuy2': _YUY2,
+    'yuyv': _YUY2,
+    'yuv422': _UYVY,
+    'uyvy': _UYVY,
+    'nv12': _Layout(1, cv2.COLOR_YUV2RGB_NV12, even_width=True, half_height_chroma=True),
+    'nv21': _Layout(1, cv2.COLOR_YUV2RGB_NV21, even_width=True, half_height_chroma=True),
+}
+
+
+def decode_image(message: ImageMessage) -> RGB:
+    """Return the image as (height, width, 3) uint8 RGB.
+
+    rgb8 is a view on the message's own buffer, rows padded to ``step`` included; every other
+    encoding is a new contiguous array.  YUV is BT.601, video range.  nv12 and nv21 follow ROS:
+    ``height`` is the image's, and ``data`` holds half as many rows of chroma again.
+
+    ``data`` must reach to the end of the last padded row; up to MAX_SPARE_BYTES after it are
+    ignored.  Raises ImageError, reason ``encoding``, ``size``, ``step`` or ``data``.
+    """
+    layout = _LAYOUTS.get(message.encoding)
+    if layout is None:
+        raise ImageError('encoding', f'encoding {message.encoding!r} is not supported; these are: '
+                                     f'{", ".join(_LAYOUTS)}')
+    height, width, step = message.height, message.width, message.step
+    _check_size(height, width)
+    if layout.even_width and width % 2:
+        raise ImageError('size', f'width {width} is odd, which {message.encoding} cannot be')
+    if layout.half_height_chroma and height % 2:
+        raise ImageError('size', f'height {height} is odd, which {message.encoding} cannot be')
+    row_bytes = width * layout.channels
+    if step < row_bytes:
+        raise ImageError('step', f'step {step} is less than a row of {width} {message.encoding} '
+                                 f'pixels ({row_bytes} bytes)')
+    rows = height * 3 // 2 if layout.half_height_chroma else height
+    data = _as_bytes(message.data)
+    spare = data.size - step * rows
+    if not 0 <= spare <= MAX_SPARE_BYTES:
+        raise ImageError('data', f'data has {data.size} bytes; {rows} rows of step {step} are '
+                                 f'{step * rows}')
+    pixels = data[:step * rows].reshape(rows, step)[:, :row_bytes]
+    if layout.channels > 1:
+        pixels = pixels.reshape(rows, width, layout.channels)
+    if layout.conversion is None:
+        return pixels
+    return cv2.cvtColor(pixels, layout.conversion)
+
+
+def decode_compressed(message: CompressedImageMessage) -> RGB:
+    """Return a JPEG or PNG as (height, width, 3) uint8 RGB, contiguous.
+
+    The data says which of the two it is and that its colours are RGB, whatever ``format`` says;
+    that field only tells ``compressedDepth``, which is refused.  16-bit PNGs keep their high
+    byte, alpha is dropped, EXIF rotation is ignored (a CameraInfo describes the stored pixels).
+
+    Truncation is always noticed.  A JPEG damaged in the middle may decode to a damaged image:
+    the format has no checksum.  Raises ImageError, reason ``encoding``, ``size``, ``data`` or
+    ``compressed``.
+    """
+    if 'compressedDepth' in message.format:
+        raise ImageError('encoding', f'format {message.format!r} holds depth, not a camera image')
+    data = _as_bytes(message.data)
+    _check_size(*_stored_size(data.tobytes()))
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError('compressed', f'data cannot be decoded: {error}') from error
+    if bgr is None:
+        raise ImageError('compressed', f'data ({data.size} bytes) is damaged')
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _check_size(height: int, width: int) -> None:
+    if height <= 0 or width <= 0 or height * width > MAX_PIXELS:
+        raise ImageError('size', f'width x height is {width} x {height}; it must be positive and '
+                                 f'at most {MAX_PIXELS} pixels')
+
+
+def _as_bytes(data: Any) -> RGB:
+    """View any buffer as a flat uint8 array."""
+    try:
+        return np.frombuffer(data, np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise ImageError('data', f'data is not a readable buffer: {error}') from error
+
+
+_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_PNG_HEADER = struct.Struct('>8sI4sII')  # signature, chunk length, chunk type, width, height
+_JPEG_START = b'\xff\xd8'
+_JPEG_END = b'\xff\xd9'
+_JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # no length follows them
+_JPEG_FRAME_HEADER = struct.Struct('>HBHH')  # segment length, precision, height, width
+
+
+def _stored_size(data: bytes) -> tuple[int, int]:
+    """Read (height, width) from the file's header, so that a bomb is refused undecoded."""
+    if data.startswith(_PNG_SIGNATURE) and len(data) >= _PNG_HEADER.size:
+        _, length, chunk, width, height = _PNG_HEADER.unpack_from(data)
+        if (length, chunk) == (13, b'IHDR'):
+            return height, width
+    if data.startswith(_JPEG_START):
+        return _jpeg_size(data)
+    raise ImageError('compressed', f'data ({len(data)} bytes) is neither a JPEG nor a PNG')
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Walk the segments to the frame header, more strictly than libjpeg does.
+
+    Where libjpeg would skip garbage, an error is raised: a file in which the two could disagree
+    about the frame header would get around the bound on its size.
+    """
+    position = len(_JPEG_START)
+    while position + 2 + _JPEG_FRAME_HEADER.size <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        length, _, height, width = _JPEG_FRAME_HEADER.unpack_from(data, position + 2)
+        if marker in _JPEG_BARE_MARKERS or length < 2:
+            break
+        if marker in _JPEG_FRAME_MARKERS:
+            # Older OpenCV decodes a cut-off JPEG without a word, grey where data is missing.
+            if data.rfind(_JPEG_END, position) < 0:
+                raise ImageError('compressed', f'data ({len(data)} bytes) is a truncated JPEG')
+            return height, width
+        position += 2 + length
+    raise ImageError('compressed', f'data ({len(data)} bytes) is a JPEG without a frame header')

@@ -1,0 +1,286 @@
+"""The demo over real ROS 2: a camera process, the depth node's process, and a recorder here."""
+
+import collections
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image, TimeReference
+
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.media.codec import RGB, decode_image
+from asyncmde_ros.media.picture import (RangeTracker, VideoWriter, colorize, contact_sheet,
+                                        side_by_side, write_png)
+from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
+from asyncmde_ros.ros.signals import stop_on_signal
+
+WINDOW_S = 2.0
+"""The live line's figures are over this time."""
+
+REPORT_PERIOD_S = 0.5
+SPIN_S = 0.05
+QUIET_S = 2.0
+"""The video is over when nothing came for so long after its publisher ended."""
+
+EXIT_TIMEOUT_S = 5.0
+IMAGES_KEPT = 64
+"""Images that wait for their depth; at 60 Hz, one second's."""
+
+SHEET_TILES = 6
+SHEET_COLUMNS = 2
+MAX_REPEATS = 10
+"""A pause in the recording is shown as at most so many still frames."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One depth map as the recorder received it."""
+
+    received_ns: int
+    stamp_ns: int
+    keyframe_ns: int | None
+
+    @property
+    def latency_ms(self) -> float:
+        """From the camera's stamp to the recorder, transport included."""
+        return (self.received_ns - self.stamp_ns) / 1e6
+
+    @property
+    def age_ms(self) -> float | None:
+        """How old the keyframe was when the image was taken."""
+        return None if self.keyframe_ns is None else (self.stamp_ns - self.keyframe_ns) / 1e6
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The live line's numbers, over one span of time."""
+
+    input_hz: float
+    depth_hz: float
+    latency_ms: float
+    latency_p99_ms: float
+    lag_frames: float
+    refresh_hz: float
+
+    def __str__(self) -> str:
+        return (f'input {self.input_hz:5.1f} Hz | depth {self.depth_hz:5.1f} Hz | '
+                f'latency {self.latency_ms:4.0f} ms (p99 {self.latency_p99_ms:4.0f}) | '
+                f'lag {self.lag_frames:4.1f} frames | refresh {self.refresh_hz:4.1f} Hz')
+
+
+def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> Figures | None:
+    """Summarise received depth maps and image stamps; None before there are two of each."""
+    if len(samples) < 2 or len(images_ns) < 2:
+        return None
+    input_hz = (len(images_ns) - 1) * NANOSECONDS / max(1, images_ns[-1] - images_ns[0])
+    span_s = max(1, samples[-1].received_ns - samples[0].received_ns) / NANOSECONDS
+    latencies = [sample.latency_ms for sample in samples]
+    ages = [sample.age_ms for sample in samples if sample.age_ms is not None]
+    keyframes = {sample.keyframe_ns for sample in samples if sample.keyframe_ns is not None}
+    return Figures(input_hz, (len(samples) - 1) / span_s, statistics.median(latencies),
+                   float(np.percentile(latencies, 99)),
+                   statistics.fmean(ages) / 1e3 * input_hz if ages else float('nan'),
+                   max(0, len(keyframes) - 1) / span_s)
+
+
+class Recorder(Node):
+    """Pairs each depth map with its image by stamp, and hands the pairs on."""
+
+    def __init__(self, on_pair: Callable[[RGB, npt.NDArray[np.float32], Sample], None]) -> None:
+        super().__init__('demo_recorder')
+        self.samples: list[Sample] = []
+        self.images_ns: list[int] = []
+        self._on_pair = on_pair
+        self._images: collections.OrderedDict[int, Image] = collections.OrderedDict()
+        self._keyframes: dict[int, int] = {}
+        self._depths: dict[int, tuple[int, Image]] = {}
+        newest = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        self.create_subscription(Image, 'image', self._on_image, newest)
+        self.create_subscription(Image, 'depth/relative', self._on_depth, newest)
+        self.create_subscription(TimeReference, 'depth/memory', self._on_memory, newest)
+
+    def recent(self) -> Figures | None:
+        """Figures over the last seconds."""
+        since = self.get_clock().now().nanoseconds - round(WINDOW_S * NANOSECONDS)
+        return figures([s for s in self.samples if s.received_ns >= since],
+                       [stamp for stamp in self.images_ns if stamp >= since])
+
+    def _on_image(self, message: Image) -> None:
+        stamp_ns = to_nanoseconds(message.header.stamp)
+        self.images_ns.append(stamp_ns)
+        self._images[stamp_ns] = message
+        while len(self._images) > IMAGES_KEPT:
+            self._images.popitem(last=False)
+
+    def _on_depth(self, message: Image) -> None:
+        stamp_ns = to_nanoseconds(message.header.stamp)
+        self._depths[stamp_ns] = self.get_clock().now().nanoseconds, message
+        self._pair(stamp_ns)
+
+    def _on_memory(self, message: TimeReference) -> None:
+        stamp_ns = to_nanoseconds(message.header.stamp)
+        self._keyframes[stamp_ns] = to_nanoseconds(message.time_ref)
+        self._pair(stamp_ns)
+
+    def _pair(self, stamp_ns: int) -> None:
+        """Complete a depth map once its age is known too."""
+        if stamp_ns not in self._depths or stamp_ns not in self._keyframes:
+            return
+        received_ns, message = self._depths.pop(stamp_ns)
+        sample = Sample(received_ns, stamp_ns, self._keyframes.pop(stamp_ns))
+        self.samples.append(sample)
+        image = self._images.get(stamp_ns)
+        if image is not None:
+            depth = np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+            self._on_pair(decode_image(image), depth, sample)
+        for waiting in (self._depths, self._keyframes):  # halves whose other half was lost
+            for old in [stamp for stamp in waiting if stamp < stamp_ns]:
+                del waiting[old]
+
+
+class Film:
+    """Writes the side-by-side video at real pace, and keeps frames for the contact sheet."""
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        self._writer = VideoWriter(path, rate_hz)
+        self._rate_hz = rate_hz
+        self._range = RangeTracker()
+        self._last: tuple[int, RGB] | None = None
+        self.stills: list[tuple[RGB, str]] = []
+        self._stride = 1
+        self._count = 0
+
+    def add(self, rgb: RGB, depth: npt.NDArray[np.float32], sample: Sample) -> None:
+        """Take a pair; its frame is shown until the next one's stamp."""
+        coloured = colorize(depth, *self._range.update(depth))
+        if coloured.shape != rgb.shape:
+            raise AsyncMDEError('the demo wants depth at the resolution of the input')
+        caption = f'latency {sample.latency_ms:.0f} ms'
+        if sample.age_ms is not None:
+            caption += f', memory {sample.age_ms:.0f} ms old'
+        frame = side_by_side(rgb, coloured, caption)
+        self._flush(sample.stamp_ns)
+        self._last = sample.stamp_ns, frame
+        self._keep(frame, caption)
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        if self._last is not None:
+            self._writer.write(self._last[1])
+            self._last = None
+        self._writer.close()
+
+    def _flush(self, until_ns: int) -> None:
+        if self._last is None:
+            return
+        gap_s = (until_ns - self._last[0]) / NANOSECONDS
+        for _ in range(min(MAX_REPEATS, max(1, round(gap_s * self._rate_hz)))):
+            self._writer.write(self._last[1])
+
+    def _keep(self, frame: RGB, caption: str) -> None:
+        """Keep an evenly spread sample: when twice too many are kept, every second one goes."""
+        if self._count % self._stride == 0:
+            self.stills.append((frame, caption))
+            if len(self.stills) >= 4 * SHEET_TILES:
+                self.stills = self.stills[::2]
+                self._stride *= 2
+        self._count += 1
+
+    def sheet(self) -> RGB:
+        """Return a contact sheet of frames spread over the film."""
+        picks = np.linspace(0, len(self.stills) - 1, min(SHEET_TILES, len(self.stills)))
+        chosen = [self.stills[round(pick)] for pick in picks]
+        return contact_sheet([frame for frame, _ in chosen], SHEET_COLUMNS, [''] * len(chosen))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a demo left behind."""
+
+    figures: Figures
+    depth_maps: int
+    video: Path
+    sheet: Path
+
+
+def run_demo(source: Sequence[str], rate_hz: float, out: Path, seconds: float | None,
+             report: Callable[[str], None]) -> Outcome:
+    """Run camera, node and recorder until the source ends or Ctrl-C; write video and sheet.
+
+    ``source`` is the video publisher's command line.  Raises AsyncMDEError if the node or the
+    publisher fails, or if no depth arrived.
+    """
+    stop = stop_on_signal()
+    out.mkdir(parents=True, exist_ok=True)
+    video, sheet = out / 'depth.mp4', out / 'depth.png'
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    film = Film(video, rate_hz)
+    recorder = Recorder(film.add)
+    executor = SingleThreadedExecutor()
+    executor.add_node(recorder)
+    limit = [] if seconds is None else ['--seconds', str(seconds)]
+    # The camera waits for both the recorder and the node, so that no frame is wasted on loading.
+    camera = _start('asyncmde_ros.ros.video_publisher', *source, *limit, '--subscribers', '2')
+    node = _start('asyncmde_ros.ros.main')
+    try:
+        _record(recorder, executor, camera, node, stop, report)
+    finally:
+        for process in (camera, node):
+            _end(process)
+        film.close()
+        total = figures(recorder.samples, recorder.images_ns)
+        executor.shutdown()
+        recorder.destroy_node()
+        rclpy.try_shutdown()
+    if total is None:
+        raise AsyncMDEError('no depth arrived; the messages above say why')
+    write_png(sheet, film.sheet())
+    return Outcome(total, len(recorder.samples), video, sheet)
+
+
+def _record(recorder: Recorder, executor: SingleThreadedExecutor, camera: subprocess.Popen[bytes],
+            node: subprocess.Popen[bytes], stop: threading.Event,
+            report: Callable[[str], None]) -> None:
+    due, last_news, seen = 0.0, time.monotonic(), 0
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=SPIN_S)
+        if node.poll() is not None:
+            raise AsyncMDEError(f'the depth node ended with status {node.returncode}')
+        if camera.poll() not in (None, 0):
+            raise AsyncMDEError(f'the video publisher ended with status {camera.returncode}')
+        now = time.monotonic()
+        if len(recorder.samples) != seen or camera.poll() is None:
+            seen, last_news = len(recorder.samples), now
+        if now - last_news > QUIET_S:
+            return
+        recent = recorder.recent()
+        if recent is not None and now >= due:
+            report(str(recent))
+            due = now + REPORT_PERIOD_S
+
+
+def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, '-m', module, *arguments])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

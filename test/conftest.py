@@ -1,0 +1,64 @@
+"""Fixtures: real weights where they can be had, and a plain word where not."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asyncmde_ros import weights
+from asyncmde_ros.errors import WeightsError
+
+FOUNDATION = 'depth_anything_v2_vits'
+
+
+def shared_directory() -> Path | None:
+    """Return the folder of shared test data, None where ASYNCMDE_SHARED does not name one."""
+    text = os.environ.get('ASYNCMDE_SHARED')
+    return Path(text).resolve() if text and Path(text).is_dir() else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    shared = shared_directory()
+    if shared is not None:
+        os.environ.setdefault('ASYNCMDE_MODELS', str(shared / 'models'))
+
+
+def pytest_report_header() -> str:
+    shared = shared_directory()
+    return (f'ASYNCMDE_SHARED: {shared}' if shared else
+            'ASYNCMDE_SHARED is not set: real sequences and bags are left out; weights are fetched')
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """The folder of shared test data; the test is left out where it is absent."""
+    directory = shared_directory()
+    if directory is None:
+        pytest.skip('left out: needs the shared test data (ASYNCMDE_SHARED)')
+    return directory
+
+
+@pytest.fixture(scope='session')
+def foundation_path() -> Path:
+    """Depth Anything V2 Small's real weights, fetched if need be."""
+    try:
+        return weights.fetch(FOUNDATION)
+    except WeightsError as error:
+        pytest.skip(f'left out: the real weights could not be fetched ({error})')
+
+
+@pytest.fixture(scope='session')
+def foundation_weights(foundation_path: Path) -> dict[str, np.ndarray]:
+    return weights.load(foundation_path)
+
+
+@pytest.fixture(scope='session')
+def fast_weights() -> dict[str, np.ndarray]:
+    """The fast network's weights as shipped."""
+    return weights.load(weights.locate('asyncmde_vits'))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,74 @@
+"""Engines without networks, for tests of the parts around them."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
+from asyncmde_ros.pipeline.fast_path import MEMORY, SCALARS, STATE
+
+CHANNELS = 2
+
+
+class FakeEngine(Engine):
+    """Calls ``compute`` with every array; records which buffers each run was given."""
+
+    def __init__(self, inputs: dict[str, tuple[int, ...]], outputs: dict[str, tuple[int, ...]],
+                 compute: Callable[[Mapping[str, np.ndarray]], None] = lambda arrays: None
+                 ) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self.compute = compute
+        self.runs: list[dict[str, Buffer]] = []
+
+    def allocate(self, name: str) -> Buffer:
+        return Buffer(np.zeros(self.shape(name), np.float32), None)
+
+    def run(self, bindings: Mapping[str, Buffer]) -> None:
+        assert set(bindings) == {*self.inputs, *self.outputs}
+        given = [id(bindings[name].array) for name in self.inputs]
+        written = [id(bindings[name].array) for name in self.outputs]
+        assert not set(given) & set(written), 'an output is also an input'
+        assert len(set(written)) == len(written), 'two outputs share a buffer'
+        self.runs.append(dict(bindings))
+        self.compute({name: buffer.array for name, buffer in bindings.items()})
+
+
+def fake_engines(size: Size) -> Engines:
+    """Engines with the real graphs' names and shapes; the slow depth is the image's mean."""
+    sizes = memory_sizes(patch_grid(size))
+    memory = {name: (1, CHANNELS, *s) for name, s in zip(MEMORY, sizes, strict=True)}
+    state = {name: (1, CHANNELS if name[0] in 'rp' else 1,
+                    *sizes[int(name[1]) - 1 if name != 'trust' else 0]) for name in STATE}
+    depth = (1, 1, *size)
+
+    def slow(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['m1'][...] = arrays['image'].mean()
+        arrays['depth'][...] = 1
+
+    def fast(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['depth'][...] = arrays['m1'].mean()
+        arrays['next_a1'][...] = 1
+
+    fast_engine = FakeEngine(
+        {'image': (1, 3, *size), 'step': (3, 3), 'keyframe': (3, 3), **memory, **state,
+         **dict.fromkeys(SCALARS, (1,))},
+        {'depth': depth, **{f'next_{name}': shape for name, shape in state.items()}}, fast)
+    slow_engine = FakeEngine(
+        {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
+        {**memory, 'p1': state['p1'], 'p4': state['p4'], 'depth': depth}, slow)
+    return Engines(size, fast_engine, slow_engine, slow_engine.allocate('positions'))
+
+
+class FakeModel:
+    """Stands for :class:`Model`; ``compiled`` lists the sizes asked for."""
+
+    def __init__(self) -> None:
+        self.compiled: list[Size] = []
+        self.engines: Engines | None = None
+
+    def compile(self, size: Size) -> Engines:
+        self.compiled.append(size)
+        self.engines = fake_engines(size)
+        return self.engines

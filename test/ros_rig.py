@@ -1,0 +1,173 @@
+"""The real depth node in a process of its own, and a test's side of the conversation."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='left out: needs ROS 2 (pip install ".[ros]")')
+
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.msg import SetParametersResult  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference  # noqa: E402
+
+from asyncmde_ros.ros.messages import set_data, to_nanoseconds  # noqa: E402
+
+DISCOVERY_S = 15.0
+"""Fast DDS takes up to some seconds to find a peer; loading comes on top."""
+
+DEADLINE_S = 60.0
+SMALL = '126x168'
+"""A quarter of the default network size, which keeps tests quick."""
+
+PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+
+
+def domain_id() -> int:
+    """A domain of this test run's own, within what Fast DDS's port numbers allow."""
+    return 100 + os.getpid() % 100
+
+
+def node_environment(**extra: str) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name not in PROFILES}
+    return environment | {'ROS_DOMAIN_ID': str(domain_id()), 'PYTHONUNBUFFERED': '1',
+                          'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', **extra}
+
+
+class NodeProcess:
+    """``depth_node`` with remaps as the README shows; its output is kept in ``log``."""
+
+    def __init__(self, log: Path, *arguments: str, size: str = SMALL,
+                 environment: dict[str, str] | None = None) -> None:
+        self.log = log
+        self._file = log.open('wb')
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'asyncmde_ros.ros.main', '--ros-args',
+             '-r', 'image:=/camera/image_raw', '-r', 'camera_info:=/camera/camera_info',
+             '-p', f'input.size:={size}', *arguments],
+            stdout=self._file, stderr=subprocess.STDOUT, env=environment or node_environment())
+
+    def text(self) -> str:
+        return self.log.read_text(errors='replace')
+
+    def wait_for(self, words: str) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while words not in self.text():
+            assert self.process.poll() is None, f'the node ended:\n{self.text()}'
+            assert time.monotonic() < deadline, f'no {words!r} in:\n{self.text()}'
+            time.sleep(0.05)
+
+    def interrupt(self) -> tuple[int, float]:
+        """Send SIGINT; return the exit status and how long the end took."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        status = self.process.wait(DEADLINE_S)
+        return status, time.monotonic() - started
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._file.close()
+
+
+class Peer:
+    """A camera and a listener in this process, which never has our Fast DDS profile."""
+
+    def __init__(self, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> None:
+        assert not any(os.environ.get(name) for name in PROFILES)
+        os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain_id())
+        self.node = Node('peer', context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.depths: list[Image] = []
+        self.infos: list[CameraInfo] = []
+        self.memories: list[TimeReference] = []
+        profile = QoSProfile(depth=5, reliability=reliability)
+        self.camera = self.node.create_publisher(Image, '/camera/image_raw', profile)
+        self.compressed = self.node.create_publisher(
+            CompressedImage, '/camera/image_raw/compressed', profile)
+        self.info = self.node.create_publisher(CameraInfo, '/camera/camera_info', 5)
+        for kind, topic, store in ((Image, '/depth/relative', self.depths),
+                                   (CameraInfo, '/depth/camera_info', self.infos),
+                                   (TimeReference, '/depth/memory', self.memories)):
+            self.node.create_subscription(kind, topic, store.append, 20)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+    def until(self, condition: Callable[[], bool], each: Callable[[], None] = lambda: None,
+              period_s: float = 0.03) -> None:
+        """Spin, calling ``each`` every period, until ``condition`` holds."""
+        deadline, due = time.monotonic() + DEADLINE_S, 0.0
+        while not condition():
+            assert time.monotonic() < deadline, 'did not happen in time'
+            if time.monotonic() >= due:
+                each()
+                due = time.monotonic() + period_s
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def call(self, kind: type, name: str, request: object) -> object:
+        client = self.node.create_client(kind, f'/depth_node/{name}')
+        assert client.wait_for_service(DISCOVERY_S), f'no service {name}'
+        future = client.call_async(request)
+        self.until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def set_parameter(self, name: str, value: object) -> SetParametersResult:
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        return self.call(SetParameters, 'set_parameters',
+                         SetParameters.Request(parameters=[parameter])).results[0]
+
+    def describe(self, names: Sequence[str]) -> list:
+        return self.call(DescribeParameters, 'describe_parameters',
+                         DescribeParameters.Request(names=list(names))).descriptors
+
+    def transition(self, label: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.label = label
+        return self.call(ChangeState, 'change_state', request).success
+
+    def state(self) -> str:
+        return self.call(GetState, 'get_state', GetState.Request()).current_state.label
+
+    def show(self, message: Image) -> int:
+        """Publish an image stamped now, with its camera info; return the stamp."""
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        self.info.publish(CameraInfo(header=message.header, height=message.height,
+                                     width=message.width, distortion_model='plumb_bob',
+                                     k=[500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]))
+        self.camera.publish(message)
+        return to_nanoseconds(message.header.stamp)
+
+
+def picture(size: tuple[int, int] = (480, 640)) -> np.ndarray:
+    """A picture with corners to track."""
+    rng = np.random.default_rng(0)
+    return np.kron(rng.integers(0, 255, (size[0] // 40, size[1] // 40, 3), np.uint8),
+                   np.ones((40, 40, 1), np.uint8))
+
+
+def image_message(rgb: np.ndarray, encoding: str = 'rgb8') -> Image:
+    message = Image(height=rgb.shape[0], width=rgb.shape[1], encoding=encoding,
+                    step=rgb.shape[1] * 3)
+    message.header.frame_id = 'camera_optical_frame'
+    set_data(message, rgb)
+    return message

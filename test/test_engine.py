@@ -1,0 +1,106 @@
+"""The shipped ONNX graphs, filled and run by OpenVINO, against the torch modules."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asyncmde_ros.engine import torch as reference
+from asyncmde_ros.engine.export import fast_example
+from asyncmde_ros.engine.interface import Engine
+from asyncmde_ros.engine.loader import Model, Threads
+from asyncmde_ros.engine.openvino import OpenVINOEngine
+from asyncmde_ros.engine.positions import resize_positions
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.geometry import patch_grid
+from asyncmde_ros.network.config import VITS
+from asyncmde_ros.resources import share_directory
+
+SIZES = {'4:3': (252, 336), '16:9': (252, 448), 'odd grid': (126, 154)}
+TOLERANCE = 2e-4
+"""Relative to a tensor's largest value: two libraries' float32 sums in another order."""
+
+MODELS = share_directory() / 'models'
+
+
+@pytest.fixture(scope='module')
+def all_weights(foundation_weights: dict[str, np.ndarray],
+                fast_weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Real weights, with gates that depend on their input, so that a difference would show."""
+    rng = np.random.default_rng(0)
+    weights = {f'fast.{name}': value for name, value in fast_weights.items()}
+    for level in (1, 4):
+        weights[f'fast.unit.gates.level{level}.score.weight'] = rng.normal(
+            0, 0.01, (1, 64, 1, 1)).astype(np.float32)
+        weights[f'fast.unit.gates.level{level}.score.bias'] = np.zeros(1, np.float32)
+    return weights | {f'foundation.{name}': value for name, value in foundation_weights.items()}
+
+
+def run(engine: Engine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    bindings = {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}
+    for name, value in inputs.items():
+        bindings[name].array[...] = value
+    engine.run(bindings)
+    return {name: bindings[name].array for name in engine.outputs}
+
+
+def assert_same(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert result.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        assert scale > 0, f'{name} is zero everywhere: nothing is compared'
+        np.testing.assert_allclose(result[name], value, rtol=0, atol=TOLERANCE * scale,
+                                   err_msg=name)
+
+
+@pytest.mark.parametrize('size', SIZES.values(), ids=SIZES)
+def test_slow_graph_equals_torch(size: tuple[int, int], all_weights: dict[str, np.ndarray],
+                                 rng: np.random.Generator) -> None:
+    positions = resize_positions(all_weights['foundation.pretrained.pos_embed'], patch_grid(size))
+    inputs = {'image': rng.normal(size=(1, 3, *size)), 'positions': positions}
+    shapes = {name: value.shape for name, value in inputs.items()}
+    expected = run(reference.slow_engine(VITS, all_weights, shapes, 2), inputs)
+    assert_same(run(OpenVINOEngine(MODELS / 'slow_vits.onnx', all_weights, shapes, 2), inputs),
+                expected)
+
+
+@pytest.mark.parametrize('fresh', [0.0, 1.0])
+@pytest.mark.parametrize('size', SIZES.values(), ids=SIZES)
+def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
+                                 all_weights: dict[str, np.ndarray]) -> None:
+    torch.manual_seed(0)
+    inputs = {name: value.numpy() for name, value in fast_example(VITS, patch_grid(size)).items()}
+    inputs['step'] = np.array([[1, 0.02, 0.1], [-0.02, 1, 0], [0.01, 0, 1]], np.float32)
+    inputs['keyframe'] = np.array([[0.9, 0, -0.3], [0, 1.1, 0.1], [0, 0.05, 1]], np.float32)
+    inputs['fresh'] = np.array([fresh], np.float32)
+    shapes = {name: value.shape for name, value in inputs.items()}
+    expected = run(reference.fast_engine(VITS, all_weights, shapes, 2), inputs)
+    assert_same(run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2), inputs),
+                expected)
+
+
+def test_missing_and_foreign_weights_are_named(all_weights: dict[str, np.ndarray]) -> None:
+    shapes = {'image': (1, 3, 28, 28), 'positions': (1, 2, 2, 384)}
+    name = 'foundation.pretrained.blocks.3.attn.qkv.bias'
+    lacking = {key: value for key, value in all_weights.items() if key != name}
+    with pytest.raises(EngineError, match=name):
+        OpenVINOEngine(MODELS / 'slow_vits.onnx', lacking, shapes, 1)
+    with pytest.raises(EngineError, match='another model'):
+        OpenVINOEngine(MODELS / 'slow_vits.onnx', lacking | {name: np.zeros(3)}, shapes, 1)
+
+
+def test_a_model_compiles_for_several_sizes_and_gives_live_inputs(foundation_path: Path) -> None:
+    model = Model(threads=Threads(1, 1), foundation=foundation_path)
+    for size in ((126, 168), (126, 224)):
+        engines = model.compile(size)
+        assert engines.size == size and engines.fast.outputs['depth'] == (1, 1, *size)
+        assert {'beta', 'k', 'fresh', 'step', 'keyframe'} <= set(engines.fast.inputs)
+        assert np.abs(engines.positions.array).max() > 0
+    with pytest.raises(ValueError, match='multiples of 14'):
+        model.compile((100, 100))
+
+
+def test_an_unknown_backend_names_the_known_ones() -> None:
+    with pytest.raises(EngineError, match='openvino'):
+        Model(backend='abacus')

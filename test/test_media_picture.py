@@ -1,0 +1,175 @@
+"""Pictures say what they should: colours, ranges, captions; files are whole."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from asyncmde_ros.errors import MediaError
+from asyncmde_ros.media.picture import (
+    RangeTracker,
+    VideoWriter,
+    colorize,
+    contact_sheet,
+    side_by_side,
+    write_png,
+)
+
+VGA = (480, 640)
+SETTLED = 60  # frames after which the tracker has covered 99.8 % of a step
+
+
+def flat(value: float) -> np.ndarray:
+    return np.full(VGA, value, np.float32)
+
+
+def test_near_is_red_far_is_blue_and_unknown_is_black() -> None:
+    depth = np.array([[0.25, 0.35, 0.65, 0.75, np.nan, np.inf, -np.inf]], np.float32)
+    far_end, far, near, near_end, unknown, nearest, farthest = \
+        colorize(depth, 0.25, 0.75)[0].astype(int)
+    assert far[2] > far[0] and near[0] > near[2]
+    assert tuple(unknown) == (0, 0, 0)
+    assert far_end.any()
+    np.testing.assert_array_equal(nearest, near_end)
+    np.testing.assert_array_equal(farthest, far_end)
+
+
+def test_values_beyond_the_range_take_its_end_colours() -> None:
+    rgb = colorize(np.array([[-5, 0, 1, 7]], np.float32), 0, 1)[0]
+    np.testing.assert_array_equal(rgb[0], rgb[1])
+    np.testing.assert_array_equal(rgb[2], rgb[3])
+
+
+@pytest.mark.parametrize('depth', [flat(1), flat(np.nan)])
+def test_a_picture_without_contrast_is_no_error(depth: np.ndarray) -> None:
+    rgb = colorize(depth, 1, 1)
+    assert rgb.shape == (*VGA, 3)
+    assert rgb.dtype == np.uint8
+
+
+def test_colorize_leaves_its_input_alone() -> None:
+    depth = flat(np.nan)
+    colorize(depth, 0, 1)
+    assert np.isnan(depth).all()
+
+
+def test_the_range_starts_at_the_first_frame_and_ignores_outliers(
+        rng: np.random.Generator) -> None:
+    depth = rng.uniform(2, 4, VGA).astype(np.float32)
+    depth[:2], depth[100], depth[200] = 1e6, np.nan, np.inf
+    assert RangeTracker().update(depth) == pytest.approx((2.04, 3.96), abs=0.03)
+
+
+def test_the_range_moves_slowly_and_arrives(rng: np.random.Generator) -> None:
+    tracker = RangeTracker()
+    depth = rng.uniform(0, 1, VGA).astype(np.float32)
+    first = np.array(tracker.update(depth))
+    second = np.array(tracker.update(depth + 1))
+    np.testing.assert_allclose(second - first, RangeTracker.SMOOTHING, rtol=1e-3)
+    for _ in range(SETTLED):
+        last = np.array(tracker.update(depth + 1))
+    np.testing.assert_allclose(last - first, 1, atol=0.01)
+
+
+def test_a_frame_of_nothing_changes_no_range() -> None:
+    tracker = RangeTracker()
+    assert tracker.update(flat(np.nan)) == (0, 1)
+    before = tracker.update(flat(3))
+    assert tracker.update(flat(np.nan)) == before == (3, 3)
+
+
+def test_side_by_side_keeps_both_pictures_above_a_dark_readable_caption() -> None:
+    rgb, depth = np.full((*VGA, 3), 90, np.uint8), np.full((240, 320, 3), 200, np.uint8)
+    pair = side_by_side(rgb, depth, 'frame 12   lag 4   12.3 ms')
+    assert pair.shape == (480, 1280, 3)
+    strip = pair[450:]
+    assert (pair[:450, :640] == 90).all() and (pair[:450, 640:] == 200).all()
+    assert strip.max() > 200 and np.median(strip) < 50
+    text_rows = np.flatnonzero((strip > 200).any(axis=(1, 2)))
+    assert text_rows[-1] - text_rows[0] >= 10  # pixels high
+
+
+def test_a_long_caption_is_shrunk_to_fit() -> None:
+    picture = side_by_side(*2 * [np.zeros((*VGA, 3), np.uint8)], 'very long ' * 40)
+    assert not picture[:, -3:].any()
+    assert picture.any()
+
+
+def test_no_caption_leaves_the_picture_alone() -> None:
+    rgb = np.full((*VGA, 3), 90, np.uint8)
+    assert (side_by_side(rgb, rgb, '') == 90).all()
+
+
+def test_a_contact_sheet_places_its_tiles_by_rows() -> None:
+    tiles = [np.full((48, 64, 3), 50 * index, np.uint8) for index in range(1, 6)]
+    sheet = contact_sheet(tiles, 3, [''] * 5)
+    values = list(dict.fromkeys(sheet[24, :, 0])), list(dict.fromkeys(sheet[-24, :, 0]))
+    background = sheet[-1, -1, 0]
+    assert values == ([50, background, 100, 150], [200, background, 250])
+    assert (tiles[0] == 50).all()
+
+
+def test_a_contact_sheet_captions_copies() -> None:
+    tiles = [np.full((*VGA, 3), 100, np.uint8)] * 2
+    sheet = contact_sheet(tiles, 1, ['one', 'two'])
+    assert (tiles[0] == 100).all()
+    assert (sheet > 200).any()
+
+
+@pytest.mark.parametrize('shapes, captions', [
+    ([(48, 64, 3), (48, 60, 3)], ['', '']), ([(48, 64, 3)], []), ([], [])])
+def test_a_contact_sheet_refuses_what_does_not_fit(shapes: list[tuple[int, ...]],
+                                                   captions: list[str]) -> None:
+    with pytest.raises(ValueError, match='contact sheet'):
+        contact_sheet([np.zeros(shape, np.uint8) for shape in shapes], 2, captions)
+
+
+def test_a_png_comes_back_as_it_was(tmp_path: Path, rng: np.random.Generator) -> None:
+    rgb = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    path = tmp_path / 'picture.png'
+    write_png(path, rgb)
+    np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], rgb)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_png_leaves_what_was_there(tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'picture.png'
+    path.write_bytes(b'before')
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open('wb') as stream:
+            stream.write(data[:10])
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(MediaError, match='picture.png cannot be written: No space left'):
+        write_png(path, np.zeros((8, 8, 3), np.uint8))
+    assert path.read_bytes() == b'before'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_png_into_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match='missing/picture.png'):
+        write_png(tmp_path / 'missing' / 'picture.png', np.zeros((8, 8, 3), np.uint8))
+
+
+def test_odd_sizes_are_written_without_their_last_row_and_column(tmp_path: Path) -> None:
+    path = tmp_path / 'odd.mp4'
+    with VideoWriter(path, 29.97) as writer:
+        writer.write(np.zeros((49, 65, 3), np.uint8))
+    assert cv2.VideoCapture(str(path)).read()[1].shape == (48, 64, 3)
+
+
+def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / 'video.mp4', 30) as writer:
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+        with pytest.raises(ValueError, match='48, 66'):
+            writer.write(np.zeros((48, 66, 3), np.uint8))
+
+
+@pytest.mark.parametrize('name', ['missing/video.mp4', 'video.nothing'])
+def test_a_video_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    with VideoWriter(tmp_path / name, 30) as writer, pytest.raises(MediaError, match=name):
+        writer.write(np.zeros((48, 64, 3), np.uint8))

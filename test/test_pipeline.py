@@ -1,0 +1,195 @@
+"""The pipeline as a whole: on fakes for its rules, on real weights for its depth."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from asyncmde_ros.engine.loader import Engines, Model, Threads
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
+from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution
+from fakes import FakeEngine, FakeModel
+
+DEADLINE_S = 30.0
+FRAME_NS = 33_000_000
+LANDSCAPE: Size = (480, 640)
+
+
+def image(size: Size = LANDSCAPE, value: int = 90) -> np.ndarray:
+    return np.full((*size, 3), value, np.uint8)
+
+
+class Camera:
+    """Feeds a pipeline frames with rising stamps until something happens."""
+
+    def __init__(self, pipeline: DepthPipeline) -> None:
+        self.pipeline = pipeline
+        self.stamp_ns = 1_000_000_000
+
+    def show(self, rgb: np.ndarray) -> DepthResult:
+        self.stamp_ns += FRAME_NS
+        return self.pipeline.process(rgb, self.stamp_ns)
+
+    def show_until(self, rgb: np.ndarray, state: PipelineState) -> DepthResult:
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            result = self.show(rgb)
+            if result.state is state:
+                return result
+            assert time.monotonic() < deadline, f'still {result.state}'
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def camera() -> Iterator[Camera]:
+    with DepthPipeline(FakeModel()) as pipeline:  # type: ignore[arg-type]
+        yield Camera(pipeline)
+
+
+def test_depth_is_withheld_until_the_first_refresh_then_given_for_every_frame(
+        camera: Camera) -> None:
+    first = camera.show(image())
+    assert first.state is PipelineState.WAITING_FOR_MEMORY and first.depth is None
+    ready = camera.show_until(image(), PipelineState.READY)
+    for _ in range(5):
+        result = camera.show(image())
+        assert result.depth is not None and result.depth.shape == LANDSCAPE
+        assert result.depth.dtype == np.float32
+        assert result.stamp_ns == camera.stamp_ns
+        assert result.keyframe is not None and result.lag is not None
+        assert result.keyframe.stamp_ns == camera.stamp_ns - result.lag * FRAME_NS
+        assert result.lag >= 1
+    assert ready.timings.total_ms > 0
+
+
+def test_depth_follows_the_newest_keyframe(camera: Camera) -> None:
+    camera.show_until(image(value=10), PipelineState.READY)
+    deadline = time.monotonic() + DEADLINE_S
+    bright = (250 / 255 - 0.45) / 0.225  # about what the fake makes of it
+    while abs(float(camera.show(image(value=250)).depth.mean()) - bright) > 0.3:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_time_going_backwards_drops_the_memory_and_keeps_the_stamps(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    camera.stamp_ns -= 10_000_000_000
+    looped_from = camera.stamp_ns
+    result = camera.show(image())
+    assert result.state is PipelineState.WAITING_FOR_MEMORY and result.depth is None
+    again = camera.show_until(image(), PipelineState.READY)
+    assert again.keyframe is not None and again.keyframe.stamp_ns > looped_from
+    assert again.keyframe.stamp_ns <= again.stamp_ns
+    assert camera.pipeline.status.resets == 1
+
+
+def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    wide = image((360, 640))
+    assert camera.show(wide).state is PipelineState.BUILDING
+    result = camera.show_until(wide, PipelineState.READY)
+    assert result.depth is not None and result.depth.shape == (360, 640)
+    assert camera.pipeline.status.size == (252, 448)
+
+
+def test_another_resolution_of_the_same_aspect_keeps_the_engines(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    larger = image((960, 1280))
+    assert camera.show(larger).state is PipelineState.WAITING_FOR_MEMORY
+    result = camera.show_until(larger, PipelineState.READY)
+    assert result.depth is not None and result.depth.shape == (960, 1280)
+    assert camera.pipeline.status.size == (252, 336)
+
+
+def test_settings_act_on_the_next_frame(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    pipeline = camera.pipeline
+    pipeline.settings = replace(pipeline.settings, output_resolution=OutputResolution.NETWORK,
+                                temporal_smoothing=0.75, gate_temperature=9.0)
+    result = camera.show(image())
+    assert result.depth is not None and result.depth.shape == (252, 336)
+    model = pipeline._model
+    assert isinstance(model, FakeModel) and model.engines is not None
+    fast = model.engines.fast
+    assert isinstance(fast, FakeEngine)
+    assert fast.runs[-1]['beta'].array[0] == 0.75 and fast.runs[-1]['k'].array[0] == 9
+
+
+def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    fast = camera.pipeline._model.engines.fast  # type: ignore[attr-defined]
+    working = fast.compute
+
+    def poison(arrays: dict[str, np.ndarray]) -> None:
+        arrays['depth'][0, 0, 3, 5] = np.inf
+    fast.compute = poison
+    with pytest.raises(EngineError, match='not finite'):
+        camera.show(image())
+    fast.compute = working
+    assert camera.show(image()).depth is not None
+
+
+def test_a_failed_build_is_an_error_and_is_tried_again(camera: Camera) -> None:
+    model = camera.pipeline._model
+    working = model.compile
+
+    def fail(size: Size) -> Engines:
+        raise EngineError('injected')
+    model.compile = fail  # type: ignore[method-assign]
+    deadline = time.monotonic() + DEADLINE_S
+    with pytest.raises(EngineError, match='injected'):
+        while time.monotonic() < deadline:
+            camera.show(image((360, 640)))
+            time.sleep(0.005)
+    model.compile = working  # type: ignore[method-assign]
+    camera.show_until(image((360, 640)), PipelineState.READY)
+
+
+def scene(shift: int = 0) -> np.ndarray:
+    """A picture with structure: a wall, a floor and boxes, moved left by ``shift`` pixels."""
+    rng = np.random.default_rng(3)
+    canvas = np.full((480, 760, 3), 170, np.uint8)
+    canvas[300:] = 90
+    noise = cv2.resize(rng.integers(0, 60, (60, 95, 3), np.uint8), (760, 480))
+    for x, y, size in ((80, 220, 140), (330, 260, 180), (560, 200, 110)):
+        cv2.rectangle(canvas, (x, y), (x + size, y + size), tuple(map(int, rng.integers(0, 255, 3))), -1)
+    return cv2.add(canvas, noise)[:, shift:shift + 640].copy()
+
+
+@pytest.fixture(scope='module')
+def model(foundation_path: Path) -> Model:
+    return Model(threads=Threads(2, 1), foundation=foundation_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('motion', [MotionCompensation.IMAGE, MotionCompensation.OFF])
+def test_untrained_it_shows_the_keyframes_own_depth_moved_with_the_camera(
+        model: Model, motion: MotionCompensation) -> None:
+    """Honest from the first day: hold still and it is the foundation model's depth; pan and it
+    moves along, and without motion compensation it does not."""
+    with DepthPipeline(model) as pipeline:
+        pipeline.settings = replace(pipeline.settings, motion_compensation=motion)
+        camera = Camera(pipeline)
+        camera.show_until(scene(), PipelineState.READY)
+        pipeline.settings = replace(pipeline.settings, slow_path_enabled=False)
+        time.sleep(1)  # the refresh that is under way may end
+        held = camera.show(scene())
+        assert held.depth is not None and held.keyframe is not None
+        slot = pipeline._session.cache.front()
+        assert slot is not None
+        own = cv2.resize(slot.buffers['depth'].array[0, 0], (640, 480))
+        assert np.abs(held.depth - own).max() < 0.02 * own.max()
+        for shift in range(6, 61, 6):
+            panned = camera.show(scene(shift))
+        assert panned.depth is not None
+        assert panned.keyframe == held.keyframe, 'refreshed although switched off'
+        moved, unmoved = (np.corrcoef(panned.depth[:, 20:560].ravel(), reference.ravel())[0, 1]
+                          for reference in (held.depth[:, 80:620], held.depth[:, 20:560]))
+        assert (moved > unmoved) == (motion is MotionCompensation.IMAGE)
+        assert moved > 0.98 or motion is MotionCompensation.OFF

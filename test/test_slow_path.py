@@ -1,0 +1,128 @@
+"""The background thread: publishes, obeys its settings, survives its engine."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.pipeline import slow_path
+from asyncmde_ros.pipeline.feature_cache import FeatureCache
+from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.settings import Settings
+from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathState, make_slot
+from fakes import FakeEngine, fake_engines
+
+SIZE = (28, 42)
+DEADLINE_S = 10.0
+
+
+class Rig:
+    """A slow path on fake engines, with the reader's side in the test's hands."""
+
+    def __init__(self) -> None:
+        engines = fake_engines(SIZE)
+        assert isinstance(engines.slow, FakeEngine)
+        self.engine = engines.slow
+        self.settings = Settings()
+        self.mailbox: Mailbox[Frame] = Mailbox()
+        self.cache = FeatureCache(make_slot(engines.slow, 0), make_slot(engines.slow, 1))
+        self.slow = SlowPath(engines, self.cache, self.mailbox, lambda: self.settings)
+        self.slow.start()
+
+    def offer(self, frame_id: int) -> None:
+        self.mailbox.put(Frame(frame_id, frame_id * 1000, 0,
+                               np.full((*SIZE, 3), frame_id, np.uint8)))
+
+    def keyframe_id(self) -> int | None:
+        slot = self.cache.front()
+        return slot.keyframe.frame_id if slot and slot.keyframe else None
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, 'did not happen in time'
+            time.sleep(0.002)
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.setattr(slow_path, 'RETRY_S', 0.01)
+    rig = Rig()
+    yield rig
+    assert rig.slow.stop(DEADLINE_S)
+    assert rig.slow.status.state is SlowPathState.STOPPED
+
+
+def test_the_newest_frame_is_refreshed_and_published(rig: Rig) -> None:
+    for frame_id in (1, 2, 3):
+        rig.offer(frame_id)
+        rig.until(lambda: rig.keyframe_id() == frame_id)
+    slot = rig.cache.front()
+    assert slot is not None and slot.keyframe is not None
+    assert (slot.keyframe.stamp_ns, slot.keyframe.generation) == (3000, 3)
+    assert rig.slow.status.refreshes == 3
+
+
+def test_an_engine_that_raises_is_counted_reported_and_tried_again(rig: Rig) -> None:
+    working, failures = rig.engine.compute, iter(range(2))
+
+    def flaky(arrays: object) -> None:
+        if next(failures, None) is not None:
+            raise EngineError('injected')
+        working(arrays)
+    rig.engine.compute = flaky
+    for _ in range(2):
+        rig.offer(5)
+        rig.until(lambda: rig.mailbox._item is None)
+    rig.until(lambda: rig.slow.status.failures == 2)
+    assert rig.keyframe_id() is None and rig.slow.status.last_error == 'injected'
+    rig.offer(6)
+    rig.until(lambda: rig.keyframe_id() == 6)
+
+
+def test_depth_that_is_not_finite_is_never_published(rig: Rig) -> None:
+    rig.offer(1)
+    rig.until(lambda: rig.keyframe_id() == 1)
+    working = rig.engine.compute
+
+    def poison(arrays: dict[str, np.ndarray]) -> None:
+        arrays['depth'][...] = np.nan
+    rig.engine.compute = poison
+    rig.offer(2)
+    rig.until(lambda: rig.slow.status.failures == 1)
+    assert rig.keyframe_id() == 1 and 'not finite' in rig.slow.status.last_error
+    rig.engine.compute = working
+    rig.offer(3)
+    rig.until(lambda: rig.keyframe_id() == 3)
+
+
+def test_switched_off_it_refreshes_nothing_until_switched_on(rig: Rig) -> None:
+    rig.settings = replace(rig.settings, slow_path_enabled=False)
+    rig.until(lambda: rig.slow.status.state is SlowPathState.DISABLED)
+    rig.offer(1)
+    time.sleep(3 * slow_path.POLL_S)
+    assert rig.keyframe_id() is None
+    rig.settings = replace(rig.settings, slow_path_enabled=True)
+    rig.until(lambda: rig.keyframe_id() == 1)
+
+
+def test_a_rate_limit_spaces_the_refreshes(rig: Rig) -> None:
+    rate_hz, refreshes = 20.0, 5
+    rig.settings = replace(rig.settings, slow_path_max_rate_hz=rate_hz)
+    times: list[float] = []
+    for frame_id in range(1, refreshes + 1):
+        rig.offer(frame_id)
+        rig.until(lambda: rig.keyframe_id() == frame_id)
+        times.append(time.monotonic())
+    # A lower bound only: a busy machine may be slower, never faster.
+    assert times[-1] - times[0] >= (refreshes - 1) / rate_hz * 0.9
+
+
+def test_stopping_does_not_wait_for_a_frame() -> None:
+    rig = Rig()
+    started = time.monotonic()
+    assert rig.slow.stop(DEADLINE_S)
+    assert time.monotonic() - started < DEADLINE_S / 2
