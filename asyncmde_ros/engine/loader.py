@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros import weights
-from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.engine.interface import Buffer, Engine, Precision
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
@@ -54,7 +54,8 @@ class Engines:
 class Model:
     """Verified weights and graphs of one model, ready to be compiled for any size."""
 
-    def __init__(self, name: str = 'vits', backend: str = 'auto', threads: Threads = Threads(),
+    def __init__(self, name: str = 'vits', backend: str = 'auto',
+                 precision: Precision = Precision.AUTO, threads: Threads = Threads(),
                  foundation: Path | None = None, fast: Path | None = None) -> None:
         """Load and verify the weights.
 
@@ -65,6 +66,7 @@ class Model:
             raise EngineError(f'no backend {backend!r}; there are {", ".join(BACKENDS)}')
         self.name = name
         self.backend = 'openvino' if backend == 'auto' else backend
+        self.precision = precision
         self.threads = threads.resolved()
         entry = weights.registry.model(name)
         self._graphs = {'fast': share_directory() / 'models' / entry.fast_graph,
@@ -109,9 +111,9 @@ class Model:
                     backend.slow_engine(config, self._weights, slow_shapes, self.threads.slow))
         from asyncmde_ros.engine.openvino import OpenVINOEngine
         return (OpenVINOEngine(self._graphs['fast'], self._weights, fast_shapes,
-                               self.threads.fast),
+                               self.threads.fast, self.precision),
                 OpenVINOEngine(self._graphs['slow'], self._weights, slow_shapes,
-                               self.threads.slow))
+                               self.threads.slow, self.precision))
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, npt.NDArray[np.floating]]

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.engine.interface import Buffer, Engine, Precision
 from asyncmde_ros.errors import EngineError
 
 try:
@@ -18,24 +19,29 @@ except ImportError as error:
 
 
 class OpenVINOEngine(Engine):
-    """A weightless ONNX graph, filled, reshaped and compiled for the CPU in float32."""
+    """A weightless ONNX graph, filled, reshaped and compiled for the CPU."""
 
     def __init__(self, graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
-                 shapes: Mapping[str, tuple[int, ...]], threads: int) -> None:
+                 shapes: Mapping[str, tuple[int, ...]], threads: int,
+                 precision: Precision = Precision.AUTO) -> None:
         """Compile ``graph``.
 
         ``weights`` holds the graph's weight inputs by name, ``shapes`` the shape of each other
-        input; ``threads`` is how many cores it may use.  Raises EngineError naming what is
-        missing or does not fit.
+        input; ``threads`` is how many cores it may use.  With ``precision`` AUTO convolutions and
+        matrix products run in bfloat16 where the CPU computes in it; the warp grids stay float32
+        (a test holds that).  Raises EngineError naming what is missing or does not fit.
         """
+        options: dict[str, Any] = {
+            'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1, 'INFERENCE_NUM_THREADS': threads,
+            'ENABLE_CPU_PINNING': False}
+        if precision is Precision.FP32:
+            options['INFERENCE_PRECISION_HINT'] = 'f32'
         core = ov.Core()
         try:
             model = core.read_model(graph)
             _fill(model, weights)
             model.reshape({name: list(shape) for name, shape in shapes.items()})
-            compiled = core.compile_model(model, 'CPU', {
-                'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1, 'INFERENCE_NUM_THREADS': threads,
-                'INFERENCE_PRECISION_HINT': 'f32', 'ENABLE_CPU_PINNING': False})
+            compiled = core.compile_model(model, 'CPU', options)
         except RuntimeError as error:
             raise EngineError(f'OpenVINO cannot compile {graph.name}: {error}') from error
         self.inputs = {port.any_name: tuple(port.shape) for port in compiled.inputs}

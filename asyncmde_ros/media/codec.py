@@ -151,7 +151,9 @@ def _as_bytes(data: Any) -> RGB:
 
 
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_PNG_HEADER = struct.Struct('>8sI4sII')  # signature, chunk length, chunk type, width, height
+_PNG_CHUNK = struct.Struct('>I4s')  # length of the body, type; a checksum follows the body
+_PNG_CHECKSUM_BYTES = 4
+_PNG_SIZE = struct.Struct('>II')  # width, height
 _JPEG_START = b'\xff\xd8'
 _JPEG_END = b'\xff\xd9'
 _JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -161,13 +163,34 @@ _JPEG_FRAME_HEADER = struct.Struct('>HBHH')  # segment length, precision, height
 
 def _stored_size(data: bytes) -> tuple[int, int]:
     """Read (height, width) from the file's header, so that a bomb is refused undecoded."""
-    if data.startswith(_PNG_SIGNATURE) and len(data) >= _PNG_HEADER.size:
-        _, length, chunk, width, height = _PNG_HEADER.unpack_from(data)
-        if (length, chunk) == (13, b'IHDR'):
-            return height, width
+    if data.startswith(_PNG_SIGNATURE):
+        return _png_size(data)
     if data.startswith(_JPEG_START):
         return _jpeg_size(data)
     raise ImageError('compressed', f'data ({len(data)} bytes) is neither a JPEG nor a PNG')
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Walk the chunks, so that none claims to be longer than the data.
+
+    OpenCV 5 allocates whatever length a chunk claims, up to 2 GiB, before it reads the body.
+    """
+    size = None
+    position = len(_PNG_SIGNATURE)
+    while position + _PNG_CHUNK.size <= len(data):
+        length, kind = _PNG_CHUNK.unpack_from(data, position)
+        body = position + _PNG_CHUNK.size
+        position = body + length + _PNG_CHECKSUM_BYTES
+        if position > len(data):
+            break
+        if size is None:
+            if kind != b'IHDR' or length < _PNG_SIZE.size:
+                raise ImageError('compressed', f'data ({len(data)} bytes) is a PNG without header')
+            width, height = _PNG_SIZE.unpack_from(data, body)
+            size = height, width
+        if kind == b'IEND':
+            return size
+    raise ImageError('compressed', f'data ({len(data)} bytes) is a truncated PNG')
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:

@@ -95,7 +95,7 @@ def contact_sheet(tiles: Sequence[RGB], columns: int, captions: Sequence[str]) -
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3),
                     _BACKGROUND, np.uint8)
-    for index, (tile, caption) in enumerate(zip(tiles, captions)):
+    for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         row, column = divmod(index, columns)
         top, left = row * (height + _GAP), column * (width + _GAP)
         cell = sheet[top:top + height, left:left + width]

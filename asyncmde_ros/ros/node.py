@@ -11,6 +11,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
 
+from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError
 from asyncmde_ros.geometry import parse_size
@@ -135,7 +136,9 @@ class DepthNode(LifecycleNode):
         """Build the pipeline away from the main thread, which must stay able to hear Ctrl-C."""
         try:
             model = Model(self.get_parameter('model.name').value,
-                          self.get_parameter('backend').value, parameters.read_threads(self),
+                          self.get_parameter('backend').value,
+                          Precision(self.get_parameter('precision').value),
+                          parameters.read_threads(self),
                           parameters.read_path(self, 'model.foundation_weights'),
                           parameters.read_path(self, 'model.fast_weights'))
             outcome.append(DepthPipeline(model, parameters.read_settings(self),

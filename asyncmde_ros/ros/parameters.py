@@ -9,6 +9,7 @@ from rcl_interfaces.msg import (FloatingPointRange, IntegerRange, ParameterDescr
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import BACKENDS, Threads
 from asyncmde_ros.geometry import parse_size
 from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution, Settings
@@ -51,6 +52,9 @@ SPECIFICATIONS = (
     Specification('autostart', True, 'Configure and activate at start; with false a lifecycle '
                                      'manager does.'),
     Specification('backend', 'auto', 'What computes the networks.', choices=BACKENDS),
+    Specification('precision', 'auto', 'auto: the fastest that the hardware has and that keeps '
+                                       'the warps exact; fp32: float32 throughout.',
+                  choices=_values(Precision)),
     Specification('model.name', 'vits', 'Pair of foundation model and fast network: vits '
                                         '(Apache-2.0), or vitb with your own weights.',
                   choices=('vits', 'vitb')),

@@ -1,0 +1,99 @@
+"""``asyncmde demo`` as a newcomer runs it: separate processes, real DDS, a film and a picture."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ros_rig import node_environment, picture
+
+from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.ros.demo_session import Sample, figures
+
+pytestmark = [pytest.mark.ros]
+
+RATE_HZ = 10.0
+TIMEOUT_S = 180
+
+
+def run_demo(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-m', 'asyncmde_ros.cli', 'demo', *arguments, '--out', str(out)],
+        capture_output=True, text=True, timeout=TIMEOUT_S, env=node_environment())
+
+
+def check(done: subprocess.CompletedProcess[str], out: Path) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'depth_node]: ready' in done.stdout + done.stderr
+    line = next(text for text in done.stdout.splitlines() if text.startswith('whole run'))
+    for word in ('input', 'depth', 'latency', 'lag', 'refresh'):
+        assert word in line
+    sheet = cv2.imread(str(out / 'depth.png'))
+    assert sheet is not None and sheet.std() > 10
+    film = cv2.VideoCapture(str(out / 'depth.mp4'))
+    assert film.isOpened() and film.read()[0]
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) >= 5
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_video_becomes_a_film_and_a_picture(tmp_path: Path, foundation_path: Path) -> None:
+    video = tmp_path / 'video.mp4'
+    scene = picture()
+    with VideoWriter(video, RATE_HZ) as writer:
+        for index in range(60):
+            writer.write(np.roll(scene, -2 * index, axis=1))
+    check(run_demo('--video', str(video), out=tmp_path / 'out'), tmp_path / 'out')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('bag', ['real_amber_soccer_goal_12', 'real_rosbag2js_sample'])
+def test_a_recorded_bag(bag: str, shared: Path, tmp_path: Path, foundation_path: Path) -> None:
+    folder = shared / 'data' / 'bags' / bag
+    path = next(p for p in folder.iterdir() if p.suffix in ('.mcap', '.db3'))
+    done = run_demo('--bag', str(path), out=tmp_path / 'out')
+    if done.returncode == 0:
+        check(done, tmp_path / 'out')
+    else:  # a bag may be over before the memory's first refresh; it must say so in one line
+        assert 'no depth arrived' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_a_missing_video_is_one_clear_line(tmp_path: Path, foundation_path: Path) -> None:
+    done = run_demo('--video', str(tmp_path / 'nowhere.mp4'), out=tmp_path / 'out')
+    assert done.returncode == 1
+    assert 'nowhere.mp4' in done.stderr and 'Traceback' not in done.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+def test_figures_are_rates_medians_and_lag_in_frames() -> None:
+    second = 10**9
+    stamps = [index * second // 10 for index in range(21)]
+    samples = [Sample(received_ns=stamp + 50_000_000, stamp_ns=stamp,
+                      keyframe_ns=stamp - stamp % (second // 2) - second // 10)
+               for stamp in stamps[10:]]
+    result = figures(samples, stamps)
+    assert result is not None
+    assert result.input_hz == pytest.approx(10)
+    assert result.depth_hz == pytest.approx(10)
+    assert result.latency_ms == pytest.approx(50)
+    assert result.refresh_hz == pytest.approx(2)
+    assert result.lag_frames == pytest.approx(np.mean([1 + index % 5 for index in range(11)]))
+    assert figures(samples[:1], stamps) is None
+
+
+def test_without_ros_the_demo_names_the_extra(tmp_path: Path, foundation_path: Path) -> None:
+    (tmp_path / 'rclpy.py').write_text('raise ImportError("no rclpy")')
+    video = tmp_path / 'video.mp4'
+    with VideoWriter(video, RATE_HZ) as writer:
+        writer.write(picture())
+    environment = node_environment()
+    environment['PYTHONPATH'] = os.pathsep.join(
+        [str(tmp_path), environment.get('PYTHONPATH', '')])
+    done = subprocess.run(
+        [sys.executable, '-m', 'asyncmde_ros.cli', 'demo', '--video', str(video)],
+        capture_output=True, text=True, timeout=TIMEOUT_S, env=environment)
+    assert done.returncode == 1 and 'asyncmde_ros[ros]' in done.stderr
