@@ -18,7 +18,7 @@ ROS = [
     # The third-party ROS 2 Jazzy wheels; machines with ROS installed must not pull these.
     'ros-jazzy-rclpy[fastrtps]==7.1.6',
     'ros-jazzy-sensor-msgs==5.3.6',
-    'rosbags>=0.10,<0.12',
+    'rosbags>=0.11.7,<0.12',
 ]
 TORCH = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5']
 
@@ -44,7 +44,7 @@ setup(
         'train': TORCH,
         'test': [*TORCH, 'pytest>=7', 'hypothesis>=6.80'],
         'gpu': ['cuda-bindings>=12.6', 'onnx>=1.17'],
-        'view': ['rerun-sdk>=0.20', 'rosbags>=0.10,<0.12'],
+        'view': ['rerun-sdk>=0.20', 'rosbags>=0.11.7,<0.12'],
     },
     zip_safe=True,
     maintainer='The asyncmde_ros authors',

@@ -2,6 +2,8 @@
 
 import errno
 import itertools
+import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -141,6 +143,17 @@ def test_whatever_was_left_the_right_file_arrives(
     fetch(server.url, target)
     assert target.read_bytes() == CONTENT
     assert names(target.parent) == ['file']
+
+
+def test_the_bar_counts_every_byte_once(server: Server, tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
+    server.behave(ignores_range=True)
+    part_path(tmp_path / 'file').write_bytes(CONTENT[:1_000_000])
+    fetch(server.url, tmp_path / 'file', progress=True)
+    last = capsys.readouterr().err.strip().rpartition('\r')[2]
+    assert re.match(r'model\.safetensors: 100%.* 3\.00M/3\.00M \[.*B/s\]', last), last
 
 
 def test_wrong_bytes_are_rejected_and_nothing_stays(server: Server, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from asyncmde_ros.weights.registry import HuggingFace, Npm, Pinned, Weights
 from asyncmde_ros.weights.storage import CacheError
 
 HUGGING_FACE_FILE = save(transformers_file(tiny_checkpoint(), TINY.depth))
-HUGGING_FACE = HuggingFace('example/tiny-hf', 'abc', pinned('model.safetensors', HUGGING_FACE_FILE),
+HUGGING_FACE = HuggingFace('example/tiny-hf', 'abc',
+                           pinned('model.safetensors', HUGGING_FACE_FILE),
                            reproduces_canonical=False)
 NPM = Npm('@example/tiny', '1.2.3', 'sha512-', 0, Pinned('', '', 0), Pinned('', 'blob', 0),
           reproduces_canonical=True)

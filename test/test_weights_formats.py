@@ -42,6 +42,7 @@ def test_the_canonical_form_reads_back() -> None:
     content = load(tiny_file())
     expected = canonical.canonicalise(tiny_checkpoint(), TINY)
     assert content.keys() == canonical.shapes(TINY).keys()
+    assert list(expected) == sorted(expected)
     for name, value in content.items():
         assert value.dtype == np.float16
         np.testing.assert_array_equal(value, expected[name])

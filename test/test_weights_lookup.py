@@ -139,6 +139,11 @@ def test_an_unpinned_model_must_have_its_tensors(
     record(cache / FILE, tiny_file())
     with pytest.raises(WeightsError, match='is damaged'):
         weights.locate(NAME)
+    provenance.record_path(cache / FILE).unlink()
+    (cache / FILE).write_bytes(other_file().replace(b'pretrained.norm.bias',
+                                                    b'pretrained.norm.else'))
+    with pytest.raises(WeightsError, match='pretrained.norm.bias is missing'):
+        weights.locate(NAME)
 
 
 def test_a_users_own_file_of_the_right_tensors_is_taken(cache: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_coreml_model_is_read_exactly() -> None:
 
 
 @pytest.mark.parametrize(('graph', 'blob', 'message'), [
-    (MIL.replace('model_pretrained_norm_bias', 'model_renamed'), WEIGHTS, 'has no pretrained.norm'),
+    (MIL.replace('model_pretrained_norm_bias', 'renamed'), WEIGHTS, 'has no pretrained.norm'),
     (MIL, WEIGHTS.replace(b'\xef\xbe\xad\xde', b'\0\0\0\0', 1), 'no float16 data at offset 64'),
     (MIL, WEIGHTS[:len(WEIGHTS) // 2], 'is damaged at'),
     (MIL, WEIGHTS[:70], 'is damaged at'),
@@ -124,12 +124,18 @@ def test_members_come_in_the_order_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize('hostile', [
     member(GRAPH, tarfile.SYMTYPE, '/etc/passwd'), member(GRAPH, tarfile.LNKTYPE, BLOB),
     member(GRAPH, tarfile.DIRTYPE), member(GRAPH, tarfile.CHRTYPE),
-    member(GRAPH, size=100_000_000), member(GRAPH, size=len(MIL.encode())), member(GRAPH)],
-    ids=['symlink', 'hard link', 'folder', 'device', 'huge', 'other bytes', 'empty'])
-def test_a_member_that_is_not_the_pinned_file_is_refused(
+    member(GRAPH, size=100_000_000), member(GRAPH)],
+    ids=['symlink', 'hard link', 'folder', 'device', 'huge', 'empty'])
+def test_a_member_that_cannot_be_the_pinned_file_is_not_read(
         tmp_path: Path, hostile: tarfile.TarInfo) -> None:
     path = tarball(tmp_path / 'a.tgz', hostile)
-    with pytest.raises(WeightsError, match='is not a file of|has sha256'):
+    with pytest.raises(WeightsError, match='is not a file of'):
+        members_of(path)
+
+
+def test_a_member_of_other_bytes_is_refused(tmp_path: Path) -> None:
+    path = tarball(tmp_path / 'a.tgz', member(GRAPH, size=len(MIL.encode())))
+    with pytest.raises(WeightsError, match='has sha256'):
         members_of(path)
 
 

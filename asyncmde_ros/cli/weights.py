@@ -9,11 +9,11 @@ from asyncmde_ros.weights import fetch, lookup, provenance, registry
 from asyncmde_ros.weights.registry import Foundation, Weights
 
 DEFAULT = 'depth_anything_v2_vits'
-DESCRIPTION = '''\
+DESCRIPTION = """\
 The fast networks are part of the package.  The foundation model is not: it is fetched once and
 kept in ~/.cache/asyncmde (or $XDG_CACHE_HOME/asyncmde).  Every file is checked against a sha256
-before it is used.'''
-EPILOG = '''\
+before it is used."""
+EPILOG = """\
 a machine with internet:
   asyncmde weights fetch
 
@@ -22,7 +22,7 @@ a machine without:
 
 a read-only folder shared by several machines:
   export ASYNCMDE_MODELS=/path/to/folder   (has depth_anything_v2_vits.fp16.safetensors)
-'''
+"""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
