@@ -1,4 +1,4 @@
-"""A camera image to the networks' input; the one preprocessing of node, training and evaluation."""
+"""A camera image to the networks' input: one preprocessing for node, training, evaluation."""
 
 import cv2
 import numpy as np

@@ -1,6 +1,7 @@
 """Fixtures: real weights where they can be had, and a plain word where not."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
 
+collect_ignore = [] if find_spec('rclpy') else ['test_node.py', 'test_demo.py', 'ros_rig.py']
 FOUNDATION = 'depth_anything_v2_vits'
 
 
@@ -24,10 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault('ASYNCMDE_MODELS', str(shared / 'models'))
 
 
-def pytest_report_header() -> str:
+def pytest_report_header() -> list[str]:
     shared = shared_directory()
-    return (f'ASYNCMDE_SHARED: {shared}' if shared else
-            'ASYNCMDE_SHARED is not set: real sequences and bags are left out; weights are fetched')
+    lines = [f'ASYNCMDE_SHARED: {shared}' if shared else
+             'ASYNCMDE_SHARED is not set: recorded bags are left out, weights are fetched']
+    if collect_ignore:
+        lines.append(f'ROS 2 (rclpy) is not installed: {", ".join(collect_ignore)} are left out')
+    return lines
 
 
 @pytest.fixture(scope='session')

@@ -9,20 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
+import rclpy
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
 
-rclpy = pytest.importorskip('rclpy', reason='left out: needs ROS 2 (pip install ".[ros]")')
-
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.msg import SetParametersResult  # noqa: E402
-from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference  # noqa: E402
-
-from asyncmde_ros.ros.messages import set_data, to_nanoseconds  # noqa: E402
+from asyncmde_ros.ros.messages import set_data, to_nanoseconds
 
 DISCOVERY_S = 15.0
 """Fast DDS takes up to some seconds to find a peer; loading comes on top."""

@@ -14,7 +14,7 @@ from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import patch_grid
-from asyncmde_ros.network.config import VITS
+from asyncmde_ros.model_config import VITS
 from asyncmde_ros.resources import share_directory
 
 SIZES = {'4:3': (252, 336), '16:9': (252, 448), 'odd grid': (126, 154)}

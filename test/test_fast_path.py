@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from fakes import FakeEngine, fake_engines
 
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.pipeline.fast_path import MEMORY, STATE, FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.motion import identity
 from asyncmde_ros.pipeline.slow_path import make_slot
-from fakes import FakeEngine, fake_engines
 
 SIZE = (28, 42)
 IMAGE = np.full((*SIZE, 3), 100, np.uint8)

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncmde_ros.pipeline.motion import (MotionEstimator, from_pixels, identity, is_plausible,
-                                          track)
+from asyncmde_ros.pipeline.motion import (
+    MotionEstimator,
+    from_pixels,
+    identity,
+    is_plausible,
+    track,
+)
 
 SIZE = (252, 336)
 SUBPIXEL = 0.5 * 2 / SIZE[1]

@@ -12,7 +12,7 @@ from asyncmde_ros.engine.export import fast_example
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.torch import load_weights
 from asyncmde_ros.geometry import memory_sizes, patch_grid
-from asyncmde_ros.network.config import VITB, VITS
+from asyncmde_ros.model_config import VITB, VITS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FAST_OUTPUTS, STATE, FastGraph, FastNetwork
 from asyncmde_ros.network.mobilenetv3 import SameConv2d

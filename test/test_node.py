@@ -7,11 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from ros_rig import (DEADLINE_S, NodeProcess, Peer, image_message, node_environment, picture)
-
-from lifecycle_msgs.msg import State  # noqa: F401 - fails early where the wheels are incomplete
 from rclpy.qos import ReliabilityPolicy
+from ros_rig import DEADLINE_S, NodeProcess, Peer, image_message, node_environment, picture
 from sensor_msgs.msg import CompressedImage, Image
 
 from asyncmde_ros.ros.messages import to_nanoseconds
@@ -183,7 +180,7 @@ def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path
         message = image_message(picture())
         assert peer.state() == 'unconfigured'
         assert peer.transition('configure') and peer.state() == 'inactive'
-        for round_trip in range(2):
+        for _ in range(2):
             assert peer.transition('activate') and peer.state() == 'active'
             peer.depths.clear()
             peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))

@@ -8,13 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fakes import FakeEngine, FakeModel
 
 from asyncmde_ros.engine.loader import Engines, Model, Threads
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
 from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution
-from fakes import FakeEngine, FakeModel
 
 DEADLINE_S = 30.0
 FRAME_NS = 33_000_000
@@ -158,7 +158,8 @@ def scene(shift: int = 0) -> np.ndarray:
     canvas[300:] = 90
     noise = cv2.resize(rng.integers(0, 60, (60, 95, 3), np.uint8), (760, 480))
     for x, y, size in ((80, 220, 140), (330, 260, 180), (560, 200, 110)):
-        cv2.rectangle(canvas, (x, y), (x + size, y + size), tuple(map(int, rng.integers(0, 255, 3))), -1)
+        colour = tuple(map(int, rng.integers(0, 255, 3)))
+        cv2.rectangle(canvas, (x, y), (x + size, y + size), colour, -1)
     return cv2.add(canvas, noise)[:, shift:shift + 640].copy()
 
 

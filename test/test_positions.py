@@ -1,4 +1,4 @@
-"""The numpy resize of the positional embedding against torch's, which the weights were made for."""
+"""The numpy resize of the positional embedding against torch's."""
 
 import numpy as np
 import pytest

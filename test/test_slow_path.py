@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes import FakeEngine, fake_engines
 
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.pipeline import slow_path
@@ -13,7 +14,6 @@ from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathState, make_slot
-from fakes import FakeEngine, fake_engines
 
 SIZE = (28, 42)
 DEADLINE_S = 10.0
@@ -35,6 +35,9 @@ class Rig:
     def offer(self, frame_id: int) -> None:
         self.mailbox.put(Frame(frame_id, frame_id * 1000, 0,
                                np.full((*SIZE, 3), frame_id, np.uint8)))
+
+    def until_keyframe(self, frame_id: int) -> None:
+        self.until(lambda: self.keyframe_id() == frame_id)
 
     def keyframe_id(self) -> int | None:
         slot = self.cache.front()
@@ -59,7 +62,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 def test_the_newest_frame_is_refreshed_and_published(rig: Rig) -> None:
     for frame_id in (1, 2, 3):
         rig.offer(frame_id)
-        rig.until(lambda: rig.keyframe_id() == frame_id)
+        rig.until_keyframe(frame_id)
     slot = rig.cache.front()
     assert slot is not None and slot.keyframe is not None
     assert (slot.keyframe.stamp_ns, slot.keyframe.generation) == (3000, 3)
@@ -80,12 +83,12 @@ def test_an_engine_that_raises_is_counted_reported_and_tried_again(rig: Rig) -> 
     rig.until(lambda: rig.slow.status.failures == 2)
     assert rig.keyframe_id() is None and rig.slow.status.last_error == 'injected'
     rig.offer(6)
-    rig.until(lambda: rig.keyframe_id() == 6)
+    rig.until_keyframe(6)
 
 
 def test_depth_that_is_not_finite_is_never_published(rig: Rig) -> None:
     rig.offer(1)
-    rig.until(lambda: rig.keyframe_id() == 1)
+    rig.until_keyframe(1)
     working = rig.engine.compute
 
     def poison(arrays: dict[str, np.ndarray]) -> None:
@@ -96,7 +99,7 @@ def test_depth_that_is_not_finite_is_never_published(rig: Rig) -> None:
     assert rig.keyframe_id() == 1 and 'not finite' in rig.slow.status.last_error
     rig.engine.compute = working
     rig.offer(3)
-    rig.until(lambda: rig.keyframe_id() == 3)
+    rig.until_keyframe(3)
 
 
 def test_switched_off_it_refreshes_nothing_until_switched_on(rig: Rig) -> None:
@@ -106,7 +109,7 @@ def test_switched_off_it_refreshes_nothing_until_switched_on(rig: Rig) -> None:
     time.sleep(3 * slow_path.POLL_S)
     assert rig.keyframe_id() is None
     rig.settings = replace(rig.settings, slow_path_enabled=True)
-    rig.until(lambda: rig.keyframe_id() == 1)
+    rig.until_keyframe(1)
 
 
 def test_a_rate_limit_spaces_the_refreshes(rig: Rig) -> None:
@@ -115,7 +118,7 @@ def test_a_rate_limit_spaces_the_refreshes(rig: Rig) -> None:
     times: list[float] = []
     for frame_id in range(1, refreshes + 1):
         rig.offer(frame_id)
-        rig.until(lambda: rig.keyframe_id() == frame_id)
+        rig.until_keyframe(frame_id)
         times.append(time.monotonic())
     # A lower bound only: a busy machine may be slower, never faster.
     assert times[-1] - times[0] >= (refreshes - 1) / rate_hz * 0.9

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         if behaviour.sends_length:
             self.send_header('Content-Length', str(total - start))
         self.end_headers()
-        self.wfile.write(behaviour.content[start:][:behaviour.break_after])
+        with suppress(ConnectionError):  # the client hangs up on an answer of no use
+            self.wfile.write(behaviour.content[start:][:behaviour.break_after])
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

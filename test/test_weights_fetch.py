@@ -10,8 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
-from test_weights_samples import (FILE, NAME, TINY, isolate, pinned, register, tiny_checkpoint,
-                                  tiny_entry, tiny_file, transformers_file)
+from test_weights_samples import (
+    FILE,
+    NAME,
+    TINY,
+    isolate,
+    pinned,
+    register,
+    tiny_checkpoint,
+    tiny_entry,
+    tiny_file,
+    transformers_file,
+)
 
 from asyncmde_ros import weights
 from asyncmde_ros.cli import weights as command

@@ -11,12 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save, save_file
-from test_weights_samples import (TINY, pinned, tiny_checkpoint, tiny_entry, tiny_file,
-                                  transformers_file)
+from test_weights_samples import (
+    TINY,
+    pinned,
+    tiny_checkpoint,
+    tiny_entry,
+    tiny_file,
+    transformers_file,
+)
 
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
-from asyncmde_ros.network.config import VITS
+from asyncmde_ros.model_config import VITS
 from asyncmde_ros.weights import canonical, formats
 from asyncmde_ros.weights.canonical import Tensors
 from asyncmde_ros.weights.registry import Foundation

@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
-from test_weights_samples import (FILE, NAME, TINY, isolate, register, tiny_checkpoint, tiny_entry,
-                                  tiny_file, transformers_file)
+from test_weights_samples import (
+    FILE,
+    NAME,
+    TINY,
+    isolate,
+    register,
+    tiny_checkpoint,
+    tiny_entry,
+    tiny_file,
+    transformers_file,
+)
 
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError

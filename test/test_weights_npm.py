@@ -14,8 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_weights_samples import FILE, NAME, TINY, isolate, pinned, register, tiny_checkpoint
-from test_weights_samples import tiny_entry, tiny_file
+from test_weights_samples import (
+    FILE,
+    NAME,
+    TINY,
+    isolate,
+    pinned,
+    register,
+    tiny_checkpoint,
+    tiny_entry,
+    tiny_file,
+)
 
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asyncmde_ros.network.config import CONFIGS, ModelConfig
+from asyncmde_ros.model_config import CONFIGS, ModelConfig
 from asyncmde_ros.weights import canonical, registry
 from asyncmde_ros.weights.canonical import Tensors
 from asyncmde_ros.weights.registry import Foundation, Pinned, Registry, Source, Weights

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from asyncmde_ros import weights
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.media.arguments import (add_source_arguments, open_source,
-                                          resolve_default_source, source_arguments)
+from asyncmde_ros.media.arguments import (
+    add_source_arguments,
+    open_source,
+    resolve_default_source,
+    source_arguments,
+)
 
 FALLBACK_RATE_HZ = 30.0
 """For sources that do not tell theirs."""
@@ -37,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     resolve_default_source(args)
     with open_source(args) as source:  # fails early, with one clear error
         rate_hz = source.rate_hz or FALLBACK_RATE_HZ
+        image = next(iter(source)).image
     # A demo is for this machine: it should not show up on a lab's network.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     from asyncmde_ros.ros.environment import prepare
@@ -46,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise AsyncMDEError(f'the demo needs ROS 2 ({error}): source an installation, or '
                             'pip install "asyncmde_ros[ros]"') from error
-    outcome = run_demo(source_arguments(args), rate_hz, args.out, args.seconds, _live_line)
+    outcome = run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out, args.seconds,
+                       _live_line)
     if sys.stdout.isatty():
         print()
     print(f'whole run: {outcome.figures} | {outcome.depth_maps} depth maps')

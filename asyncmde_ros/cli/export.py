@@ -22,9 +22,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         from asyncmde_ros.engine.export import export_all
-        from asyncmde_ros.network.config import CONFIGS
+        from asyncmde_ros.model_config import CONFIGS
     except ImportError as error:
-        raise AsyncMDEError(f'export needs {error.name}: pip install "asyncmde_ros[train]"') from error
+        raise AsyncMDEError(
+            f'export needs {error.name}: pip install "asyncmde_ros[train]"') from error
     directory = args.out or share_directory() / 'models'
     for name in args.model:
         if name not in CONFIGS:

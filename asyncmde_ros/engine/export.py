@@ -19,10 +19,18 @@ from torch import nn
 from torch.export import Dim
 
 from asyncmde_ros.geometry import PATCH, memory_sizes
-from asyncmde_ros.network.config import ModelConfig
+from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import (FAST_INPUTS, FAST_OUTPUTS, SLOW_INPUTS, SLOW_OUTPUTS,
-                                         FastGraph, FastNetwork, Observer, SlowGraph)
+from asyncmde_ros.network.graphs import (
+    FAST_INPUTS,
+    FAST_OUTPUTS,
+    SLOW_INPUTS,
+    SLOW_OUTPUTS,
+    FastGraph,
+    FastNetwork,
+    Observer,
+    SlowGraph,
+)
 
 OPSET = 18
 """The oldest with GridSample, LayerNormalization and what torch's exporter emits; TensorRT 10.3
@@ -67,7 +75,8 @@ def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:
 
 def export_fast(config: ModelConfig) -> onnx.ModelProto:
     """Return the fast graph without weights."""
-    return _export(FastGraph(FastNetwork(config)), tuple(fast_example(config, EXAMPLE_GRID).values()),
+    example = fast_example(config, EXAMPLE_GRID)
+    return _export(FastGraph(FastNetwork(config)), tuple(example.values()),
                    tuple(_fast_dimensions().values()), FAST_INPUTS, FAST_OUTPUTS)
 
 
@@ -112,7 +121,7 @@ def _without_weights(model: onnx.ModelProto, names: set[str]) -> onnx.ModelProto
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop unread weight inputs and the exporter's notes about where in the source a node is from."""
+    """Drop unread weight inputs and the exporter's notes on where in the source a node is from."""
     read = {name for node in model.graph.node for name in node.input}
     inputs = [value for value in model.graph.input if value.name in read]
     del model.graph.input[:]

@@ -28,14 +28,14 @@ class Threads:
     slow: int = 0
 
     def resolved(self) -> 'Threads':
-        """Return the counts to use.
+        """Return the counts to use: half of the cores for each path, at least one.
 
-        The fast path may use every core, since a frame waits for it.  The slow path gets a single
-        low-priority thread on up to two cores and half of the cores beyond, so that the scheduler
-        always has somewhere else to put it.
+        Apart, so that neither waits for the other's threads: with both on every core the fast
+        path gained little and the slow path starved once anything else ran.
         """
         cores = len(os.sched_getaffinity(0))
-        return Threads(self.fast or cores, self.slow or max(1, cores // 2))
+        slow = self.slow or max(1, cores // 2)
+        return Threads(self.fast or max(1, cores - slow), slow)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Model:
         fast_shapes = {name: shape for name, shape in shapes.items() if name != 'positions'}
         if self.backend == 'torch':
             from asyncmde_ros.engine import torch as backend
-            from asyncmde_ros.network.config import CONFIGS
+            from asyncmde_ros.model_config import CONFIGS
             config = CONFIGS[self.name]
             return (backend.fast_engine(config, self._weights, fast_shapes, self.threads.fast),
                     backend.slow_engine(config, self._weights, slow_shapes, self.threads.slow))

@@ -9,8 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from asyncmde_ros.errors import MediaError
-from asyncmde_ros.media.atomic import write_atomically
-from asyncmde_ros.weights.storage import cache_directory
+from asyncmde_ros.files import cache_directory, write_atomically
 
 LOG = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.errors import MediaError
-from asyncmde_ros.media.atomic import write_atomically
+from asyncmde_ros.files import write_atomically
 from asyncmde_ros.media.codec import RGB
 
 # Far is blue and near is red.  Inferno's far end is as black as an unknown pixel.

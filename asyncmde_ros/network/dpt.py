@@ -13,7 +13,7 @@ OUTPUT_CHANNELS = 32
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resample bilinearly with corners aligned, the convention the DPT weights were trained with."""
+    """Resample bilinearly with corners aligned, as the DPT weights were trained."""
     return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=True)
 
 

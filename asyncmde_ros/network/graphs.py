@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from asyncmde_ros.network.config import ModelConfig
+from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.dpt import DPTDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small

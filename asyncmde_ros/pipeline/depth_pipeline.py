@@ -103,14 +103,14 @@ class DepthPipeline:
     model: until its first refresh depth is withheld, afterwards every frame gives depth.
     """
 
-    def __init__(self, model: Model, settings: Settings = Settings(),
+    def __init__(self, model: Model, settings: Settings | None = None,
                  size: Size | None = None, warm_up: bool = True) -> None:
         """Compile the engines and start the slow path; takes seconds.
 
         ``size`` fixes the network's (rows, cols); None follows the camera's aspect with a short
         side of 252.  ``warm_up`` runs each engine once.
         """
-        self.settings = settings
+        self.settings = settings or Settings()
         self._model = model
         self._fixed_size = size
         self._state = PipelineState.WAITING_FOR_MEMORY

@@ -134,7 +134,7 @@ def track(previous: npt.NDArray[np.uint8],
 
 
 def from_pixels(matrix: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.float64]:
-    """Return a pixel-coordinate homography between images of ``size`` in normalised coordinates."""
+    """Return a homography of pixels, between images of ``size``, in normalised coordinates."""
     rows, cols = size
     to_normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1],
                               [0, 0, 1]])

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Engine
-from asyncmde_ros.errors import EngineError
 from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.errors import EngineError
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.settings import Settings

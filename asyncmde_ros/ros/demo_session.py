@@ -21,9 +21,17 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.media.codec import RGB, decode_image
-from asyncmde_ros.media.picture import (RangeTracker, VideoWriter, colorize, contact_sheet,
-                                        side_by_side, write_png)
+from asyncmde_ros.media.picture import (
+    RangeTracker,
+    VideoWriter,
+    colorize,
+    contact_sheet,
+    side_by_side,
+    write_png,
+)
+from asyncmde_ros.pipeline.depth_pipeline import CPU_SHORT_SIDE
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.signals import stop_on_signal
 
@@ -216,11 +224,12 @@ class Outcome:
     sheet: Path
 
 
-def run_demo(source: Sequence[str], rate_hz: float, out: Path, seconds: float | None,
-             report: Callable[[str], None]) -> Outcome:
+def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
+             seconds: float | None, report: Callable[[str], None]) -> Outcome:
     """Run camera, node and recorder until the source ends or Ctrl-C; write video and sheet.
 
-    ``source`` is the video publisher's command line.  Raises AsyncMDEError if the node or the
+    ``source`` is the video publisher's command line, ``image`` its pictures' (rows, cols), for
+    which the node is prepared before the first one comes.  Raises AsyncMDEError if the node or the
     publisher fails, or if no depth arrived.
     """
     stop = stop_on_signal()
@@ -233,8 +242,10 @@ def run_demo(source: Sequence[str], rate_hz: float, out: Path, seconds: float | 
     executor.add_node(recorder)
     limit = [] if seconds is None else ['--seconds', str(seconds)]
     # The camera waits for both the recorder and the node, so that no frame is wasted on loading.
-    camera = _start('asyncmde_ros.ros.video_publisher', *source, *limit, '--subscribers', '2')
-    node = _start('asyncmde_ros.ros.main')
+    camera = _start('asyncmde_ros.ros.video_publisher', *source, *limit, '--subscribers', '2',
+                    '--hold-first')
+    size = network_size(image, CPU_SHORT_SIDE)
+    node = _start('asyncmde_ros.ros.main', '--ros-args', '-p', f'input.size:={size[0]}x{size[1]}')
     try:
         _record(recorder, executor, camera, node, stop, report)
     finally:

@@ -56,6 +56,8 @@ def scaled_camera_info(info: CameraInfo, header: Header, size: Size) -> CameraIn
         return result
     x, y = cols / info.width, rows / info.height
     result.height, result.width = rows, cols
-    result.k = [value * scale for value, scale in zip(info.k, (x, x, x, y, y, y, 1, 1, 1))]
-    result.p = [value * scale for value, scale in zip(info.p, (x,) * 4 + (y,) * 4 + (1,) * 4)]
+    result.k = [value * scale for value, scale
+                in zip(info.k, (x,) * 3 + (y,) * 3 + (1,) * 3, strict=True)]
+    result.p = [value * scale for value, scale
+                in zip(info.p, (x,) * 4 + (y,) * 4 + (1,) * 4, strict=True)]
     return result

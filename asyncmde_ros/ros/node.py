@@ -18,8 +18,12 @@ from asyncmde_ros.geometry import parse_size
 from asyncmde_ros.media.codec import decode_compressed, decode_image
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
 from asyncmde_ros.ros import parameters
-from asyncmde_ros.ros.messages import (depth_image, from_nanoseconds, scaled_camera_info,
-                                       to_nanoseconds)
+from asyncmde_ros.ros.messages import (
+    depth_image,
+    from_nanoseconds,
+    scaled_camera_info,
+    to_nanoseconds,
+)
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
 
 DISCOVERY_PERIOD_S = 0.5

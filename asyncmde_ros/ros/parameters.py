@@ -3,9 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rcl_interfaces.msg import (FloatingPointRange, IntegerRange, ParameterDescriptor,
-                                SetParametersResult)
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -122,7 +127,7 @@ def _validate(parameters: list[Parameter]) -> SetParametersResult:
 
 def read_settings(node: Node) -> Settings:
     """Return the live settings as they are now."""
-    def value(name: str):  # noqa: ANN202 - whatever type the parameter has
+    def value(name: str) -> Any:
         return node.get_parameter(name).value
     return Settings(
         slow_path_enabled=value('slow_path.enabled'),

@@ -8,21 +8,27 @@ import time
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
-from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.sources import FrameSource
 from asyncmde_ros.ros.messages import NANOSECONDS, set_data
+from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
 
 SUBSCRIBER_TIMEOUT_S = 120.0
 """Longest wait for the subscribers; the depth node may load for a while."""
+
+HOLD_TIMEOUT_S = 30.0
+"""Longest wait for the first depth map."""
+
+FALLBACK_RATE_HZ = 30.0
+"""For sources that do not tell theirs."""
 
 POLL_S = 0.05
 
@@ -37,35 +43,56 @@ def image_message(rgb: RGB, frame_id: str, stamp: Time) -> Image:
     return message
 
 
-def wait_for_subscribers(node: Node, publisher: Publisher, count: int,
-                         stop: threading.Event) -> None:
-    """Return once ``count`` subscribers are there, or after a time that says so in the log."""
-    deadline = time.monotonic() + SUBSCRIBER_TIMEOUT_S
-    while publisher.get_subscription_count() < count and not stop.is_set():
-        if time.monotonic() > deadline:
-            node.get_logger().warning('nobody listens; playing all the same')
-            return
-        time.sleep(POLL_S)
+class Camera:
+    """Publishes pictures as a camera driver does: reliable, newest only, stamped now."""
 
+    def __init__(self, node: Node, frame_id: str, stop: threading.Event) -> None:
+        self.published = 0
+        self._node = node
+        self._frame_id = frame_id
+        self._stop = stop
+        self._publisher = node.create_publisher(Image, 'image', newest_only(
+            ReliabilityPolicy.RELIABLE))
 
-def play(node: Node, source: FrameSource, frame_id: str, seconds: float | None,
-         subscribers: int, stop: threading.Event) -> int:
-    """Publish ``source`` at its own pace; return how many frames were published."""
-    publisher = node.create_publisher(
-        Image, 'image', QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE))
-    wait_for_subscribers(node, publisher, subscribers, stop)
-    started, first_ns, published = time.monotonic(), None, 0
-    for frame in source:
-        first_ns = frame.stamp_ns if first_ns is None else first_ns
-        since_start = (frame.stamp_ns - first_ns) / NANOSECONDS
-        if stop.is_set() or (seconds is not None and since_start >= seconds):
-            break
-        early = started + since_start - time.monotonic()
-        if early > 0:
-            stop.wait(early)
-        publisher.publish(image_message(frame.image, frame_id, node.get_clock().now().to_msg()))
-        published += 1
-    return published
+    def show(self, rgb: RGB) -> None:
+        self._publisher.publish(image_message(rgb, self._frame_id,
+                                              self._node.get_clock().now().to_msg()))
+        self.published += 1
+
+    def wait_for_subscribers(self, count: int) -> None:
+        """Return once ``count`` subscribers are there, or after a time that is told in the log."""
+        deadline = time.monotonic() + SUBSCRIBER_TIMEOUT_S
+        while self._publisher.get_subscription_count() < count and not self._stop.is_set():
+            if time.monotonic() > deadline:
+                self._node.get_logger().warning('nobody listens; playing all the same')
+                return
+            self._stop.wait(POLL_S)
+
+    def hold(self, rgb: RGB, period_s: float) -> None:
+        """Show one picture until depth comes back, as a robot that stands still at first."""
+        answered: list[TimeReference] = []
+        self._node.create_subscription(TimeReference, 'depth/memory', answered.append, 1)
+        deadline = time.monotonic() + HOLD_TIMEOUT_S
+        while not answered and not self._stop.is_set() and time.monotonic() < deadline:
+            self.show(rgb)
+            rclpy.spin_once(self._node, timeout_sec=period_s)
+            self._stop.wait(period_s)
+
+    def play(self, source: FrameSource, seconds: float | None, hold_first: bool) -> None:
+        """Publish ``source`` at its own pace."""
+        started, first_ns = time.monotonic(), None
+        for frame in source:
+            if first_ns is None:
+                if hold_first:
+                    self.hold(frame.image, 1 / (source.rate_hz or FALLBACK_RATE_HZ))
+                started, first_ns = time.monotonic(), frame.stamp_ns
+            since_start = (frame.stamp_ns - first_ns) / NANOSECONDS
+            if self._stop.is_set() or (seconds is not None and since_start >= seconds):
+                break
+            early = started + since_start - time.monotonic()
+            if early > 0:
+                self._stop.wait(early)
+            self.show(frame.image)
 
 
 def main() -> int:
@@ -77,13 +104,17 @@ def main() -> int:
     parser.add_argument('--seconds', type=float, help='stop after this time')
     parser.add_argument('--subscribers', type=int, default=1,
                         help='wait until so many listen (default: 1)')
+    parser.add_argument('--hold-first', action='store_true',
+                        help='show the first picture until depth comes back')
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node('video_publisher')
+    camera = Camera(node, args.frame_id, stop)
     try:
         with open_source(args) as source:
-            count = play(node, source, args.frame_id, args.seconds, args.subscribers, stop)
-        node.get_logger().info(f'published {count} images')
+            camera.wait_for_subscribers(args.subscribers)
+            camera.play(source, args.seconds, args.hold_first)
+        node.get_logger().info(f'published {camera.published} images')
         return 0
     except MediaError as error:
         node.get_logger().error(str(error))

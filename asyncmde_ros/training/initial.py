@@ -1,8 +1,8 @@
 """The fast network before training: honest from the first day.
 
-Decoder: the foundation model's own.  Encoder: ImageNet-trained MobileNetV3-Small.  Gates: constant,
-"keep the memory".  Projector: the ridge regression of the foundation model's memory on the
-encoder's taps, which has a closed form, so that regions that the memory never saw decode to
+Decoder: the foundation model's own.  Encoder: ImageNet-trained MobileNetV3-Small.  Gates:
+constant, "keep the memory".  Projector: the ridge regression of the foundation model's memory on
+the encoder's taps, which has a closed form, so that regions that the memory never saw decode to
 something plausible instead of to the depth of a zero vector.
 """
 
@@ -22,7 +22,7 @@ from asyncmde_ros import weights
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.torch import load_weights
 from asyncmde_ros.geometry import network_size, patch_grid
-from asyncmde_ros.network.config import CONFIGS, ModelConfig
+from asyncmde_ros.model_config import CONFIGS, ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FastNetwork, Observer
 from asyncmde_ros.network.spatial_memory import interpolate
@@ -47,7 +47,8 @@ def images(directory: Path, count: int) -> list[Path]:
     return [paths[i] for i in picks]
 
 
-def network_inputs(paths: Iterable[Path], pos_embed: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+def network_inputs(paths: Iterable[Path],
+                   pos_embed: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the network's image (1, 3, H, W) and positions for each readable file."""
     for path in paths:
         bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)

@@ -17,12 +17,12 @@ import logging
 from pathlib import Path
 
 from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.files import cache_directory
 from asyncmde_ros.weights import formats, huggingface, lookup, npm, provenance, registry
 from asyncmde_ros.weights.canonical import Tensors, canonicalise, serialise, shapes
 from asyncmde_ros.weights.download import part_path
 from asyncmde_ros.weights.registry import Foundation, HuggingFace, Source
-from asyncmde_ros.weights.storage import (CacheError, cache_directory, exclusive, sha256,
-                                          write_atomically)
+from asyncmde_ros.weights.storage import CacheError, exclusive, sha256, write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.geometry import PATCH
-from asyncmde_ros.network.config import ModelConfig
+from asyncmde_ros.model_config import ModelConfig
 
 Tensors = dict[str, npt.NDArray[np.floating]]
 Shape = tuple[int, ...]

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.files import commit
 from asyncmde_ros.weights.registry import Pinned
-from asyncmde_ros.weights.storage import CHUNK, commit, writing_to
+from asyncmde_ros.weights.storage import CHUNK, writing_to
 
 logger = logging.getLogger(__name__)
 

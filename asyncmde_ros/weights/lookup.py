@@ -10,11 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.files import cache_directory
 from asyncmde_ros.resources import share_directory
 from asyncmde_ros.weights import provenance, registry
 from asyncmde_ros.weights.canonical import Tensors, check_shapes
 from asyncmde_ros.weights.registry import Foundation, Weights
-from asyncmde_ros.weights.storage import cache_directory, sha256
+from asyncmde_ros.weights.storage import sha256
 
 logger = logging.getLogger(__name__)
 

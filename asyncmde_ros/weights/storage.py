@@ -1,15 +1,15 @@
-"""Files that appear whole or not at all, in a folder that several processes share."""
+"""The cache of weights, which several processes share: digests, locks, clear errors."""
 
 import errno
 import fcntl
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from asyncmde_ros import files
 from asyncmde_ros.errors import WeightsError
 
 logger = logging.getLogger(__name__)
@@ -20,14 +20,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 class CacheError(WeightsError):
     """The cache cannot be written; another source would not help."""
-
-
-def cache_directory() -> Path:
-    """Return ``$XDG_CACHE_HOME/asyncmde``, or ``~/.cache/asyncmde``; it need not exist."""
-    configured = Path(os.environ.get('XDG_CACHE_HOME', ''))
-    # The XDG specification says to ignore a relative path.
-    base = configured if configured.is_absolute() else Path.home() / '.cache'
-    return base / 'asyncmde'
 
 
 def digest(stream: BinaryIO, algorithm: str = 'sha256') -> bytes:
@@ -60,23 +52,10 @@ def writing_to(directory: Path) -> Iterator[None]:
                          'a folder that you may write to') from error
 
 
-def commit(stream: BinaryIO, path: Path) -> None:
-    """Give a completely written file its name; the bytes are on the disk before the name is."""
-    stream.flush()
-    os.fsync(stream.fileno())
-    os.replace(stream.name, path)
-
-
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``path`` or, on failure, leave what was there; the caller holds its lock."""
-    temporary = path.with_name(f'{path.name}.tmp')
+    """As :func:`asyncmde_ros.files.write_atomically`, with CacheError."""
     with writing_to(path.parent):
-        try:
-            with temporary.open('wb') as stream:
-                stream.write(content)
-                commit(stream, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.write_atomically(path, content)
 
 
 @contextmanager

@@ -1,0 +1,31 @@
+"""Files that are whole or not there, and the folder that they are kept in."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+
+def cache_directory() -> Path:
+    """Return ``$XDG_CACHE_HOME/asyncmde``, or ``~/.cache/asyncmde``; it need not exist."""
+    configured = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    # The XDG specification says to ignore a relative path.
+    base = configured if configured.is_absolute() else Path.home() / '.cache'
+    return base / 'asyncmde'
+
+
+def commit(stream: BinaryIO, path: Path) -> None:
+    """Give a completely written file its name; the bytes are on the disk before the name is."""
+    stream.flush()
+    os.fsync(stream.fileno())
+    os.replace(stream.name, path)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds all of it or what it held before; OSError."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with temporary.open('wb') as stream:
+            stream.write(content)
+            commit(stream, path)
+    finally:
+        temporary.unlink(missing_ok=True)
