@@ -19,8 +19,8 @@ SUBPIXEL = 0.5 * 2 / SIZE[1]
 """Half a pixel, in normalised coordinates."""
 
 
-def texture() -> np.ndarray:
-    rng = np.random.default_rng(0)
+def texture(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (32, 42, 3), np.uint8)
     return cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -49,8 +49,8 @@ def test_a_known_motion_is_found(angle: float, dx: float, dy: float, zoom: float
                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     estimator = MotionEstimator()
     estimator.update(1, before, enabled=True)
-    step = estimator.update(2, now, enabled=True)
-    assert corner_error(step, from_pixels(to_previous, SIZE)) < SUBPIXEL
+    step, cut = estimator.update(2, now, enabled=True)
+    assert corner_error(step, from_pixels(to_previous, SIZE)) < SUBPIXEL and not cut
     assert estimator.failures == 0
 
 
@@ -81,14 +81,25 @@ def test_a_picture_without_texture_is_a_counted_failure_and_identity() -> None:
     estimator = MotionEstimator()
     blank = np.full((*SIZE, 3), 128, np.uint8)
     estimator.update(1, blank, enabled=True)
-    np.testing.assert_array_equal(estimator.update(2, blank, enabled=True), identity())
+    step, cut = estimator.update(2, blank, enabled=True)
+    np.testing.assert_array_equal(step, identity())
+    assert not cut, 'two pictures of nothing are the same scene'
     assert estimator.failures == 1
+
+
+@pytest.mark.parametrize('after', [texture(1), np.full((*SIZE, 3), 5, np.uint8)],
+                         ids=['another scene', 'covered lens'])
+def test_a_cut_is_noticed_once(after: np.ndarray) -> None:
+    estimator = MotionEstimator()
+    pictures = [texture(), texture(), after, after]
+    cuts = [estimator.update(i, picture, enabled=True).cut for i, picture in enumerate(pictures)]
+    assert cuts == [False, False, True, False]
 
 
 def test_off_is_identity_and_counts_nothing() -> None:
     estimator, picture = MotionEstimator(), texture()
     estimator.update(1, picture, enabled=False)
-    step = estimator.update(2, np.roll(picture, 9, axis=1), enabled=False)
+    step, _ = estimator.update(2, np.roll(picture, 9, axis=1), enabled=False)
     np.testing.assert_array_equal(step, identity())
     assert estimator.failures == 0
 

@@ -89,6 +89,18 @@ def test_time_going_backwards_drops_the_memory_and_keeps_the_stamps(camera: Came
     assert camera.pipeline.status.resets == 1
 
 
+def test_a_scene_cut_drops_the_memory_of_the_old_scene(camera: Camera) -> None:
+    rng = np.random.default_rng(0)
+    before, after = (cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), LANDSCAPE[::-1],
+                                interpolation=cv2.INTER_CUBIC) for _ in range(2))
+    camera.show_until(before, PipelineState.READY)
+    cut = camera.show(after)
+    assert cut.state is PipelineState.WAITING_FOR_MEMORY and cut.depth is None
+    again = camera.show_until(after, PipelineState.READY)
+    assert again.keyframe is not None and again.keyframe.stamp_ns >= cut.stamp_ns
+    assert camera.pipeline.status.cuts == 1
+
+
 def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     wide = image((360, 640))

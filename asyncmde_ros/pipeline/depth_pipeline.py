@@ -37,7 +37,7 @@ class PipelineState(str, Enum):
     """Why there is depth, or why not."""
 
     READY = 'ready'
-    WAITING_FOR_MEMORY = 'waiting for the first refresh'
+    WAITING_FOR_MEMORY = 'waiting for a refresh'
     BUILDING = 'building engines for this image size'
 
 
@@ -83,6 +83,7 @@ class PipelineStatus:
     slow_path: SlowPathStatus
     motion_failures: int
     resets: int
+    cuts: int
 
 
 class _Session:
@@ -118,6 +119,7 @@ class DepthPipeline:
         self._frame_id = 0
         self._epoch = 0
         self._resets = 0
+        self._cuts = 0
         self._last_stamp_ns: int | None = None
         self._image_size: Size | None = None
         self._built: Engines | AsyncMDEError | None = None
@@ -142,20 +144,25 @@ class DepthPipeline:
     @property
     def status(self) -> PipelineStatus:
         return PipelineStatus(self._state, self._session.engines.size, self._session.slow.status,
-                              self._motion.failures, self._resets)
+                              self._motion.failures, self._resets, self._cuts)
 
     def reset(self) -> None:
-        """Drop the memory; depth is withheld until the next refresh."""
-        self._epoch += 1
+        """Forget everything seen so far; depth is withheld until the next refresh."""
         self._resets += 1
         self._motion.reset()
+        self._drop_memory()
+
+    def _drop_memory(self) -> None:
+        """Let no keyframe from before this moment be used again, nor one under way."""
+        self._epoch += 1
         self._session.mailbox.clear()
         self._session.fast.forget()
 
     def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int) -> DepthResult:
         """Take a frame, (H, W, 3) uint8 RGB captured at ``stamp_ns``; return its depth.
 
-        A stamp before the last one (a bag that loops) or another image size resets the memory.
+        A stamp before the last one (a bag that loops) or another image size resets the memory; a
+        scene cut drops it.
         Raises EngineError if the engine fails; the next frame may be tried all the same.
         """
         started = time.perf_counter()
@@ -167,8 +174,11 @@ class DepthPipeline:
         self._frame_id += 1
         small = shrink(rgb, session.engines.size)
         prepared = time.perf_counter()
-        step = self._motion.update(self._frame_id, small,
-                                   settings.motion_compensation is MotionCompensation.IMAGE)
+        motion = self._motion.update(self._frame_id, small,
+                                     settings.motion_compensation is MotionCompensation.IMAGE)
+        if motion.cut:
+            self._cuts += 1
+            self._drop_memory()
         moved = time.perf_counter()
         slot = session.cache.front()
         session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
@@ -177,7 +187,7 @@ class DepthPipeline:
             return DepthResult(self._state, stamp_ns)
         keyframe = slot.keyframe
         depth, trust = session.fast.step(
-            small, slot, step, self._motion_since(keyframe), settings.temporal_smoothing,
+            small, slot, motion.step, self._motion_since(keyframe), settings.temporal_smoothing,
             settings.gate_temperature)
         ran = time.perf_counter()
         if settings.output_resolution is OutputResolution.INPUT:
