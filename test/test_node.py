@@ -93,10 +93,13 @@ def test_parameters_set_over_the_service_change_the_running_node(
     peer.until(lambda: to_nanoseconds(peer.memories[-1].time_ref) > held,
                lambda: peer.show(message))
 
-    for name, value in (('memory.temporal_smoothing', 0.9), ('memory.gate_temperature', 2.0),
+    for name, value in (('memory.temporal_smoothing', 0.9), ('memory.gate_temperature', 2),
                         ('memory.motion_compensation', 'off'), ('slow_path.max_rate', 5.0)):
         assert peer.set_parameter(name, value).successful, name
     for name, value, why in (('memory.temporal_smoothing', 1.5, 'range'),
+                             ('memory.temporal_smoothing', 2, 'range'),
+                             ('memory.temporal_smoothing', float('nan'), 'range'),
+                             ('memory.gate_temperature', 'hot', 'number'),
                              ('memory.motion_compensation', 'magic', 'one of'),
                              ('input.size', '126x168', 'read'), ('backend', 'torch', 'read')):
         result = peer.set_parameter(name, value)

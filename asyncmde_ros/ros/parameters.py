@@ -36,7 +36,9 @@ class Specification:
 
     def descriptor(self) -> ParameterDescriptor:
         descriptor = ParameterDescriptor(
-            name=self.name, description=self.description, read_only=not self.live)
+            name=self.name, description=self.description, read_only=not self.live,
+            # A double that takes ints too: "ros2 param set ... 2" means 2.0.
+            dynamic_typing=isinstance(self.default, float))
         if self.choices:
             descriptor.additional_constraints = 'one of: ' + ', '.join(self.choices)
         if self.low is not None and self.high is not None:
@@ -47,6 +49,23 @@ class Specification:
                 descriptor.integer_range = [
                     IntegerRange(from_value=int(self.low), to_value=int(self.high), step=1)]
         return descriptor
+
+    def objection(self, value: object) -> str | None:
+        """Say what is wrong with ``value``, None if nothing is."""
+        if self.choices and value not in self.choices:
+            return f'{value!r} is not one of {", ".join(self.choices)}'
+        if isinstance(self.default, float):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                return f'{value!r} is not a number'
+            if self.low is not None and self.high is not None and not (
+                    self.low <= value <= self.high):
+                return f'{value!r} is outside the range [{self.low:g}, {self.high:g}]'
+        if self.name == 'input.size':
+            try:
+                parse_size(str(value))
+            except ValueError as error:
+                return str(error)
+        return None
 
 
 def _values(enum: Iterable[str]) -> tuple[str, ...]:
@@ -108,20 +127,12 @@ def declare(node: Node) -> None:
 
 
 def _validate(parameters: list[Parameter]) -> SetParametersResult:
-    """Check without acting; rclpy has checked types and ranges already."""
+    """Check without acting; rclpy has checked the other types and ranges already."""
     for parameter in parameters:
         specification = _BY_NAME.get(parameter.name)
-        if specification is None:
-            continue
-        if specification.choices and parameter.value not in specification.choices:
-            return SetParametersResult(
-                successful=False, reason=f'{parameter.name}: {parameter.value!r} is not one of '
-                                         f'{", ".join(specification.choices)}')
-        if parameter.name == 'input.size':
-            try:
-                parse_size(parameter.value)
-            except ValueError as error:
-                return SetParametersResult(successful=False, reason=str(error))
+        objection = specification and specification.objection(parameter.value)
+        if objection:
+            return SetParametersResult(successful=False, reason=f'{parameter.name}: {objection}')
     return SetParametersResult(successful=True)
 
 
@@ -131,9 +142,9 @@ def read_settings(node: Node) -> Settings:
         return node.get_parameter(name).value
     return Settings(
         slow_path_enabled=value('slow_path.enabled'),
-        slow_path_max_rate_hz=value('slow_path.max_rate'),
-        temporal_smoothing=value('memory.temporal_smoothing'),
-        gate_temperature=value('memory.gate_temperature'),
+        slow_path_max_rate_hz=float(value('slow_path.max_rate')),
+        temporal_smoothing=float(value('memory.temporal_smoothing')),
+        gate_temperature=float(value('memory.gate_temperature')),
         motion_compensation=MotionCompensation(value('memory.motion_compensation')),
         output_resolution=OutputResolution(value('output.resolution')))
 
