@@ -22,6 +22,8 @@ ROS = [
 ]
 TORCH = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5']
 
+EVAL = ['matplotlib>=3.7']
+
 setup(
     name=PACKAGE,
     version='0.1.0',
@@ -42,7 +44,8 @@ setup(
     extras_require={
         'ros': ROS,
         'train': TORCH,
-        'test': [*TORCH, 'pytest>=7', 'hypothesis>=6.80'],
+        'eval': EVAL,
+        'test': [*TORCH, *EVAL, 'pytest>=7', 'hypothesis>=6.80'],
         'gpu': ['cuda-bindings>=12.6', 'onnx>=1.17'],
         'view': ['rerun-sdk>=0.20', 'rosbags>=0.11.7,<0.12'],
     },
@@ -54,6 +57,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    license_files=['docs/LICENSE'],
     entry_points={'console_scripts': [
         f'depth_node = {PACKAGE}.ros.main:main',
         f'asyncmde = {PACKAGE}.cli.main:main',

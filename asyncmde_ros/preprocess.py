@@ -14,9 +14,12 @@ _SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32)
 
 
 def shrink(rgb: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint8]:
-    """Resize (H, W, 3) uint8 to ``size`` (rows, cols), bicubically as Depth Anything V2 does."""
+    """Resize (H, W, 3) uint8 to ``size`` (rows, cols), bicubically as Depth Anything V2 does.
+
+    Always a new array: the caller may use the image's memory again.
+    """
     if rgb.shape[:2] == size:
-        return rgb
+        return rgb.copy()
     return cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_CUBIC)
 
 

@@ -17,7 +17,7 @@ IMAGE = np.full((*SIZE, 3), 100, np.uint8)
 @pytest.fixture
 def parts() -> tuple[FakeEngine, FastPath, FeatureCache]:
     engines = fake_engines(SIZE)
-    cache = FeatureCache(make_slot(engines.slow, 0), make_slot(engines.slow, 1))
+    cache = FeatureCache(make_slot(engines.slow), make_slot(engines.slow))
     return engines.fast, FastPath(engines.fast), cache
 
 

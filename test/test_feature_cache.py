@@ -13,9 +13,9 @@ LONG_S = 10.0
 
 
 def make_cache() -> FeatureCache:
-    def slot(index: int) -> Slot:
-        return Slot(index, {'m1': Buffer(np.zeros(4096, np.float32), None)})
-    return FeatureCache(slot(0), slot(1))
+    def slot() -> Slot:
+        return Slot({'m1': Buffer(np.zeros(4096, np.float32), None)})
+    return FeatureCache(slot(), slot())
 
 
 def write(cache: FeatureCache, frame_id: int) -> None:

@@ -77,6 +77,19 @@ def test_a_product_continued_step_by_step_equals_one_formed_at_once() -> None:
     np.testing.assert_allclose(stepwise, at_once.since(0, 7), atol=1e-6)
 
 
+def test_past_a_quarter_turn_the_keyframe_is_behind_the_camera() -> None:
+    """A product whose last element turns negative must not come back into view."""
+    estimator = MotionEstimator()
+    c, s = np.cos(np.radians(3)), np.sin(np.radians(3))
+    yaw = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    estimator._steps = dict.fromkeys(range(1, 61), yaw)
+    for degrees in (3, 60, 120, 180):
+        product = estimator.since(0, degrees // 3)
+        assert product is not None and np.isfinite(product).all()
+        ahead = (product @ np.array([0, 0, 1]))[2] > 0
+        assert ahead == (degrees < 90)
+
+
 def test_a_picture_without_texture_is_a_counted_failure_and_identity() -> None:
     estimator = MotionEstimator()
     blank = np.full((*SIZE, 3), 128, np.uint8)

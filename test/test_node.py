@@ -8,8 +8,16 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.qos import ReliabilityPolicy
-from ros_rig import DEADLINE_S, NodeProcess, Peer, image_message, node_environment, picture
-from sensor_msgs.msg import CompressedImage, Image
+from ros_rig import (
+    DEADLINE_S,
+    SMALL,
+    NodeProcess,
+    Peer,
+    image_message,
+    node_environment,
+    picture,
+)
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from asyncmde_ros.ros.messages import to_nanoseconds
 
@@ -143,6 +151,20 @@ def test_bad_images_are_dropped_named_and_do_no_harm(node: NodeProcess, peer: Pe
     assert 'image dropped' in node.text() and node.process.poll() is None
 
 
+def test_a_nonsense_calibration_harms_nothing(node: NodeProcess, peer: Peer) -> None:
+    message = image_message(picture())
+    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
+    assert peer.set_parameter('output.resolution', 'network').successful
+
+    def show() -> None:
+        message.header.stamp = peer.node.get_clock().now().to_msg()
+        peer.info.publish(CameraInfo(height=480, width=0, k=[float('nan')] * 9))
+        peer.camera.publish(message)
+    peer.depths.clear()
+    peer.until(lambda: len(peer.depths) >= 10, show)
+    assert node.process.poll() is None
+
+
 def test_time_going_backwards_gives_right_stamps_again(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
@@ -196,10 +218,10 @@ def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path
         node.close()
 
 
-@pytest.mark.parametrize('moment', ['at once', 'importing', 'loading', 'running'])
+@pytest.mark.parametrize('moment', ['at once', 'importing', 'loading', 'building', 'running'])
 def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundation_path: Path,
                                            peer: Peer) -> None:
-    node = NodeProcess(tmp_path / 'node.log')
+    node = NodeProcess(tmp_path / 'node.log', size='auto' if moment == 'building' else SMALL)
     try:
         if moment == 'at once':
             time.sleep(0.25)
@@ -208,6 +230,9 @@ def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundati
         elif moment == 'loading':
             node.wait_for('loading the networks')
             time.sleep(0.2)
+        elif moment == 'building':
+            message = image_message(picture((360, 640)))
+            peer.until(lambda: 'building engines' in node.text(), lambda: peer.show(message))
         else:
             message = image_message(picture())
             peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
@@ -215,6 +240,17 @@ def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundati
         assert status == 0, node.text()
         assert 'Traceback' not in node.text()
         assert took < END_S + MACHINE_S
+    finally:
+        node.close()
+
+
+def test_yamls_off_is_the_word_off(tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    """YAML reads a bare off as false, on the command line and in parameter files alike."""
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.motion_compensation:=off')
+    try:
+        node.wait_for('listening')
+        assert peer.set_parameter('memory.motion_compensation', False).successful
+        assert not peer.set_parameter('memory.motion_compensation', True).successful
     finally:
         node.close()
 

@@ -11,7 +11,7 @@ import pytest
 from fakes import FakeEngine, FakeModel
 
 from asyncmde_ros.engine.loader import Engines, Model, Threads
-from asyncmde_ros.errors import EngineError
+from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
 from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution
@@ -110,6 +110,35 @@ def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera
     assert camera.pipeline.status.size == (252, 448)
 
 
+def test_engines_that_nobody_wants_any_more_are_not_adopted(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    camera.show(image((360, 640)))
+    camera.show_until(image(), PipelineState.READY)
+    time.sleep(0.2)
+    assert camera.show(image()).state is PipelineState.READY
+    assert camera.pipeline.status.size == (252, 336)
+
+
+def test_an_absurdly_long_image_is_refused_before_anything_is_built(camera: Camera) -> None:
+    with pytest.raises(ImageError, match='640x8'):
+        camera.show(image((8, 640)))
+    camera.show_until(image(), PipelineState.READY)
+
+
+def test_after_a_long_pause_the_memory_starts_anew(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    camera.stamp_ns += 3600 * 10**9
+    assert camera.show(image()).state is PipelineState.WAITING_FOR_MEMORY
+
+
+def test_the_callers_image_may_be_reused_at_once() -> None:
+    with DepthPipeline(FakeModel(), size=(28, 42)) as pipeline:  # type: ignore[arg-type]
+        camera, buffer = Camera(pipeline), image((28, 42))
+        camera.show(buffer)
+        waiting = pipeline._session.mailbox._item
+        assert waiting is None or not np.shares_memory(waiting.rgb, buffer)
+
+
 def test_another_resolution_of_the_same_aspect_keeps_the_engines(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     larger = image((960, 1280))
@@ -155,7 +184,7 @@ def test_a_failed_build_is_an_error_and_is_tried_again(camera: Camera) -> None:
         raise EngineError('injected')
     model.compile = fail  # type: ignore[method-assign]
     deadline = time.monotonic() + DEADLINE_S
-    with pytest.raises(EngineError, match='injected'):
+    with pytest.raises(EngineError, match='no engines for this image size: injected'):
         while time.monotonic() < deadline:
             camera.show(image((360, 640)))
             time.sleep(0.005)

@@ -28,7 +28,7 @@ class Rig:
         self.engine = engines.slow
         self.settings = Settings()
         self.mailbox: Mailbox[Frame] = Mailbox()
-        self.cache = FeatureCache(make_slot(engines.slow, 0), make_slot(engines.slow, 1))
+        self.cache = FeatureCache(make_slot(engines.slow), make_slot(engines.slow))
         self.slow = SlowPath(engines, self.cache, self.mailbox, lambda: self.settings)
         self.slow.start()
 
@@ -122,6 +122,28 @@ def test_a_rate_limit_spaces_the_refreshes(rig: Rig) -> None:
         times.append(time.monotonic())
     # A lower bound only: a busy machine may be slower, never faster.
     assert times[-1] - times[0] >= (refreshes - 1) / rate_hz * 0.9
+
+
+def test_a_rate_set_live_acts_on_the_pause_that_is_under_way(rig: Rig) -> None:
+    rig.settings = replace(rig.settings, slow_path_max_rate_hz=1 / (4 * DEADLINE_S))
+    rig.offer(1)
+    rig.until_keyframe(1)
+    rig.offer(2)
+    time.sleep(2 * slow_path.POLL_S)
+    assert rig.keyframe_id() == 1
+    rig.settings = replace(rig.settings, slow_path_max_rate_hz=0.0)
+    rig.until_keyframe(2)
+
+
+def test_without_the_right_to_lower_its_priority_it_runs_all_the_same(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError('injected')
+    monkeypatch.setattr('os.setpriority', refuse)
+    rig = Rig()
+    rig.offer(1)
+    rig.until_keyframe(1)
+    assert rig.slow.stop(DEADLINE_S)
 
 
 def test_stopping_does_not_wait_for_a_frame() -> None:

@@ -126,13 +126,12 @@ def test_the_sample_is_what_the_network_saves() -> None:
 @pytest.mark.parametrize('name', CONFIGS)
 def test_canonical_shapes_are_those_of_the_network(name: str) -> None:
     torch = pytest.importorskip('torch')
-    from asyncmde_ros.network.depth_anything import UNUSED_KEYS, DepthAnythingV2
+    from asyncmde_ros.network.depth_anything import DepthAnythingV2
     with torch.device('meta'):
         saved = DepthAnythingV2(CONFIGS[name]).state_dict()
-    assert canonical.UNUSED == UNUSED_KEYS
     assert canonical.shapes(CONFIGS[name]) == {
         key: tuple(value.shape) for key, value in saved.items()
-        if not key.startswith(UNUSED_KEYS)}
+        if not key.startswith(canonical.UNUSED)}
 
 
 @pytest.mark.parametrize('name', ['depth_anything_v2_vits', 'depth_anything_v2_vitb'])

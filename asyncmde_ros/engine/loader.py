@@ -1,5 +1,7 @@
 """From a model's name to its two compiled engines."""
 
+import copy
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +79,21 @@ class Model:
         self._weights: dict[str, npt.NDArray[np.floating]] = {
             **_prefixed('foundation', weights.load(weights.locate(entry.foundation, foundation))),
             **_prefixed('fast', weights.load(weights.locate(entry.fast, fast)))}
+
+    def digest(self) -> str:
+        """Return what tells these weights and graphs from others: a sha256 in hexadecimal."""
+        running = hashlib.sha256()
+        for graph in self._graphs.values():
+            running.update(graph.read_bytes())
+        for name, value in sorted(self._weights.items()):
+            running.update(name.encode() + value.tobytes())
+        return running.hexdigest()
+
+    def with_threads(self, threads: Threads) -> 'Model':
+        """Return the same model with other thread counts; the weights are shared."""
+        other = copy.copy(self)
+        other.threads = threads.resolved()
+        return other
 
     def compile(self, size: Size) -> Engines:
         """Compile both engines for a network size (rows, cols); takes seconds."""

@@ -1,5 +1,6 @@
 """OpenVINO on a CPU."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine, Precision
 from asyncmde_ros.errors import EngineError
+
+# OpenVINO reports its use over the network unless told not to, from a process that it forks out of
+# this one.  A robot's node does neither; without this package OpenVINO uses a stub of its own.
+sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 
 try:
     import openvino as ov

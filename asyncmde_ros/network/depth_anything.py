@@ -9,9 +9,6 @@ from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.dinov2 import DinoVisionTransformer
 from asyncmde_ros.network.dpt import DPTHead
 
-UNUSED_KEYS = ('pretrained.mask_token', 'depth_head.scratch.refinenet4.resConfUnit1.')
-"""Prefixes of checkpoint tensors that inference never reads."""
-
 
 class DepthAnythingV2(nn.Module):
     """Monocular affine-invariant inverse depth."""

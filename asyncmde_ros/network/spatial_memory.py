@@ -100,8 +100,7 @@ class SpatialMemoryUnit(nn.Module):
         and ``state.p4`` are the keyframe's and the other fields are ignored.
         """
         is_fresh = fresh.reshape(1, 1, 1, 1) > 0.5
-        beta = torch.where(is_fresh, torch.ones_like(beta).reshape(1, 1, 1, 1),
-                           beta.reshape(1, 1, 1, 1))
+        beta = beta.reshape(1, 1, 1, 1)
         step_grids = [homography_grid(step, level.shape[2:]) for level in memory]
         fine, coarse = step_grids[0][0], step_grids[3][0]
 

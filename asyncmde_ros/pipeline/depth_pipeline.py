@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.loader import Engines, Model
-from asyncmde_ros.errors import AsyncMDEError, EngineError
+from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Keyframe
@@ -29,8 +30,14 @@ CPU_SHORT_SIDE = 252
 DEFAULT_IMAGE: Size = (480, 640)
 """The aspect that is prepared before the first frame is seen."""
 
-JOIN_TIMEOUT_S = 0.8
-"""Longest wait for a running refresh at shutdown; a node has a second to end in."""
+JOIN_TIMEOUT_S = 0.5
+"""Longest wait for running work at shutdown; a node has a second to end in."""
+
+MAX_ASPECT = 4
+"""Longer images would make networks of any cost; no camera has one."""
+
+MAX_GAP_NS = 10 * 10**9
+"""After a longer pause the memory shows another time, whatever it shows."""
 
 
 class PipelineState(str, Enum):
@@ -38,6 +45,7 @@ class PipelineState(str, Enum):
 
     READY = 'ready'
     WAITING_FOR_MEMORY = 'waiting for a refresh'
+    SLOW_PATH_OFF = 'without a memory, and the slow path is switched off'
     BUILDING = 'building engines for this image size'
 
 
@@ -76,7 +84,7 @@ class DepthResult:
 
 @dataclass(frozen=True)
 class PipelineStatus:
-    """A snapshot for diagnostics."""
+    """For diagnostics; ``slow_path`` is live and goes on counting."""
 
     state: PipelineState
     size: Size
@@ -89,12 +97,12 @@ class PipelineStatus:
 class _Session:
     """Everything that exists once per network size."""
 
-    def __init__(self, engines: Engines, settings: 'DepthPipeline') -> None:
+    def __init__(self, engines: Engines, settings: Callable[[], Settings]) -> None:
         self.engines = engines
         self.mailbox: Mailbox[Frame] = Mailbox()
-        self.cache = FeatureCache(make_slot(engines.slow, 0), make_slot(engines.slow, 1))
+        self.cache = FeatureCache(make_slot(engines.slow), make_slot(engines.slow))
         self.fast = FastPath(engines.fast)
-        self.slow = SlowPath(engines, self.cache, self.mailbox, lambda: settings.settings)
+        self.slow = SlowPath(engines, self.cache, self.mailbox, settings)
 
 
 class DepthPipeline:
@@ -105,11 +113,11 @@ class DepthPipeline:
     """
 
     def __init__(self, model: Model, settings: Settings | None = None,
-                 size: Size | None = None, warm_up: bool = True) -> None:
+                 size: Size | None = None) -> None:
         """Compile the engines and start the slow path; takes seconds.
 
         ``size`` fixes the network's (rows, cols); None follows the camera's aspect with a short
-        side of 252.  ``warm_up`` runs each engine once.
+        side of 252.
         """
         self.settings = settings or Settings()
         self._model = model
@@ -122,18 +130,24 @@ class DepthPipeline:
         self._cuts = 0
         self._last_stamp_ns: int | None = None
         self._image_size: Size | None = None
-        self._built: Engines | AsyncMDEError | None = None
+        self._built: Engines | Exception | None = None
         self._builder: threading.Thread | None = None
         engines = model.compile(size or network_size(DEFAULT_IMAGE, CPU_SHORT_SIDE))
-        if warm_up:
-            _warm_up(engines)
-        self._session = _Session(engines, self)
+        _warm_up(engines)
+        self._session = self._new_session(engines)
         self._session.slow.start()
 
-    def close(self) -> None:
-        """Stop the slow path; the pipeline cannot be used afterwards."""
-        if not self._session.slow.stop(JOIN_TIMEOUT_S):
-            logger.warning('the slow path is still busy; leaving it behind')
+    def close(self) -> bool:
+        """Stop every thread; the pipeline cannot be used afterwards.
+
+        False if one is still inside the runtime, which cannot be interrupted.
+        """
+        deadline = time.monotonic() + JOIN_TIMEOUT_S
+        idle = self._session.slow.stop(JOIN_TIMEOUT_S)
+        if self._builder is not None:
+            self._builder.join(max(0.0, deadline - time.monotonic()))
+            idle = idle and not self._builder.is_alive()
+        return idle
 
     def __enter__(self) -> 'DepthPipeline':
         return self
@@ -161,11 +175,15 @@ class DepthPipeline:
     def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int) -> DepthResult:
         """Take a frame, (H, W, 3) uint8 RGB captured at ``stamp_ns``; return its depth.
 
-        A stamp before the last one (a bag that loops) or another image size resets the memory; a
-        scene cut drops it.
-        Raises EngineError if the engine fails; the next frame may be tried all the same.
+        A stamp before the last one (a bag that loops), one over ten seconds after it, or another
+        image size resets the memory; a scene cut drops it.  Raises ImageError for an image that
+        no network size fits, and EngineError if the engine fails; the next frame may be tried all
+        the same.
         """
         started = time.perf_counter()
+        if max(rgb.shape[:2]) > MAX_ASPECT * min(rgb.shape[:2]):
+            raise ImageError('size', f'an image of {rgb.shape[1]}x{rgb.shape[0]} is over '
+                                     f'{MAX_ASPECT} times as long as wide')
         self._notice_jump(rgb.shape[:2], stamp_ns)
         if not self._engines_fit(rgb.shape[:2]):
             self._state = PipelineState.BUILDING
@@ -180,10 +198,12 @@ class DepthPipeline:
             self._cuts += 1
             self._drop_memory()
         moved = time.perf_counter()
-        slot = session.cache.front()
+        # Offered before the swap frees a slot, so that a refresh starts with this frame.
         session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
+        slot = session.cache.front()
         if slot is None or slot.keyframe is None or slot.keyframe.epoch != self._epoch:
-            self._state = PipelineState.WAITING_FOR_MEMORY
+            self._state = (PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
+                           else PipelineState.SLOW_PATH_OFF)
             return DepthResult(self._state, stamp_ns)
         keyframe = slot.keyframe
         depth, trust = session.fast.step(
@@ -213,22 +233,26 @@ class DepthPipeline:
 
     def _notice_jump(self, image: Size, stamp_ns: int) -> None:
         back_in_time = self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns
+        paused = self._last_stamp_ns is not None and stamp_ns - self._last_stamp_ns > MAX_GAP_NS
         resized = self._image_size is not None and image != self._image_size
         self._last_stamp_ns, self._image_size = stamp_ns, image
-        if back_in_time or resized:
-            logger.info('%s: the memory starts anew',
-                        'time went backwards' if back_in_time else 'the image size changed')
+        if back_in_time or paused or resized:
+            logger.info('%s: the memory starts anew', 'time went backwards' if back_in_time else
+                        'the camera paused' if paused else 'the image size changed')
             self.reset()
 
     def _engines_fit(self, image: Size) -> bool:
-        """Tell whether the engines are of the right size; else build others in the background."""
+        """Tell whether the engines are of the right size; else build others in the background.
+
+        A build that failed is reported once and tried again at the next frame of that size.
+        """
         wanted = self._fixed_size or network_size(image, CPU_SHORT_SIDE)
         if self._builder is not None and not self._builder.is_alive():
             self._builder = None
             built, self._built = self._built, None
-            if isinstance(built, AsyncMDEError):
-                raise built
-            if built is not None:
+            if isinstance(built, Exception):
+                raise EngineError(f'no engines for this image size: {built}') from built
+            if built is not None and built.size == wanted:
                 self._adopt(built)
         if wanted == self._session.engines.size:
             return True
@@ -244,14 +268,17 @@ class DepthPipeline:
             engines = self._model.compile(size)
             _warm_up(engines)
             self._built = engines
-        except AsyncMDEError as error:
+        except Exception as error:  # reported by the next frame, whatever it is
             self._built = error
 
     def _adopt(self, engines: Engines) -> None:
         self._session.slow.stop(JOIN_TIMEOUT_S)
-        self._session = _Session(engines, self)
+        self._session = self._new_session(engines)
         self.reset()
         self._session.slow.start()
+
+    def _new_session(self, engines: Engines) -> _Session:
+        return _Session(engines, lambda: self.settings)
 
 
 def _warm_up(engines: Engines) -> None:

@@ -30,8 +30,7 @@ class Keyframe:
 class Slot:
     """One of the two sets of buffers; ``keyframe`` is None until it was first written."""
 
-    def __init__(self, index: int, buffers: Mapping[str, Buffer]) -> None:
-        self.index = index
+    def __init__(self, buffers: Mapping[str, Buffer]) -> None:
         self.buffers = buffers
         self.keyframe: Keyframe | None = None
 

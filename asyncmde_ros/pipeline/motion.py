@@ -116,7 +116,9 @@ class MotionEstimator:
             if step is None:
                 return None
             product = product @ step
-        self._since = keyframe_id, frame_id, product / product[2, 2]
+        # By a positive norm: past a quarter turn the last element is negative, and dividing by it
+        # would put everything behind the camera in front of it.
+        self._since = keyframe_id, frame_id, product / np.linalg.norm(product)
         return self._since[2].astype(np.float32)
 
 

@@ -65,9 +65,23 @@ class SlowPathStatus:
     latency_ms: float = 0.0
 
 
-def make_slot(engine: Engine, index: int) -> Slot:
+def _lower_priority() -> None:
+    """Make the calling thread give way to the fast path's.
+
+    Linux keeps niceness per thread.  The runtime's own worker threads serve both paths and keep
+    theirs, so this says all only where the slow path has a single thread, as on two cores.
+    """
+    thread = threading.get_native_id()
+    try:
+        os.setpriority(os.PRIO_PROCESS, thread,
+                       min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
+    except OSError as error:
+        logger.warning('the slow path keeps its priority: %s', error)
+
+
+def make_slot(engine: Engine) -> Slot:
     """Return a cache slot with a buffer for every output of the slow graph."""
-    return Slot(index, {name: engine.allocate(name) for name in CACHED})
+    return Slot({name: engine.allocate(name) for name in CACHED})
 
 
 class SlowPath:
@@ -97,31 +111,28 @@ class SlowPath:
         return not self._thread.is_alive()
 
     def _main(self) -> None:
-        # Linux keeps niceness per thread: threads started from here inherit it.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        due = 0.0
+        _lower_priority()
+        last: float | None = None
         while not self._stop.is_set():
             if not self._settings().slow_path_enabled:
                 self.status.state = SlowPathState.DISABLED
                 self._stop.wait(POLL_S)
                 continue
-            early = due - time.monotonic()
-            if early > 0:
-                self.status.state = SlowPathState.WAITING
-                self._stop.wait(min(early, POLL_S))
-                continue
+            rate_hz = self._settings().slow_path_max_rate_hz
+            if last is not None and rate_hz > 0:
+                early = last + 1 / rate_hz - time.monotonic()
+                if early > 0:
+                    self.status.state = SlowPathState.WAITING
+                    self._stop.wait(min(early, POLL_S))
+                    continue
             try:
-                started = self._refresh()
+                last = self._refresh() or last
             except Exception as error:  # whatever went wrong, the robot keeps its fast path
                 self.status.failures += 1
                 self.status.last_error = str(error)
                 self.status.state = SlowPathState.FAILED
                 logger.error('slow path: %s; trying again in %g s', error, RETRY_S)
                 self._stop.wait(RETRY_S)
-                continue
-            rate_hz = self._settings().slow_path_max_rate_hz
-            if started is not None and rate_hz > 0:
-                due = started + 1 / rate_hz
         self.status.state = SlowPathState.STOPPED
 
     def _refresh(self) -> float | None:

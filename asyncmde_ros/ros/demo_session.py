@@ -1,6 +1,7 @@
 """The demo over real ROS 2: a camera process, the depth node's process, and a recorder here."""
 
 import collections
+import itertools
 import signal
 import statistics
 import subprocess
@@ -123,8 +124,9 @@ class Recorder(Node):
     def recent(self) -> Figures | None:
         """Figures over the last seconds."""
         since = self.get_clock().now().nanoseconds - round(WINDOW_S * NANOSECONDS)
-        return figures([s for s in self.samples if s.received_ns >= since],
-                       [stamp for stamp in self.images_ns if stamp >= since])
+        samples = itertools.takewhile(lambda s: s.received_ns >= since, reversed(self.samples))
+        images = itertools.takewhile(lambda stamp: stamp >= since, reversed(self.images_ns))
+        return figures(list(samples)[::-1], list(images)[::-1])
 
     def _on_image(self, message: Image) -> None:
         stamp_ns = to_nanoseconds(message.header.stamp)
@@ -199,7 +201,7 @@ class Film:
             self._writer.write(self._last[1])
 
     def _keep(self, frame: RGB, caption: str) -> None:
-        """Keep an evenly spread sample: when twice too many are kept, every second one goes."""
+        """Keep an evenly spread sample: when too many are kept, every second one goes."""
         if self._count % self._stride == 0:
             self.stills.append((frame, caption))
             if len(self.stills) >= 4 * SHEET_TILES:
@@ -277,10 +279,11 @@ def _record(recorder: Recorder, executor: SingleThreadedExecutor, camera: subpro
             seen, last_news = len(recorder.samples), now
         if now - last_news > QUIET_S:
             return
-        recent = recorder.recent()
-        if recent is not None and now >= due:
-            report(str(recent))
+        if now >= due:
             due = now + REPORT_PERIOD_S
+            recent = recorder.recent()
+            if recent is not None:
+                report(str(recent))
 
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:

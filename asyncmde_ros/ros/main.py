@@ -21,8 +21,9 @@ def main() -> None:
 
         from asyncmde_ros.ros.node import DepthNode
     except ImportError as error:
-        print(f'depth_node: {error}. Source a ROS 2 installation, or without one: '
-              'pip install "asyncmde_ros[ros]"', file=sys.stderr)
+        advice = ('source a ROS 2 installation, or without one: pip install "asyncmde_ros[ros]"'
+                  if (error.name or '').startswith('rclpy') else f'install {error.name}')
+        print(f'depth_node: {error}: {advice}', file=sys.stderr)
         sys.exit(1)
     if stop.is_set():
         return
@@ -35,17 +36,21 @@ def main() -> None:
         sys.exit(1)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    started = node.autostart()
+    status = 0
     try:
-        while started and not stop.is_set():
+        if not node.autostart() and not stop.is_set():
+            status = 1
+        while status == 0 and not stop.is_set():
             executor.spin_once(timeout_sec=SPIN_S)
     except ExternalShutdownException:
         pass
+    except Exception as error:
+        node.get_logger().fatal(f'ending: {error!r}')
+        status = 1
     idle = node.close()
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()
-    status = 0 if started or stop.is_set() else 1
     if not idle:
         # A thread is still inside the runtime and would crash it while Python takes itself apart.
         sys.stdout.flush()

@@ -43,21 +43,23 @@ def depth_image(header: Header, depth: npt.NDArray[np.float32]) -> Image:
     return message
 
 
-def scaled_camera_info(info: CameraInfo, header: Header, size: Size) -> CameraInfo:
-    """Return ``info`` for an image of ``size`` (rows, cols) with ``header``.
+def scaled_camera_info(info: CameraInfo, header: Header, image: Size, depth: Size) -> CameraInfo:
+    """Return the calibration of depth of size ``depth`` computed from an ``image`` (rows, cols).
 
-    Focal lengths and principal point of K and P scale with the image; the distortion model and
-    the rectification do not depend on it.  Region and binning are not applied twice.
+    A copy with ``header`` where the sizes agree.  Otherwise width, height, region of interest,
+    K and P scale with the picture; distortion, rectification and binning do not depend on it.
     """
     result = copy.deepcopy(info)
     result.header = header
-    rows, cols = size
-    if (info.height, info.width) in ((rows, cols), (0, 0)):
+    if depth == image:
         return result
-    x, y = cols / info.width, rows / info.height
-    result.height, result.width = rows, cols
+    y, x = (new / old for new, old in zip(depth, image, strict=True))
+    result.height, result.width = round(info.height * y), round(info.width * x)
     result.k = [value * scale for value, scale
                 in zip(info.k, (x,) * 3 + (y,) * 3 + (1,) * 3, strict=True)]
     result.p = [value * scale for value, scale
                 in zip(info.p, (x,) * 4 + (y,) * 4 + (1,) * 4, strict=True)]
+    region = result.roi
+    region.x_offset, region.width = round(region.x_offset * x), round(region.width * x)
+    region.y_offset, region.height = round(region.y_offset * y), round(region.height * y)
     return result

@@ -1,7 +1,9 @@
 """The depth node: a camera's images in, relative depth out, at the camera's rate."""
 
+import functools
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -14,10 +16,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError
-from asyncmde_ros.geometry import parse_size
+from asyncmde_ros.geometry import Size, parse_size
 from asyncmde_ros.media.codec import decode_compressed, decode_image
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
 from asyncmde_ros.ros import parameters
+from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import (
     depth_image,
     from_nanoseconds,
@@ -32,10 +35,25 @@ DISCOVERY_PERIOD_S = 0.5
 POLL_S = 0.05
 """How often loading looks for Ctrl-C."""
 
-LOADER_TIMEOUT_S = 0.8
+LOADER_TIMEOUT_S = 0.5
 """Longest wait for an interrupted load; the node has a second to end in."""
 
 THROTTLE_S = 5.0
+
+
+Transition = Callable[['DepthNode', LifecycleState], TransitionCallbackReturn]
+
+
+def _reported(callback: Transition) -> Transition:
+    """Log what goes wrong in a transition; rclpy would turn it into an error without a word."""
+    @functools.wraps(callback)
+    def wrapped(node: 'DepthNode', state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return callback(node, state)
+        except Exception as error:
+            node.get_logger().error(f'{callback.__name__}: {error}')
+            return TransitionCallbackReturn.ERROR
+    return wrapped
 
 
 class DepthNode(LifecycleNode):
@@ -50,6 +68,7 @@ class DepthNode(LifecycleNode):
         super().__init__('depth_node')
         self.dropped: Counter[str] = Counter()
         self._stop = stop
+        forward_logs(self.get_logger())
         self._pipeline: DepthPipeline | None = None
         self._loader: threading.Thread | None = None
         self._images: Subscription | None = None
@@ -79,18 +98,21 @@ class DepthNode(LifecycleNode):
                 and self.trigger_activate() is TransitionCallbackReturn.SUCCESS)
 
     def close(self) -> bool:
-        """Free everything; False if a thread is still busy loading."""
+        """Free everything; False if a thread is still inside the runtime."""
         self._unsubscribe()
+        self._camera_info = self._state = None
+        idle = True
         if self._pipeline is not None:
-            self._pipeline.close()
+            idle = self._pipeline.close()
             self._pipeline = None
         if self._loader is not None:
             self._loader.join(LOADER_TIMEOUT_S)
-            return not self._loader.is_alive()
-        return True
+            idle = idle and not self._loader.is_alive()
+        return idle
 
-    # Lifecycle.  rclpy swallows exceptions of these callbacks, so each reports its own.
+    # Lifecycle
 
+    @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         outcome: list[DepthPipeline | Exception] = []
         self.get_logger().info('loading the networks')
@@ -111,7 +133,10 @@ class DepthNode(LifecycleNode):
         self.get_logger().info(f'ready at {size[0]}x{size[1]}')
         return super().on_configure(state)
 
+    @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self._pipeline is not None:
+            self._pipeline.reset()  # what it saw before may be long ago
         self._choose_reliability()
         self._infos = self.create_subscription(
             CameraInfo, 'camera_info', self._on_camera_info,
@@ -119,14 +144,17 @@ class DepthNode(LifecycleNode):
         self._discovery = self.create_timer(DISCOVERY_PERIOD_S, self._choose_reliability)
         return super().on_activate(state)
 
+    @_reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._unsubscribe()
         return super().on_deactivate(state)
 
+    @_reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.close()
         return super().on_cleanup(state)
 
+    @_reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.close()
         return super().on_shutdown(state)
@@ -204,18 +232,21 @@ class DepthNode(LifecycleNode):
         try:
             rgb = decode_compressed(message) if self._compressed() else decode_image(message)
             result = self._pipeline.process(rgb, to_nanoseconds(message.header.stamp))
+            self._report(result)
+            if result.depth is not None:
+                self._publish(message, rgb.shape[:2], result)
         except ImageError as error:
             self.dropped[error.reason] += 1
             self._warn(f'image dropped: {error}')
         except AsyncMDEError as error:
             self.dropped['engine'] += 1
             self._warn(f'no depth for this image: {error}')
-        else:
-            self._report(result)
-            if result.depth is not None:
-                self._publish(message, result)
+        except Exception as error:  # a frame may be lost, the node may not
+            self.dropped['internal'] += 1
+            self._warn(f'no depth for this image, through a fault of ours: {error!r}')
 
-    def _publish(self, message: Image | CompressedImage, result: DepthResult) -> None:
+    def _publish(self, message: Image | CompressedImage, image: Size,
+                 result: DepthResult) -> None:
         assert result.depth is not None and result.keyframe is not None
         # Small messages first: whoever gets the depth has its age and calibration already.
         self._memory_publisher.publish(TimeReference(
@@ -223,7 +254,7 @@ class DepthNode(LifecycleNode):
             source='keyframe of the depth memory'))
         if self._camera_info is not None:
             self._info_publisher.publish(scaled_camera_info(
-                self._camera_info, message.header, result.depth.shape))
+                self._camera_info, message.header, image, result.depth.shape))
         self._depth_publisher.publish(depth_image(message.header, result.depth))
 
     def _report(self, result: DepthResult) -> None:

@@ -37,8 +37,8 @@ class Specification:
     def descriptor(self) -> ParameterDescriptor:
         descriptor = ParameterDescriptor(
             name=self.name, description=self.description, read_only=not self.live,
-            # A double that takes ints too: "ros2 param set ... 2" means 2.0.
-            dynamic_typing=isinstance(self.default, float))
+            # "ros2 param set ... 2" is an int and means 2.0; YAML's off is a bool and means "off".
+            dynamic_typing=isinstance(self.default, float) or 'off' in self.choices)
         if self.choices:
             descriptor.additional_constraints = 'one of: ' + ', '.join(self.choices)
         if self.low is not None and self.high is not None:
@@ -50,8 +50,16 @@ class Specification:
                     IntegerRange(from_value=int(self.low), to_value=int(self.high), step=1)]
         return descriptor
 
+    def meant(self, value: Any) -> Any:
+        """Return what a value of a neighbouring type stands for."""
+        if value is False and 'off' in self.choices:
+            return 'off'
+        return float(value) if isinstance(self.default, float) else value
+
     def objection(self, value: object) -> str | None:
         """Say what is wrong with ``value``, None if nothing is."""
+        if value is False and 'off' in self.choices:
+            return None
         if self.choices and value not in self.choices:
             return f'{value!r} is not one of {", ".join(self.choices)}'
         if isinstance(self.default, float):
@@ -99,7 +107,8 @@ SPECIFICATIONS = (
     Specification('slow_path.threads', 0, 'Cores for the foundation model; 0 chooses.',
                   low=0, high=MAX_THREADS),
     Specification('slow_path.enabled', True, 'Refresh the memory; with false the last keyframe '
-                                             'is carried on for ever.', live=True),
+                                             'is carried on until a scene cut or a jump in time.',
+                  live=True),
     Specification('slow_path.max_rate', 0.0, 'Most refreshes per second [Hz]; 0 is as many as '
                                              'the machine can.', live=True, low=0.0, high=1000.0),
     Specification('memory.temporal_smoothing', 0.5,
@@ -109,7 +118,8 @@ SPECIFICATIONS = (
                   'k: how sharply the semantic gate switches to the fine one.',
                   live=True, low=0.1, high=100.0),
     Specification('memory.motion_compensation', 'image',
-                  "Moves the memory with the camera: off, or image (tracked corners).",
+                  "Moves the memory with the camera: image (tracked corners), or off, which "
+                  "does not notice scene cuts either.",
                   live=True, choices=_values(MotionCompensation)),
     Specification('output.resolution', 'input', "Size of the depth image: the input's, or the "
                                                 "network's.", live=True,
@@ -139,12 +149,12 @@ def _validate(parameters: list[Parameter]) -> SetParametersResult:
 def read_settings(node: Node) -> Settings:
     """Return the live settings as they are now."""
     def value(name: str) -> Any:
-        return node.get_parameter(name).value
+        return _BY_NAME[name].meant(node.get_parameter(name).value)
     return Settings(
         slow_path_enabled=value('slow_path.enabled'),
-        slow_path_max_rate_hz=float(value('slow_path.max_rate')),
-        temporal_smoothing=float(value('memory.temporal_smoothing')),
-        gate_temperature=float(value('memory.gate_temperature')),
+        slow_path_max_rate_hz=value('slow_path.max_rate'),
+        temporal_smoothing=value('memory.temporal_smoothing'),
+        gate_temperature=value('memory.gate_temperature'),
         motion_compensation=MotionCompensation(value('memory.motion_compensation')),
         output_resolution=OutputResolution(value('output.resolution')))
 
