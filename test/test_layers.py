@@ -12,6 +12,8 @@ ABOVE = {'network': {'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli
          'weights': {'network', 'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli'},
          'media': {'network', 'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli'},
          'engine': {'pipeline', 'ros', 'training', 'evaluation', 'cli'},
+         'bench': {'ros', 'training', 'evaluation', 'cli'},
+         'evaluation': {'network', 'ros', 'training', 'cli', 'bench'},
          'pipeline': {'network', 'ros', 'training', 'evaluation', 'cli'},
          'ros': {'network', 'training', 'evaluation', 'cli'}}
 ROS_PACKAGES = {'rclpy', 'sensor_msgs', 'std_msgs', 'rcl_interfaces', 'builtin_interfaces',

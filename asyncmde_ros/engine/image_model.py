@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.openvino import ov
+from asyncmde_ros.engine.openvino import shared_core
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.preprocess import normalise, shrink
@@ -23,7 +23,7 @@ class ImageModel:
 
     def __init__(self, path: Path, size: Size, threads: int, gives: str = 'disparity',
                  wants: str = 'imagenet') -> None:
-        core = ov.Core()
+        core = shared_core()
         try:
             model = core.read_model(path)
             if len(model.inputs) != 1 or model.input().partial_shape.rank != 4:

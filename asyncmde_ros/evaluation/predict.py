@@ -1,0 +1,154 @@
+"""What each row of the table shows: inverse depth per frame, at the network's size.
+
+Every function yields one map per frame; where the schedule has no memory yet, a map of NaN.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.engine.image_model import ImageModel
+from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.pipeline.fast_path import FastPath
+from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
+from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, identity
+from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
+from asyncmde_ros.pipeline.slow_path import make_slot
+from asyncmde_ros.preprocess import normalise
+
+Depth = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+Keyframes = Sequence[int | None]
+
+NOWHERE = np.diag([1, 1, -1]).astype(np.float32)
+"""A homography whose source lies behind the camera everywhere: nothing is remembered."""
+
+SMALLEST_DEPTH = 1e-6
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A sequence at network size, (H, W, 3) uint8 each, with its tracked motion."""
+
+    pictures: Sequence[Picture]
+    steps: Sequence[Homography]
+
+    def since(self, keyframe: int, frame: int) -> Homography:
+        """Return the homography from ``frame`` to ``keyframe``, the product of the steps."""
+        product = np.eye(3)
+        for step in self.steps[keyframe + 1:frame + 1]:
+            product = product @ step
+        return (product / np.linalg.norm(product)).astype(np.float32)
+
+
+def footage(pictures: Sequence[Picture]) -> Footage:
+    """Track the camera through ``pictures`` exactly as the pipeline does."""
+    estimator = MotionEstimator()
+    return Footage(pictures, [estimator.update(index, picture, enabled=True).step
+                              for index, picture in enumerate(pictures)])
+
+
+class Teacher:
+    """The foundation model with buffers of its own."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._image = engines.slow.allocate('image')
+        self._generation = 0
+        self.slot = make_slot(engines.slow)
+
+    def refresh(self, picture: Picture, index: int) -> Slot:
+        """Run the slow graph on a picture; return the slot, which the next call overwrites."""
+        normalise(picture, self._image.array)
+        self._engines.slow.run({'image': self._image, 'positions': self._engines.positions,
+                                **self.slot.buffers})
+        self._generation += 1
+        self.slot.keyframe = Keyframe(index, index, 0, self._generation, 0.0)
+        return self.slot
+
+
+def teacher(engines: Engines, pictures: Sequence[Picture]) -> Iterator[Depth]:
+    """Yield the foundation model's own depth of every picture."""
+    model = Teacher(engines)
+    for index, picture in enumerate(pictures):
+        yield model.refresh(picture, index).buffers['depth'].array[0, 0].copy()
+
+
+def hold(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes) -> Iterator[Depth]:
+    """Yield the last keyframe's depth, unchanged."""
+    for keyframe in keyframes:
+        yield (_nothing(teacher_depth) if keyframe is None
+               else teacher_depth[keyframe].astype(np.float32))
+
+
+def hold_moved(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes,
+               track: Footage) -> Iterator[Depth]:
+    """Yield the last keyframe's depth, warped by the chain of homographies since."""
+    for index, keyframe in enumerate(keyframes):
+        yield (_nothing(teacher_depth) if keyframe is None
+               else warp(teacher_depth[keyframe].astype(np.float32), track.since(keyframe, index)))
+
+
+def warp(depth: Depth, homography: Homography) -> Depth:
+    """Resample (rows, cols) through a homography of normalised coordinates, borders repeated.
+
+    The convention of :mod:`asyncmde_ros.network.warp`, in numpy.
+    """
+    rows, cols = depth.shape
+    x, y = np.meshgrid((2 * np.arange(cols) + 1) / cols - 1, (2 * np.arange(rows) + 1) / rows - 1)
+    u, v, w = np.einsum('ij,jrc->irc', homography.astype(np.float64),
+                        np.stack([x, y, np.ones_like(x)]))
+    w = np.where(w > SMALLEST_DEPTH, w, np.nan)
+    columns = np.clip(((u / w + 1) * cols - 1) / 2, -1, cols)
+    lines = np.clip(((v / w + 1) * rows - 1) / 2, -1, rows)
+    return cv2.remap(depth, np.nan_to_num(columns).astype(np.float32),
+                     np.nan_to_num(lines).astype(np.float32), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REPLICATE)
+
+
+def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,
+                 settings: Settings) -> Iterator[tuple[Depth, Depth]]:
+    """Yield depth and trust of the fast network, its memory refreshed by ``keyframes``.
+
+    The same :class:`FastPath` as on a robot: on a swap the frame is compared with the keyframe.
+    """
+    fast, model = FastPath(engines.fast), Teacher(engines)
+    moving = settings.motion_compensation is MotionCompensation.IMAGE
+    trust_shape = engines.fast.shape('a1')[2:]
+    current: int | None = None
+    for index, keyframe in enumerate(keyframes):
+        if keyframe is None:
+            yield (np.full(engines.size, np.nan, np.float32),
+                   np.full(trust_shape, np.nan, np.float32))
+            continue
+        if keyframe != current:
+            model.refresh(track.pictures[keyframe], keyframe)
+            current = keyframe
+        depth, trust = fast.step(
+            track.pictures[index], model.slot, track.steps[index] if moving else identity(),
+            track.since(keyframe, index) if moving else identity(), settings.temporal_smoothing,
+            settings.gate_temperature)
+        yield depth.copy(), trust.copy()
+
+
+def fast_alone(engines: Engines, pictures: Sequence[Picture],
+               settings: Settings) -> Iterator[Depth]:
+    """Yield the fast network's depth without any memory (the paper's "FastPath Only")."""
+    fast, slot = FastPath(engines.fast), make_slot(engines.slow)
+    for index, picture in enumerate(pictures):
+        slot.keyframe = Keyframe(index, index, 0, index, 0.0)  # fresh: no state carries over
+        yield fast.step(picture, slot, NOWHERE, NOWHERE, settings.temporal_smoothing,
+                        settings.gate_temperature)[0].copy()
+
+
+def peer(model: ImageModel, pictures: Sequence[Picture]) -> Iterator[Depth]:
+    """Yield another model's inverse depth."""
+    for picture in pictures:
+        yield model.inverse_depth(picture)
+
+
+def _nothing(depth: npt.NDArray[np.floating]) -> Depth:
+    return np.full(depth.shape[1:], np.nan, np.float32)

@@ -1,0 +1,468 @@
+"""From sequences, rows and schedules to records and a report."""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from asyncmde_ros import machine
+from asyncmde_ros.engine.image_model import ImageModel
+from asyncmde_ros.engine.loader import Engines, Model
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.evaluation import latency, metrics, plots, predict, report, temporal
+from asyncmde_ros.evaluation.alignment import (
+    ScaleShift,
+    fit,
+    fit_sequence,
+    inverse_truth,
+    to_depth,
+    valid_truth,
+)
+from asyncmde_ros.evaluation.cache import Arrays, digest, stored_arrays, stored_json
+from asyncmde_ros.evaluation.metrics import FrameScores
+from asyncmde_ros.evaluation.schedule import Asynchronous, Every, Schedule, parse
+from asyncmde_ros.evaluation.sequence import Calibration, open_sequence
+from asyncmde_ros.evaluation.sequence import Sequence as Footage
+from asyncmde_ros.geometry import network_size
+from asyncmde_ros.pipeline.settings import Settings
+from asyncmde_ros.preprocess import shrink
+
+Maps = npt.NDArray[np.floating]
+Record = dict[str, Any]
+
+ALIGNMENTS = ('frame', 'sequence')
+SCHEDULED_ROWS = ('hold', 'hold_mc', 'async')
+FAR = 0.05
+"""Where a video has no truth: share of the teacher's 95th percentile below which it says nothing.
+"""
+
+SAMPLES = 4
+FALLBACK_RATE_HZ = 30.0
+CLOUD_STRIDE = 5
+"""Point clouds are compared at every fifth frame or pair: each takes as long as all else."""
+
+VERSION = 1
+"""Raised when predictions or scores change for the same key."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another model to compare with, as :class:`ImageModel` takes it."""
+
+    path: Path
+    gives: str = 'disparity'
+    wants: str = 'imagenet'
+
+    @classmethod
+    def parse(cls, text: str) -> 'Peer':
+        """Parse ``FILE[,depth][,unit]``."""
+        path, *words = text.split(',')
+        for word in words:
+            if word not in ('depth', 'unit'):
+                raise AsyncMDEError(f'--onnx {text!r}: after the file only "depth" and "unit"')
+        if not Path(path).is_file():
+            raise AsyncMDEError(f'--onnx {path}: no such file')
+        return cls(Path(path), 'depth' if 'depth' in words else 'disparity',
+                   'unit' if 'unit' in words else 'imagenet')
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate."""
+
+    sequences: Sequence[Path]
+    schedules: Sequence[str]
+    rows: Sequence[str]
+    peers: Sequence[Peer]
+    frames: int | None
+    short_side: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row's inverse depth of a sequence: (T, h, w), NaN where the schedule has no memory.
+
+    ``delay_ms`` is how long after the image its depth is published; None where that has no
+    meaning.
+    """
+
+    row: str
+    schedule: str
+    keyframes: Sequence[int | None]
+    maps: Maps
+    trust: Maps | None = None
+    delay_ms: float | None = None
+
+
+def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
+    """Evaluate, write the report to ``out`` and return the records.
+
+    Predictions are kept on disk, so that a second run takes seconds.  Raises AsyncMDEError or
+    MediaError for input that cannot be used, before anything slow is started.
+    """
+    plots.require_matplotlib()
+    footages = [open_sequence(path, request.frames) for path in request.sequences]
+    names = [footage.name for footage in footages]
+    if len(set(names)) < len(names):
+        raise AsyncMDEError(f'two sequences have the same name: {", ".join(names)}')
+    for text in request.schedules:
+        parse(text, latency_ms=1.0)
+    records: list[Record] = []
+    samples: dict[str, list[plots.Sample]] = {}
+    strips: dict[tuple[str, str], Maps] = {}
+    latencies: dict[str, Any] = {}
+    for path, footage in zip(request.sequences, footages, strict=True):
+        stage = _Stage(model, request, path, footage)
+        latencies[footage.name] = dataclasses.asdict(stage.latencies)
+        scorer = _Scorer(path, footage, stage.pictures, stage.teacher)
+        predictions = list(stage.predictions())
+        for prediction in tqdm(predictions, desc=f'{footage.name}: scores', unit='row'):
+            records += scorer.records(prediction)
+        shown = _most_shown(predictions)
+        samples[footage.name] = scorer.samples(shown)
+        for prediction in predictions:
+            if prediction.schedule in ('every', shown.schedule):
+                strips[footage.name, prediction.row] = scorer.strip(prediction)
+    _add_gaps(records)
+    meta = dataclasses.asdict(machine.describe(sys.argv[1:]))
+    meta |= {'command': ' '.join(['asyncmde', *sys.argv[1:]]), 'hardware': meta.pop('cpu'),
+             'short_side': request.short_side, 'threads': dataclasses.asdict(model.threads),
+             'precision': model.precision.value, 'latencies': latencies}
+    report.write(_made(out), records, meta, samples, strips)
+    return records
+
+
+def _made(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AsyncMDEError(f'cannot write to {out}: {error.strerror}') from error
+    return out
+
+
+def _most_shown(predictions: Sequence[Prediction]) -> Prediction:
+    """Return the prediction worth a picture: the network's on the real schedule, or the best."""
+    ours = [p for p in predictions if p.row == 'async'] or list(predictions)
+    real = [p for p in ours if p.schedule.startswith('async')]
+    return (real or ours)[-1]
+
+
+class _Stage:
+    """One sequence at network size, and every row's predictions for it."""
+
+    def __init__(self, model: Model, request: Request, path: Path, footage: Footage) -> None:
+        self._model, self._request, self._footage = model, request, footage
+        first = footage.rgb(0)
+        self._size = network_size(first.shape[:2], request.short_side)
+        self._engines: Engines | None = None
+        self.pictures = [shrink(footage.rgb(index), self._size)
+                         for index in tqdm(range(footage.length), desc=f'{footage.name}: images',
+                                           unit='frame', leave=False)]
+        self._key = {'version': VERSION, 'path': str(path.resolve()), 'frames': footage.length,
+                     'size': self._size, 'precision': model.precision.value,
+                     'backend': model.backend, 'weights': model.digest()}
+        self.latencies = self._measure()
+        self.teacher = self._stored(
+            {'row': 'teacher'}, lambda: self._gather(predict.teacher(self.engines, self.pictures),
+                                                     'teacher'))['depth']
+
+    @property
+    def engines(self) -> Engines:
+        """The compiled engines; only where something is not kept from an earlier run."""
+        if self._engines is None:
+            self._engines = self._model.compile(self._size)
+        return self._engines
+
+    def predictions(self) -> Iterator[Prediction]:
+        rows, count = self._request.rows, self._footage.length
+        every = Every().keyframes(count)
+        if 'teacher' in rows:
+            yield Prediction('teacher', 'every', every, self.teacher,
+                             delay_ms=self.latencies.alone_ms)
+        settings = Settings()
+        if 'fast' in rows:
+            maps = self._stored({'row': 'fast'}, lambda: self._gather(
+                predict.fast_alone(self.engines, self.pictures, settings), 'fast'))['depth']
+            yield Prediction('fast', 'every', [None] * count, maps,
+                             delay_ms=self.latencies.fast_ms)
+        for peer in self._request.peers:
+            yield self._peer(peer)
+        schedules = [parse(text, self.latencies.slow_ms) for text in self._request.schedules]
+        track = predict.footage(self.pictures) if {'hold_mc', 'async'} & set(rows) else None
+        for schedule in schedules:
+            keyframes = schedule.keyframes(count)
+            if 'hold' in rows:
+                yield Prediction('hold', schedule.name, keyframes,
+                                 np.stack(list(predict.hold(self.teacher, keyframes))),
+                                 delay_ms=0.0)
+            if 'teacher_rate' in rows and isinstance(schedule, Asynchronous):
+                alone = Asynchronous(schedule.rate_hz, self.latencies.alone_ms).keyframes(count)
+                yield Prediction('teacher_rate', schedule.name, alone,
+                                 np.stack(list(predict.hold(self.teacher, alone))), delay_ms=0.0)
+            if 'hold_mc' in rows and track is not None:
+                yield Prediction('hold_mc', schedule.name, keyframes, np.stack(list(
+                    predict.hold_moved(self.teacher, keyframes, track))), delay_ms=0.0)
+            if 'async' in rows and track is not None:
+                yield self._asynchronous(schedule, keyframes, track, settings)
+
+    def _asynchronous(self, schedule: Schedule, keyframes: Sequence[int | None],
+                      track: predict.Footage, settings: Settings) -> Prediction:
+        def compute() -> Arrays:
+            pairs = list(tqdm(predict.asynchronous(self.engines, track, keyframes, settings),
+                              desc=f'{self._footage.name}: async {schedule.name}', unit='frame',
+                              total=len(keyframes), leave=False))
+            return {'depth': np.stack([depth for depth, _ in pairs]).astype(np.float16),
+                    'trust': np.stack([trust for _, trust in pairs]).astype(np.float16)}
+        kept = self._stored({'row': 'async', 'keyframes': list(keyframes),
+                             'settings': str(settings)}, compute)
+        return Prediction('async', schedule.name, keyframes, kept['depth'], kept['trust'],
+                          self.latencies.fast_ms)
+
+    def _peer(self, peer: Peer) -> Prediction:
+        def compute() -> Arrays:
+            net = ImageModel(peer.path, self._size, self._model.threads.slow, peer.gives,
+                             peer.wants)
+            return self._gather(predict.peer(net, self.pictures), peer.path.stem)
+        maps = self._stored({'peer': str(peer.path.resolve()), 'gives': peer.gives,
+                             'changed': peer.path.stat().st_mtime_ns, 'wants': peer.wants},
+                            compute)['depth']
+        return Prediction(peer.path.stem, 'every', [None] * len(maps), maps)
+
+    def _gather(self, depths: Iterable[predict.Depth], row: str) -> Arrays:
+        maps = list(tqdm(depths, desc=f'{self._footage.name}: {row}', unit='frame',
+                         total=self._footage.length, leave=False))
+        return {'depth': np.stack(maps).astype(np.float16)}
+
+    def _stored(self, key: dict[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+        return stored_arrays({**self._key, **key}, compute)
+
+    def _measure(self) -> latency.Latencies:
+        """Measure once per machine, model and size: a cached run keeps its schedule."""
+        def compute() -> Arrays:
+            measured = latency.measure(self._model, self.engines, self._size)
+            return {'ms': np.array(dataclasses.astuple(measured), np.float16)}
+        key = {name: self._key[name] for name in ('version', 'size', 'precision', 'backend',
+                                                  'weights')}
+        kept = stored_arrays({**key, 'latency': dataclasses.asdict(self._model.threads),
+                       'cpu': machine.describe([]).cpu}, compute)['ms']
+        return latency.Latencies(*(float(value) for value in kept))
+
+
+class _Scorer:
+    """The truth of one sequence, prepared once for all rows."""
+
+    def __init__(self, path: Path, footage: Footage, pictures: Sequence[predict.Picture],
+                 teacher: Maps) -> None:
+        self._path, self._footage, self._pictures = path, footage, pictures
+        self._teacher = teacher.astype(np.float32)
+        self._max_depth_m = footage.max_depth_m
+        if footage.has_depth:
+            truths = [footage.depth(index) for index in range(footage.length)]
+        else:
+            truths, self._max_depth_m = _teacher_as_truth(self._teacher)
+        shapes = {truth.shape for truth in truths if truth is not None}
+        if len(shapes) != 1:
+            raise AsyncMDEError(f'{footage.name}: depth maps of one size are needed')
+        self._shape = shapes.pop()
+        self._truths = [np.zeros(self._shape, np.float32) if truth is None else truth
+                        for truth in truths]
+        self._valid = [valid_truth(truth, self._max_depth_m) for truth in self._truths]
+        self._inverse = [inverse_truth(truth, valid) for truth, valid
+                         in zip(self._truths, self._valid, strict=True)]
+        self._poses = [footage.pose(index) for index in range(footage.length)]
+        self._calibration = footage.calibration and footage.calibration.scaled(
+            footage.rgb(0).shape[:2], self._shape)
+
+    @functools.cached_property
+    def _flow(self) -> list[temporal.FlowWarp]:
+        return temporal.flow_warps(self._pictures, self._shape)
+
+    def records(self, prediction: Prediction) -> list[Record]:
+        """Return the record of each alignment, kept from the last time where nothing changed."""
+        key = {'version': VERSION, 'path': str(self._path.resolve()),
+               'frames': self._footage.length, 'row': prediction.row,
+               'schedule': prediction.schedule, 'keyframes': list(prediction.keyframes),
+               'delay_ms': prediction.delay_ms, 'maps': digest(prediction.maps),
+               'teacher': digest(self._teacher)}
+        return stored_json(key, lambda: self._records(prediction))
+
+    def _records(self, prediction: Prediction) -> list[Record]:
+        frames = [index for index in range(len(prediction.maps))
+                  if not np.isnan(prediction.maps[index]).all()]
+        maps = {index: metrics.resize_to(prediction.maps[index].astype(np.float32), self._shape)
+                for index in frames}
+        closeness = [metrics.scores_against_teacher(
+            metrics.resize_to(prediction.maps[index].astype(np.float32),
+                              self._teacher.shape[1:]), self._teacher[index])
+            for index in frames]
+        return [self._record(prediction, alignment, maps, closeness) for alignment in ALIGNMENTS]
+
+    def _record(self, prediction: Prediction, alignment: str, maps: dict[int, predict.Depth],
+                closeness: Sequence[metrics.TeacherScores]) -> Record:
+        fits = self._fits(alignment, maps)
+        depths = {index: to_depth(maps[index], scale_shift, self._max_depth_m)
+                  for index, scale_shift in fits.items() if scale_shift is not None}
+        scores = {index: metrics.score(depth, self._truths[index], self._max_depth_m)
+                  for index, depth in depths.items()}
+        lags = {index: index - keyframe for index, keyframe in enumerate(prediction.keyframes)
+                if keyframe is not None}
+        mean = metrics.mean_scores(scores.values())
+        return {
+            'sequence': self._footage.name, 'row': prediction.row,
+            'schedule': prediction.schedule, 'alignment': alignment, 'frames': len(scores),
+            'reference': 'truth' if self._footage.has_depth else 'teacher',
+            **{name: value for name, value in dataclasses.asdict(mean).items()
+               if name != 'pixels'},
+            'teacher_absrel': _mean(score.absrel for score in closeness),
+            'teacher_delta1': _mean(score.delta1 for score in closeness),
+            'absrel_at_publication': self._at_publication(prediction, fits, maps),
+            **self._temporal(depths, alignment), 'gap_recovery': None, 'gap_recovery_fast': None,
+            'per_lag': _per_lag(scores, lags),
+            'per_frame': {
+                'absrel': [scores[i].absrel if i in scores else None
+                           for i in range(len(prediction.maps))],
+                'lag': [lags.get(i) for i in range(len(prediction.maps))]}}
+
+    def _fits(self, alignment: str, maps: dict[int, predict.Depth]
+              ) -> dict[int, ScaleShift | None]:
+        if alignment == 'frame':
+            return {index: fit(map_, self._inverse[index], self._valid[index])
+                    for index, map_ in maps.items()}
+        whole = fit_sequence((map_, self._inverse[index], self._valid[index])
+                             for index, map_ in maps.items())
+        return dict.fromkeys(maps, whole)
+
+    def _at_publication(self, prediction: Prediction, fits: dict[int, ScaleShift | None],
+                        maps: dict[int, predict.Depth]) -> float | None:
+        """AbsRel against the truth of the newest frame when the depth comes out.
+
+        Scale and shift are those of the depth's own frame: what is late is the content.
+        """
+        if prediction.delay_ms is None:
+            return None
+        rate_hz = self._footage.rate_hz or FALLBACK_RATE_HZ
+        late = int(prediction.delay_ms * rate_hz / 1e3)
+        errors = []
+        for index, scale_shift in fits.items():
+            if scale_shift is not None and index + late < len(self._truths):
+                errors.append(metrics.score(
+                    to_depth(maps[index], scale_shift, self._max_depth_m),
+                    self._truths[index + late], self._max_depth_m).absrel)
+        return _mean(errors)
+
+    def _temporal(self, depths: dict[int, predict.Depth],
+                  alignment: str) -> dict[str, float | None]:
+        """Return what needs frames in a row; clouds only with one scale for the sequence."""
+        nothing: dict[str, float | None] = dict.fromkeys(('tae', 'tcd', 'f1', 'opw'))
+        first = min(depths, default=None)
+        if first is None or sorted(depths) != list(range(first, len(self._truths))):
+            return nothing
+        run = [depths[index] for index in range(first, len(self._truths))]
+        found = {'opw': temporal.opw(run, self._flow[first:])}
+        if self._calibration is not None and self._footage.has_depth:
+            poses = self._poses[first:]
+            if self._footage.has_poses:
+                found['tae'] = temporal.tae(run, poses, self._calibration)
+            if alignment == 'sequence':
+                found |= self._clouds(run, self._truths[first:], poses, self._calibration)
+        return nothing | found
+
+    def _clouds(self, run: Sequence[predict.Depth], truths: Sequence[predict.Depth],
+                poses: Sequence[Any], calibration: Calibration) -> dict[str, float | None]:
+        found = {'f1': temporal.f1(run[::CLOUD_STRIDE], truths[::CLOUD_STRIDE], calibration,
+                                   self._max_depth_m)}
+        if self._footage.has_poses:
+            found['tcd'] = _mean(temporal.tcd(run[i:i + 2], poses[i:i + 2], calibration)
+                                 for i in range(0, len(run) - 1, CLOUD_STRIDE))
+        return found
+
+    def samples(self, prediction: Prediction) -> list[plots.Sample]:
+        """Return frames spread over the sequence, aligned per frame, for the contact sheet."""
+        count = len(prediction.maps)
+        shown = []
+        for index in np.linspace(count / (2 * SAMPLES), count - 1, SAMPLES).astype(int):
+            maps = {name: metrics.resize_to(map_.astype(np.float32), self._shape) for name, map_
+                    in (('ours', prediction.maps[index]), ('teacher', self._teacher[index]))}
+            fits = {name: fit(map_, self._inverse[index], self._valid[index])
+                    for name, map_ in maps.items()}
+            if any(scale_shift is None for scale_shift in fits.values()):
+                continue
+            depths = {name: to_depth(maps[name], scale_shift, self._max_depth_m)
+                      for name, scale_shift in fits.items() if scale_shift is not None}
+            keyframe = prediction.keyframes[index]
+            shown.append(plots.Sample(
+                int(index), None if keyframe is None else int(index) - keyframe,
+                self._pictures[index], self._truths[index] if self._footage.has_depth else None,
+                depths['teacher'], depths['ours'],
+                None if prediction.trust is None else
+                prediction.trust[index].astype(np.float32)))
+        return shown
+
+    def strip(self, prediction: Prediction) -> Maps:
+        """Return the middle image column over time, (T, H) inverse depth in 1/m."""
+        maps = {index: metrics.resize_to(map_.astype(np.float32), self._shape)
+                for index, map_ in enumerate(prediction.maps)}
+        whole = fit_sequence((map_, self._inverse[index], self._valid[index])
+                             for index, map_ in maps.items())
+        strip = np.full((len(maps), self._shape[0]), np.nan, np.float32)
+        if whole is not None:
+            for index, map_ in maps.items():
+                strip[index] = 1 / to_depth(map_, whole, self._max_depth_m)[
+                    :, self._shape[1] // 2]
+        return strip
+
+
+def _teacher_as_truth(teacher: Maps) -> tuple[list[predict.Depth | None], float]:
+    """Return depth maps made of the teacher's inverse depth, median 1, and where they end."""
+    median = float(np.median(teacher))
+    floor = FAR * float(np.percentile(teacher, 95))
+    if median <= 0 or floor <= 0:
+        raise AsyncMDEError('the teacher sees nothing in this video; there is no reference')
+    depth = np.where(teacher > floor, median / np.maximum(teacher, floor), 0).astype(np.float32)
+    return list(depth), median / floor
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _per_lag(scores: dict[int, FrameScores], lags: dict[int, int]) -> list[Record]:
+    """Return the mean scores of the frames of each lag."""
+    groups: dict[int, list[FrameScores]] = {}
+    for index, score in scores.items():
+        if index in lags:
+            groups.setdefault(lags[index], []).append(score)
+    rows = []
+    for lag, group in sorted(groups.items()):
+        mean = metrics.mean_scores(group)
+        rows.append({'lag': lag, 'frames': len(group), 'absrel': mean.absrel, 'rmse': mean.rmse,
+                     'delta1': mean.delta1})
+    return rows
+
+
+def _add_gaps(records: Sequence[Record]) -> None:
+    """Fill in how much of the gap to the teacher the memory network closes.
+
+    (E_hold - E_async) / (E_hold - E_teacher) on AbsRel at the same schedule, and the paper's
+    variant with the fast network alone in place of hold (AsyncMDE, abstract: "77 %").
+    """
+    errors = {(r['sequence'], r['row'], r['schedule'], r['alignment']): r['absrel']
+              for r in records}
+    for record in records:
+        if record['row'] != 'async':
+            continue
+        sequence, schedule, alignment = (record[k] for k in ('sequence', 'schedule', 'alignment'))
+        teacher = errors.get((sequence, 'teacher', 'every', alignment))
+        for key, worst in (('gap_recovery', errors.get((sequence, 'hold', schedule, alignment))),
+                           ('gap_recovery_fast', errors.get((sequence, 'fast', 'every',
+                                                             alignment)))):
+            if teacher is not None and worst is not None and worst > teacher:
+                record[key] = (worst - record['absrel']) / (worst - teacher)

@@ -1,0 +1,293 @@
+"""The benchmark over real ROS 2: a camera's process, the depth node's process, a listener here.
+
+Run as a program (``python -m asyncmde_ros.ros.bench_session``) this module is the camera.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image, TimeReference
+from std_msgs.msg import Header
+
+from asyncmde_ros.bench.deliveries import Answers, Delivery, evaluate
+from asyncmde_ros.bench.memory import resident_mib
+from asyncmde_ros.bench.options import Options
+from asyncmde_ros.bench.pictures import Pictures, open_pictures
+from asyncmde_ros.bench.progress import bar
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.ros.messages import depth_image, to_nanoseconds
+from asyncmde_ros.ros.qos import newest_only
+from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.video_publisher import image_message
+
+NOTE = ('Camera, depth node and listener are three processes on the same cores, so the work of '
+        'the camera and of the listener is part of the load. Images are rgb8, reliable, depth 1, '
+        'stamped when they are handed to the middleware. Stamp-to-publish ends at the source '
+        'timestamp that the middleware gives the depth map, stamp-to-receipt where the callback '
+        'of the listener begins. Frames before the first depth map and for two seconds after it '
+        'are left out.')
+
+START_TIMEOUT_S = 180.0
+"""Longest wait for the node to load and to answer its first image."""
+
+SETTLE_S = 2.0
+"""Frames of so long are shown after the first answer and not counted: the node may subscribe again
+once it has seen what reliability the camera offers."""
+
+QUIET_S = 1.0
+"""After its last image the camera stays so long, so that answers under way arrive."""
+
+EXIT_TIMEOUT_S = 5.0
+SPIN_S = 0.05
+QUEUE = 10
+"""Messages that wait for the listener; its own slowness must not look like the node's drops."""
+
+LOG_TAIL = 2000
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the run over ROS 2 gave; the node's resident memory is in MiB."""
+
+    note: str
+    middleware: str
+    answers: Answers
+    node_rss_start_mib: float | None
+    node_rss_end_mib: float | None
+
+
+def depth_message_work(options: Options) -> Callable[[], object]:
+    """Return the work of turning a depth map into a message."""
+    depth = np.zeros(options.image, np.float32)
+    header = Header(frame_id='camera_optical_frame')
+    return lambda: depth_image(header, depth)
+
+
+# The listener
+
+
+class Listener(Node):
+    """Notes each depth map's stamp and times, and each keyframe's stamp."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__('bench_listener', namespace=namespace)
+        self.deliveries: list[Delivery] = []
+        self.keyframes_ns: dict[int, int] = {}
+        profile = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
+        self.create_subscription(Image, 'depth/relative', self._on_depth,  # type: ignore[arg-type]
+                                 profile)
+        self.create_subscription(TimeReference, 'depth/memory', self._on_memory, profile)
+
+    def _on_depth(self, message: Image, info: Mapping[str, Any]) -> None:
+        received_ns = self.get_clock().now().nanoseconds
+        # Zero or absent where a middleware does not stamp what it sends.
+        self.deliveries.append(Delivery(to_nanoseconds(message.header.stamp),
+                                        info.get('source_timestamp') or None, received_ns))
+
+    def _on_memory(self, message: TimeReference) -> None:
+        self.keyframes_ns[to_nanoseconds(message.header.stamp)] = to_nanoseconds(message.time_ref)
+
+
+def measure(options: Options) -> Session:
+    """Run camera, node and listener for ``options.seconds``.
+
+    Raises AsyncMDEError with the end of its output if the node or the camera fails, and
+    KeyboardInterrupt on Ctrl-C once everything has ended.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = stop_on_signal()  # an exception raised inside the executor would crash rclpy
+    namespace = f'/asyncmde_bench_{os.getpid()}'  # apart from whatever else runs on this domain
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    listener = Listener(namespace)
+    executor = SingleThreadedExecutor()
+    executor.add_node(listener)
+    try:
+        with tempfile.TemporaryDirectory() as text:
+            return _measure(options, namespace, listener, executor, Path(text), stop)
+    finally:
+        executor.shutdown()
+        listener.destroy_node()
+        rclpy.try_shutdown()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _measure(options: Options, namespace: str, listener: Listener,
+             executor: SingleThreadedExecutor, folder: Path, stop: threading.Event) -> Session:
+    size = f'{options.size[0]}x{options.size[1]}'
+    stamps = folder / 'stamps.json'
+    camera_words = ['--namespace', namespace, '--rate', str(options.rate_hz), '--image',
+                    *map(str, options.image), '--seconds', str(options.seconds),
+                    '--stamps', str(stamps)]
+    if options.video is not None:
+        camera_words += ['--video', str(options.video)]
+    with _process(folder / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
+                  '-r', f'__ns:={namespace}', '-p', f'input.size:={size}',
+                  '-p', f'backend:={options.backend}',
+                  '-p', f'model.name:={options.model}') as node, \
+            _process(folder / 'camera.log', 'asyncmde_ros.ros.bench_session',
+                     *camera_words) as camera, \
+            bar('ros', options.seconds) as shown:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        started, rss_start = None, None
+        while camera.running():
+            executor.spin_once(timeout_sec=SPIN_S)
+            if stop.is_set():
+                raise KeyboardInterrupt
+            node.check()
+            if started is None and listener.deliveries:
+                started, rss_start = time.monotonic(), resident_mib(node.pid)
+                shown.reset()  # the time left is told without the time that loading took
+            if started is None and time.monotonic() > deadline:
+                raise AsyncMDEError(f'no depth within {START_TIMEOUT_S:g} s:\n{node.tail()}')
+            if started is not None:
+                shown.update(min(options.seconds, time.monotonic() - started) - shown.n)
+        rss_end = resident_mib(node.pid)
+    answers = evaluate(json.loads(stamps.read_text(encoding='ascii')), listener.deliveries,
+                       listener.keyframes_ns, options.period_s)
+    return Session(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start, rss_end)
+
+
+class _Child:
+    """A process whose output is kept for the case that it fails."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._name = name
+        self._process = process
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Tell whether it still runs; AsyncMDEError if it ended badly."""
+        if self._process.poll() not in (None, 0):
+            self.check()
+        return self._process.poll() is None
+
+    def check(self) -> None:
+        """Raise AsyncMDEError if it has ended."""
+        status = self._process.poll()
+        if status is not None:
+            raise AsyncMDEError(f'{self._name} ended with status {status}:\n{self.tail()}')
+
+    def tail(self) -> str:
+        return self._log.read_text(encoding='utf-8', errors='replace')[-LOG_TAIL:]
+
+
+@contextlib.contextmanager
+def _process(log: Path, module: str, *arguments: str) -> Iterator[_Child]:
+    """Run a module as a process that ends with the block."""
+    with log.open('wb') as output:
+        process = subprocess.Popen([sys.executable, '-m', module, *arguments], stdout=output,
+                                   stderr=subprocess.STDOUT)
+        try:
+            yield _Child(log.stem, process, log)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(EXIT_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+# The camera
+
+
+class Camera(Node):
+    """Shows pictures at an even rate; a late frame is shown at once, and none is left out."""
+
+    def __init__(self, namespace: str, pictures: Pictures, rate_hz: float) -> None:
+        super().__init__('bench_camera', namespace=namespace)
+        self.answered = False
+        self._pictures = pictures
+        self._period_s = 1 / rate_hz
+        self._shown = 0
+        self._publisher = self.create_publisher(Image, 'image',
+                                                newest_only(ReliabilityPolicy.RELIABLE))
+        self._memory = self.create_subscription(TimeReference, 'depth/memory', self._on_memory, 1)
+        self._started = time.monotonic()
+
+    def stop_listening(self) -> None:
+        """Have no more part in the answers, which cost this process time."""
+        self.destroy_subscription(self._memory)
+
+    def wait_for_listener(self, stop: threading.Event) -> None:
+        """Return once somebody listens to the images: the node has loaded."""
+        while self._publisher.get_subscription_count() == 0 and not stop.is_set():
+            stop.wait(SPIN_S)
+        self._started = time.monotonic()
+
+    def show(self) -> int:
+        """Wait for the next frame's time and publish it; return its stamp [ns]."""
+        message = image_message(self._pictures.at(self._shown), 'camera_optical_frame', Time())
+        early = self._started + self._shown * self._period_s - time.monotonic()
+        if early > 0:
+            time.sleep(early)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._publisher.publish(message)
+        self._shown += 1
+        return to_nanoseconds(message.header.stamp)
+
+    def _on_memory(self, _: TimeReference) -> None:
+        self.answered = True
+
+
+def main() -> int:
+    """Show frames until they are answered, then for the time asked; write the latter's stamps."""
+    stop = stop_on_signal()
+    parser = argparse.ArgumentParser(prog='python -m asyncmde_ros.ros.bench_session',
+                                     description=__doc__)
+    parser.add_argument('--namespace', required=True)
+    parser.add_argument('--rate', type=float, required=True, metavar='HZ')
+    parser.add_argument('--image', type=int, nargs=2, required=True, metavar=('ROWS', 'COLS'))
+    parser.add_argument('--seconds', type=float, required=True)
+    parser.add_argument('--video', type=Path)
+    parser.add_argument('--stamps', type=Path, required=True, help='file to write')
+    args = parser.parse_args()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    camera = Camera(args.namespace, open_pictures(args.video, tuple(args.image)), args.rate)
+    try:
+        camera.wait_for_listener(stop)
+        while not camera.answered and not stop.is_set():
+            camera.show()
+            rclpy.spin_once(camera, timeout_sec=0)
+        camera.stop_listening()
+        settling = round(SETTLE_S * args.rate)
+        stamps = []
+        for _ in range(settling + max(1, round(args.seconds * args.rate))):
+            if stop.is_set():
+                return 1
+            stamps.append(camera.show())
+        stop.wait(QUIET_S)
+        args.stamps.write_text(json.dumps(stamps[settling:]), encoding='ascii')
+        return 0
+    finally:
+        camera.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

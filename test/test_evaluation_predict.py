@@ -1,0 +1,102 @@
+"""The rows: on fakes where rules matter, on real weights where numbers do."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeEngine, fake_engines
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncmde_ros.engine.loader import Model, Threads
+from asyncmde_ros.evaluation import predict
+from asyncmde_ros.evaluation.cache import stored_arrays, stored_json
+from asyncmde_ros.network.warp import homography_grid, sample
+from asyncmde_ros.pipeline.motion import identity
+from asyncmde_ros.pipeline.settings import Settings
+
+SIZE = (28, 42)
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    return [np.full((*SIZE, 3), 10 * index, np.uint8) for index in range(count)]
+
+
+@given(shift=st.lists(st.floats(-0.3, 0.3), min_size=8, max_size=8))
+@settings(deadline=None)
+def test_the_numpy_warp_is_the_networks_warp(shift: list[float]) -> None:
+    homography = np.eye(3) + np.array([*shift, 0]).reshape(3, 3)
+    depth = np.random.default_rng(0).random((20, 30)).astype(np.float32)
+    h = torch.from_numpy(homography.astype(np.float32))
+    grid, valid = homography_grid(h, depth.shape)
+    expected = sample(torch.from_numpy(depth)[None, None], grid)[0, 0].numpy()
+    where = valid[0, 0].numpy()
+    # OpenCV interpolates with 1/32 pixel steps.
+    np.testing.assert_allclose(predict.warp(depth, homography)[where], expected[where],
+                               atol=0.04)
+
+
+def test_hold_repeats_the_keyframe_and_shows_nothing_without_one() -> None:
+    depth = np.arange(3, dtype=np.float16)[:, None, None] * np.ones((1, 4, 5), np.float16)
+    held = list(predict.hold(depth, [None, 0, 0, 2]))
+    assert np.isnan(held[0]).all()
+    assert [float(map_.mean()) for map_ in held[1:]] == [0, 0, 2]
+
+
+def test_the_network_is_refreshed_when_the_schedule_says_and_only_then() -> None:
+    engines = fake_engines(SIZE)
+    assert isinstance(engines.slow, FakeEngine) and isinstance(engines.fast, FakeEngine)
+    track = predict.Footage(pictures(6), [identity()] * 6)
+    shown = list(predict.asynchronous(engines, track, [None, None, 0, 0, 3, 3], Settings()))
+    assert np.isnan(shown[0][0]).all() and np.isnan(shown[1][1]).all()
+    assert len(engines.slow.runs) == 2
+    assert [run['fresh'].array[0] for run in engines.fast.runs] == [0.0] * 4  # shared buffers
+    assert len(engines.fast.runs) == 4
+    means = [float(depth.mean()) for depth, _ in shown[2:]]
+    assert means[0] == means[1] != means[2] == means[3]
+
+
+def test_without_memory_every_frame_is_fresh_and_sees_nothing_remembered() -> None:
+    engines = fake_engines(SIZE)
+    assert isinstance(engines.fast, FakeEngine)
+    seen: list[tuple[float, float]] = []
+    engines.fast.compute = lambda arrays: seen.append(
+        (float(arrays['fresh'][0]), float(arrays['keyframe'][2, 2])))
+    list(predict.fast_alone(engines, pictures(3), Settings()))
+    assert seen == [(1.0, -1.0)] * 3
+
+
+def test_the_cache_computes_once_per_key_and_survives_damage(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    calls: list[int] = []
+
+    def arrays() -> dict[str, np.ndarray]:
+        calls.append(1)
+        return {'depth': np.arange(4, dtype=np.float16)}
+    first = stored_arrays({'a': 1}, arrays)
+    np.testing.assert_array_equal(stored_arrays({'a': 1}, arrays)['depth'], first['depth'])
+    assert len(calls) == 1
+    stored_arrays({'a': 2}, arrays)
+    assert len(calls) == 2
+    for path in tmp_path.rglob('*.npz'):
+        path.write_bytes(path.read_bytes()[:40])
+    stored_arrays({'a': 1}, arrays)
+    assert len(calls) == 3
+    assert stored_json({'b': 1}, lambda: [1, None]) == stored_json({'b': 1}, list) == [1, None]
+
+
+@pytest.mark.slow
+def test_at_lag_zero_the_untrained_network_is_the_teacher(foundation_path: Path,
+                                                          rng: np.random.Generator) -> None:
+    engines = Model(threads=Threads(2, 2), foundation=foundation_path).compile((126, 168))
+    noise = rng.integers(0, 255, (9, 12, 3), np.uint8)
+    shown = [np.kron(noise, np.ones((14, 14, 1), np.uint8))] * 2
+    track = predict.footage(shown)
+    teacher = np.stack(list(predict.teacher(engines, shown)))
+    ours = [depth for depth, _ in predict.asynchronous(engines, track, [0, 0], Settings())]
+    for depth in ours:
+        assert np.abs(depth - teacher[0]).mean() < 0.02 * teacher[0].mean()
+    alone = next(iter(predict.fast_alone(engines, shown, Settings())))
+    assert np.abs(alone - teacher[0]).mean() > 0.02 * teacher[0].mean()

@@ -1,0 +1,117 @@
+"""``asyncmde eval`` as others script against it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.evaluation.runner import Peer
+from asyncmde_ros.media.picture import VideoWriter
+
+TIMEOUT_S = 400
+README_TOLERANCE, WARPED_TOLERANCE = 0.002, 0.006
+BASELINE = {  # AbsRel of the first 100 frames, scale and shift per frame
+    'kitchen': {'teacher': 0.0754, 'hold': 0.0874, 'hold_mc': 0.0753},
+    'tartanair': {'teacher': 0.2201, 'hold': 0.3486, 'hold_mc': 0.2965},
+    'mujoco_dynamic': {'teacher': 0.1535, 'hold': 0.1664, 'hold_mc': 0.1496}}
+
+
+def run_eval(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, '-m', 'asyncmde_ros.cli', 'eval', *arguments],
+                          capture_output=True, text=True, timeout=TIMEOUT_S,
+                          env=os.environ | {'XDG_CACHE_HOME': str(cache)})
+
+
+@pytest.fixture
+def cache(tmp_path: Path, foundation_path: Path) -> Path:
+    """An empty cache that still has the weights."""
+    folder = tmp_path / 'cache' / 'asyncmde'
+    folder.mkdir(parents=True)
+    for path in (foundation_path, foundation_path.with_name(foundation_path.name + '.json')):
+        if path.is_file():
+            shutil.copy(path, folder)
+    return folder.parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', BASELINE)
+def test_teacher_hold_and_warped_hold_reproduce_the_published_baseline(
+        name: str, shared: Path, cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    done = run_eval(str(shared / 'data' / 'eval' / name), '--frames', '100', '--schedule',
+                    'fixed:10', '--rows', 'teacher,hold,hold_mc', '--precision', 'fp32',
+                    '--out', str(out), cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((out / 'results.json').read_text())
+    found = {r['row']: r['absrel'] for r in records if r['alignment'] == 'frame'}
+    for row, absrel in BASELINE[name].items():
+        tolerance = WARPED_TOLERANCE if row == 'hold_mc' else README_TOLERANCE
+        assert found[row] == pytest.approx(absrel, abs=tolerance), row
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(0, 255, (12, 24, 3), np.uint8), (320, 160),
+                       interpolation=cv2.INTER_CUBIC)
+    path = tmp_path / 'walk.mp4'
+    with VideoWriter(path, 30) as writer:
+        for index in range(24):
+            writer.write(np.ascontiguousarray(np.roll(scene, -2 * index, axis=1)[:120, :160]))
+    return path
+
+
+@pytest.mark.slow
+def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
+                                                     tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    arguments = (str(video), '--schedule', 'fixed:4,async:30:100', '--rows',
+                 'teacher,hold,hold_mc,teacher_rate,fast,async', '--short-side', '126',
+                 '--out', str(out))
+    done = run_eval(*arguments, cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((out / 'results.json').read_text())
+    for record in records:
+        assert {'sequence', 'row', 'schedule', 'alignment', 'frames', 'absrel', 'rmse', 'delta1',
+                'per_lag'} <= set(record)
+        assert record['reference'] == 'teacher'
+    by = {(r['row'], r['schedule'], r['alignment']): r for r in records}
+    assert by['teacher', 'every', 'frame']['absrel'] == pytest.approx(0, abs=1e-3)
+    assert by['async', 'fixed:4', 'frame']['absrel'] < by['fast', 'every', 'frame']['absrel']
+    assert [row['lag'] for row in by['async', 'fixed:4', 'frame']['per_lag']] == [0, 1, 2, 3]
+    assert [row['lag'] for row in by['hold', 'async:30', 'frame']['per_lag']] == [3, 4, 5]
+    assert by['async', 'async:30', 'frame']['frames'] == 21
+    assert (out / 'report.html').stat().st_size > 10_000
+
+    first = (out / 'results.json').read_bytes()
+    assert run_eval(*arguments, cache=cache).returncode == 0
+    assert (out / 'results.json').read_bytes() == first, 'a second run gives other numbers'
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (('nowhere',), 'nowhere does not exist'),
+    (('VIDEO', '--rows', 'teacher,crystal_ball'), 'crystal_ball'),
+    (('VIDEO', '--schedule', 'weekly'), 'fixed:N'),
+    (('VIDEO', '--onnx', 'missing.onnx'), 'missing.onnx'),
+    (('VIDEO', 'VIDEO'), 'same name')])
+def test_wrong_requests_are_one_clear_line(arguments: tuple[str, ...], words: str, video: Path,
+                                           cache: Path, tmp_path: Path) -> None:
+    given = [str(video) if word == 'VIDEO' else word for word in arguments]
+    done = run_eval(*given, '--out', str(tmp_path / 'out'), cache=cache)
+    assert done.returncode == 1 and words in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_peers_are_parsed(tmp_path: Path) -> None:
+    model = tmp_path / 'peer.onnx'
+    model.touch()
+    assert Peer.parse(f'{model},depth,unit') == Peer(model, 'depth', 'unit')
+    assert Peer.parse(str(model)) == Peer(model, 'disparity', 'imagenet')
+    with pytest.raises(AsyncMDEError, match='only'):
+        Peer.parse(f'{model},upside_down')
