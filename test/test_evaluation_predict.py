@@ -3,18 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from fakes import FakeEngine, fake_engines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asyncmde_ros.engine.image_model import ImageModel
 from asyncmde_ros.engine.loader import Model, Threads
+from asyncmde_ros.errors import EngineError
 from asyncmde_ros.evaluation import predict
 from asyncmde_ros.evaluation.cache import stored_arrays, stored_json
 from asyncmde_ros.network.warp import homography_grid, sample
 from asyncmde_ros.pipeline.motion import identity
 from asyncmde_ros.pipeline.settings import Settings
+from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 SIZE = (28, 42)
 
@@ -85,6 +89,38 @@ def test_the_cache_computes_once_per_key_and_survives_damage(
     stored_arrays({'a': 1}, arrays)
     assert len(calls) == 3
     assert stored_json({'b': 1}, lambda: [1, None]) == stored_json({'b': 1}, list) == [1, None]
+
+
+def peer_model(path: Path, inputs: int = 1) -> Path:
+    """Write a model that answers with the red channel, at any size."""
+    value = onnx.helper.make_tensor_value_info
+    size = (1, 3, 'h', 'w')
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node('Gather', ['image', 'zero'], ['depth'], axis=1)], 'peer',
+        [value(name, onnx.TensorProto.FLOAT, size) for name in ('image', 'other')[:inputs]],
+        [value('depth', onnx.TensorProto.FLOAT, (1, 1, 'h', 'w'))],
+        [onnx.numpy_helper.from_array(np.array([0], np.int64), 'zero')])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)],
+                                     ir_version=8), path)
+    return path
+
+
+def test_another_model_gives_inverse_depth_whatever_it_wants_and_gives(tmp_path: Path) -> None:
+    path = peer_model(tmp_path / 'peer.onnx')
+    picture = np.full((28, 42, 3), 51, np.uint8)
+    plain = ImageModel(path, (14, 28), 1, wants='unit').inverse_depth(picture)
+    assert plain.shape == (14, 28)
+    np.testing.assert_allclose(plain, 0.2, atol=2e-3)
+    np.testing.assert_allclose(
+        ImageModel(path, (14, 28), 1, gives='depth', wants='unit').inverse_depth(picture), 5,
+        atol=0.05)
+    np.testing.assert_allclose(ImageModel(path, (14, 28), 1).inverse_depth(picture),
+                               (0.2 - IMAGENET_MEAN[0]) / IMAGENET_STD[0], atol=0.01)
+
+
+def test_a_model_with_two_inputs_is_no_peer(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match='one image input'):
+        ImageModel(peer_model(tmp_path / 'peer.onnx', inputs=2), (14, 28), 1)
 
 
 @pytest.mark.slow

@@ -17,8 +17,6 @@ from asyncmde_ros.media.arguments import (
 FALLBACK_RATE_HZ = 30.0
 """For sources that do not tell theirs."""
 
-FOUNDATION = 'depth_anything_v2_vits'
-
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
@@ -37,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    weights.fetch(FOUNDATION)
+    weights.fetch(weights.registry.model('vits').foundation)
     resolve_default_source(args)
     with open_source(args) as source:  # fails early, with one clear error
         rate_hz = source.rate_hz or FALLBACK_RATE_HZ

@@ -60,6 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from asyncmde_ros import weights
     from asyncmde_ros.engine.interface import Precision
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.evaluation.runner import Peer, Request, evaluate
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         if row not in ROWS:
             raise AsyncMDEError(f'no row {row!r}; there are {", ".join(ROWS)}')
+    if args.foundation_weights is None:
+        weights.fetch(weights.registry.model('vits').foundation)
     model = Model(precision=Precision(args.precision), foundation=args.foundation_weights,
                   fast=args.fast_weights)
     records = evaluate(model, Request(
