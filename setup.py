@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = 'asyncmde_ros'
 SHARE = f'share/{PACKAGE}'
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent  # colcon --symlink-install runs a link to this file
 
 
 def files(folder: str) -> list[str]:

@@ -47,7 +47,7 @@ def describe(arguments: Sequence[str]) -> Machine:
         datetime.now(timezone.utc).isoformat(timespec='seconds'), asyncmde_ros.__version__,
         commit(share_directory()), list(arguments), _cpu(),
         len(os.sched_getaffinity(0)), memory / 2**30, os.getloadavg()[0],
-        f'{_system()}, Linux {platform.release()}, {platform.machine()}',
+        f'{_system()}, {platform.machine()}',
         os.environ.get('ROS_DISTRO'), versions())
 
 
