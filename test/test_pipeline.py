@@ -1,5 +1,6 @@
 """The pipeline as a whole: on fakes for its rules, on real weights for its depth."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
 from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution
+from asyncmde_ros.pipeline.slow_path import NICENESS
 
 DEADLINE_S = 30.0
 FRAME_NS = 33_000_000
@@ -235,3 +237,32 @@ def test_untrained_it_shows_the_keyframes_own_depth_moved_with_the_camera(
                           for reference in (held.depth[:, 80:620], held.depth[:, 20:560]))
         assert (moved > unmoved) == (motion is MotionCompensation.IMAGE)
         assert moved > 0.98 or motion is MotionCompensation.OFF
+
+
+def thread_ticks() -> dict[int, tuple[int, int]]:
+    """Return (clock ticks spent, niceness) of every thread of this process (proc(5))."""
+    found = {}
+    for task in Path('/proc/self/task').iterdir():
+        fields = (task / 'stat').read_text().rpartition(')')[2].split()
+        found[int(task.name)] = int(fields[11]) + int(fields[12]), int(fields[16])
+    return found
+
+
+@pytest.mark.slow
+def test_with_one_thread_all_of_the_slow_paths_work_has_low_priority(model: Model) -> None:
+    """The runtime must not hand it to a worker of normal priority behind our back."""
+    with DepthPipeline(model.with_threads(Threads(1, 1)), size=(252, 336)) as pipeline:
+        camera = Camera(pipeline)
+        camera.show_until(scene(), PipelineState.READY)
+        before, refreshes = thread_ticks(), pipeline.status.slow_path.refreshes
+        deadline = time.monotonic() + DEADLINE_S
+        while pipeline.status.slow_path.refreshes < refreshes + 6:
+            assert time.monotonic() < deadline
+            camera.show(scene())
+            time.sleep(0.1)  # the fast path has little to do
+        after = thread_ticks()
+    spent = {number: (ticks - before.get(number, (0, 0))[0], nice)
+             for number, (ticks, nice) in after.items() if number != os.getpid()}
+    low = sum(ticks for ticks, nice in spent.values() if nice >= NICENESS)
+    other = sum(ticks for ticks, nice in spent.values() if nice < NICENESS)
+    assert low > 20 and other < 0.2 * low, spent
