@@ -7,6 +7,7 @@ import time
 
 import rclpy
 from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -26,6 +27,9 @@ SUBSCRIBER_TIMEOUT_S = 120.0
 
 HOLD_TIMEOUT_S = 30.0
 """Longest wait for the first depth map."""
+
+ACKNOWLEDGED_S = 2.0
+"""Longest wait for the subscribers to have the last picture."""
 
 FALLBACK_RATE_HZ = 30.0
 """For sources that do not tell theirs."""
@@ -69,11 +73,14 @@ class Camera:
             self._stop.wait(POLL_S)
 
     def hold(self, rgb: RGB, period_s: float) -> None:
-        """Show one picture until depth comes back, as a robot that stands still at first."""
+        """Show one picture until depth comes back twice: as a robot that stands still at first.
+
+        Twice, so that even a recording of a single picture has a rate.
+        """
         answered: list[TimeReference] = []
-        self._node.create_subscription(TimeReference, 'depth/memory', answered.append, 1)
+        self._node.create_subscription(TimeReference, 'depth/memory', answered.append, 10)
         deadline = time.monotonic() + HOLD_TIMEOUT_S
-        while not answered and not self._stop.is_set() and time.monotonic() < deadline:
+        while len(answered) < 2 and not self._stop.is_set() and time.monotonic() < deadline:
             self.show(rgb)
             rclpy.spin_once(self._node, timeout_sec=period_s)
             self._stop.wait(period_s)
@@ -93,6 +100,8 @@ class Camera:
             if early > 0:
                 self._stop.wait(early)
             self.show(frame.image)
+        # A publisher that goes away takes with it what was not delivered yet.
+        self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
 
 def main() -> int:
