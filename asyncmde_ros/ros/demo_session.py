@@ -35,6 +35,7 @@ from asyncmde_ros.media.picture import (
 from asyncmde_ros.pipeline.depth_pipeline import CPU_SHORT_SIDE
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
 
 WINDOW_S = 2.0
 """The live line's figures are over this time."""
@@ -91,8 +92,11 @@ class Figures:
 
 
 def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> Figures | None:
-    """Summarise received depth maps and image stamps; None before there are two of each."""
-    if len(samples) < 2 or len(images_ns) < 2:
+    """Summarise received depth maps and image stamps; None while there is no depth.
+
+    A rate takes two of a kind and is 0 before.
+    """
+    if not samples or not images_ns:
         return None
     input_hz = (len(images_ns) - 1) * NANOSECONDS / max(1, images_ns[-1] - images_ns[0])
     span_s = max(1, samples[-1].received_ns - samples[0].received_ns) / NANOSECONDS
@@ -120,6 +124,7 @@ class Recorder(Node):
         self.create_subscription(Image, 'image', self._on_image, newest)
         self.create_subscription(Image, 'depth/relative', self._on_depth, newest)
         self.create_subscription(TimeReference, 'depth/memory', self._on_memory, newest)
+        self._seen = self.create_publisher(TimeReference, SEEN_TOPIC, 10)
 
     def recent(self) -> Figures | None:
         """Figures over the last seconds."""
@@ -152,6 +157,7 @@ class Recorder(Node):
         received_ns, message = self._depths.pop(stamp_ns)
         sample = Sample(received_ns, stamp_ns, self._keyframes.pop(stamp_ns))
         self.samples.append(sample)
+        self._seen.publish(TimeReference(header=message.header))
         image = self._images.get(stamp_ns)
         if image is not None:
             depth = np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
@@ -259,7 +265,8 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
         recorder.destroy_node()
         rclpy.try_shutdown()
     if total is None:
-        raise AsyncMDEError('no depth arrived; the messages above say why')
+        raise AsyncMDEError(f'no depth arrived for {len(recorder.images_ns)} images; the messages '
+                            'above may say why')
     write_png(sheet, film.sheet())
     return Outcome(total, len(recorder.samples), video, sheet)
 

@@ -28,6 +28,9 @@ SUBSCRIBER_TIMEOUT_S = 120.0
 HOLD_TIMEOUT_S = 30.0
 """Longest wait for the first depth map."""
 
+SEEN_TOPIC = 'demo/seen'
+"""Where a listener names the depth maps that reached it."""
+
 ACKNOWLEDGED_S = 2.0
 """Longest wait for the subscribers to have the last picture."""
 
@@ -73,12 +76,14 @@ class Camera:
             self._stop.wait(POLL_S)
 
     def hold(self, rgb: RGB, period_s: float) -> None:
-        """Show one picture until depth comes back twice: as a robot that stands still at first.
+        """Show one picture until its depth was seen twice: as a robot that stands still at first.
 
-        Twice, so that even a recording of a single picture has a rate.
+        Whoever looks says so on SEEN_TOPIC: discovery can take seconds for each pair of
+        processes, and depth that nobody hears of yet is no start.  Twice, so that even a
+        recording of a single picture has a rate.
         """
         answered: list[TimeReference] = []
-        self._node.create_subscription(TimeReference, 'depth/memory', answered.append, 10)
+        self._node.create_subscription(TimeReference, SEEN_TOPIC, answered.append, 10)
         deadline = time.monotonic() + HOLD_TIMEOUT_S
         while len(answered) < 2 and not self._stop.is_set() and time.monotonic() < deadline:
             self.show(rgb)
@@ -114,7 +119,7 @@ def main() -> int:
     parser.add_argument('--subscribers', type=int, default=1,
                         help='wait until so many listen (default: 1)')
     parser.add_argument('--hold-first', action='store_true',
-                        help='show the first picture until depth comes back')
+                        help=f'show the first picture until its depth is seen ({SEEN_TOPIC})')
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node('video_publisher')
