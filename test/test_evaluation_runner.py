@@ -89,6 +89,7 @@ def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
     assert [row['lag'] for row in by['hold', 'async:30', 'frame']['per_lag']] == [3, 4, 5]
     assert by['async', 'async:30', 'frame']['frames'] == 21
     assert (out / 'report.html').stat().st_size > 10_000
+    assert "AbsRel / the teacher's" not in done.stdout, 'the teacher is the reference: no ratio'
 
     first = (out / 'results.json').read_bytes()
     assert run_eval(*arguments, cache=cache).returncode == 0

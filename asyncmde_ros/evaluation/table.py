@@ -185,6 +185,7 @@ def ratios(records: Sequence[Record]) -> list[Ratio]:
     reference and so has no error, has no ratio.  Empty where no sequence has one.
     """
     of_teacher = {record['sequence']: value for record in records if record['row'] == TEACHER
+                  and record.get('reference') != TEACHER
                   if (value := number(record, 'absrel'))}
     others: dict[tuple[str, str], dict[str, float | None]] = {}
     for record in records:
