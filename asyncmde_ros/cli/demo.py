@@ -13,9 +13,7 @@ from asyncmde_ros.media.arguments import (
     resolve_default_source,
     source_arguments,
 )
-
-FALLBACK_RATE_HZ = 30.0
-"""For sources that do not tell theirs."""
+from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -38,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     weights.fetch(weights.registry.model('vits').foundation)
     resolve_default_source(args)
     with open_source(args) as source:  # fails early, with one clear error
-        rate_hz = source.rate_hz or FALLBACK_RATE_HZ
+        rate_hz = source.rate_hz or ASSUMED_RATE_HZ
         image = next(iter(source)).image
     # A demo is for this machine: it should not show up on a lab's network.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')

@@ -31,6 +31,7 @@ from asyncmde_ros.evaluation.schedule import Asynchronous, Every, Schedule, pars
 from asyncmde_ros.evaluation.sequence import Calibration, open_sequence
 from asyncmde_ros.evaluation.sequence import Sequence as Footage
 from asyncmde_ros.geometry import network_size
+from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
 from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.preprocess import shrink
 
@@ -44,7 +45,6 @@ FAR = 0.05
 """
 
 SAMPLES = 4
-FALLBACK_RATE_HZ = 30.0
 CLOUD_STRIDE = 5
 """Point clouds are compared at every fifth frame or pair: each takes as long as all else."""
 
@@ -347,7 +347,7 @@ class _Scorer:
         """
         if prediction.delay_ms is None:
             return None
-        rate_hz = self._footage.rate_hz or FALLBACK_RATE_HZ
+        rate_hz = self._footage.rate_hz or ASSUMED_RATE_HZ
         late = int(prediction.delay_ms * rate_hz / 1e3)
         errors = []
         for index, scale_shift in fits.items():

@@ -16,7 +16,7 @@ MAX_RATE_HZ = 1000.0
 """A file that claims more has no meaningful rate (some containers report their time base)."""
 
 ASSUMED_RATE_HZ = 30.0
-"""Spaces the stamps of a video that tells neither rate nor times."""
+"""Stands for the rate of a source that does not tell it."""
 
 
 @dataclass(frozen=True)

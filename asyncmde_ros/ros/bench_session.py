@@ -34,6 +34,7 @@ from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.pictures import Pictures, open_pictures
 from asyncmde_ros.bench.progress import bar
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.ros import children
 from asyncmde_ros.ros.messages import depth_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
@@ -56,7 +57,6 @@ once it has seen what reliability the camera offers."""
 QUIET_S = 1.0
 """After its last image the camera stays so long, so that answers under way arrive."""
 
-EXIT_TIMEOUT_S = 5.0
 SPIN_S = 0.05
 QUEUE = 10
 """Messages that wait for the listener; its own slowness must not look like the node's drops."""
@@ -204,13 +204,7 @@ def _process(log: Path, module: str, *arguments: str) -> Iterator[_Child]:
         try:
             yield _Child(log.stem, process, log)
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            try:
-                process.wait(EXIT_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            children.end(process)
 
 
 # The camera

@@ -2,7 +2,6 @@
 
 import collections
 import itertools
-import signal
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from asyncmde_ros.media.picture import (
     write_png,
 )
 from asyncmde_ros.pipeline.depth_pipeline import CPU_SHORT_SIDE
+from asyncmde_ros.ros import children
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
@@ -45,7 +45,6 @@ SPIN_S = 0.05
 QUIET_S = 2.0
 """The video is over when nothing came for so long after its publisher ended."""
 
-EXIT_TIMEOUT_S = 5.0
 IMAGES_KEPT = 64
 """Images that wait for their depth; at 60 Hz, one second's."""
 
@@ -258,7 +257,7 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
         _record(recorder, executor, camera, node, stop, report)
     finally:
         for process in (camera, node):
-            _end(process)
+            children.end(process)
         film.close()
         total = figures(recorder.samples, recorder.images_ns)
         executor.shutdown()
@@ -295,13 +294,3 @@ def _record(recorder: Recorder, executor: SingleThreadedExecutor, camera: subpro
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, '-m', module, *arguments])
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

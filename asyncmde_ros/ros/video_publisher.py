@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image, TimeReference
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
-from asyncmde_ros.media.sources import FrameSource
+from asyncmde_ros.media.sources import ASSUMED_RATE_HZ, FrameSource
 from asyncmde_ros.ros.messages import NANOSECONDS, set_data
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
@@ -33,9 +33,6 @@ SEEN_TOPIC = 'demo/seen'
 
 ACKNOWLEDGED_S = 2.0
 """Longest wait for the subscribers to have the last picture."""
-
-FALLBACK_RATE_HZ = 30.0
-"""For sources that do not tell theirs."""
 
 POLL_S = 0.05
 
@@ -96,7 +93,7 @@ class Camera:
         for frame in source:
             if first_ns is None:
                 if hold_first:
-                    self.hold(frame.image, 1 / (source.rate_hz or FALLBACK_RATE_HZ))
+                    self.hold(frame.image, 1 / (source.rate_hz or ASSUMED_RATE_HZ))
                 started, first_ns = time.monotonic(), frame.stamp_ns
             since_start = (frame.stamp_ns - first_ns) / NANOSECONDS
             if self._stop.is_set() or (seconds is not None and since_start >= seconds):

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from asyncmde_ros import weights
 from asyncmde_ros.engine.positions import resize_positions
-from asyncmde_ros.engine.torch import load_weights
+from asyncmde_ros.engine.torch import NEVER_READ, load_weights
 from asyncmde_ros.geometry import network_size, patch_grid
 from asyncmde_ros.model_config import CONFIGS, ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
@@ -115,7 +115,7 @@ def save(network: FastNetwork, path: Path) -> None:
     """Write the tensors that a forward pass reads, as fp16 safetensors."""
     tensors = {name: value.numpy().astype(np.float16)
                for name, value in sorted(network.state_dict().items())
-               if 'num_batches_tracked' not in name and 'refinenet4.resConfUnit1' not in name}
+               if not any(part in name for part in NEVER_READ)}
     save_file(tensors, path, metadata={'format': 'pt'})
 
 
