@@ -52,7 +52,8 @@ def fake_engines(size: Size) -> Engines:
         arrays['next_a1'][...] = 1
 
     fast_engine = FakeEngine(
-        {'image': (1, 3, *size), 'step': (3, 3), 'keyframe': (3, 3), **memory, **state,
+        {'image': (1, 3, *size), 'step': (3, 3), 'keyframe': (3, 3),
+         **dict.fromkeys(('step_flow', 'keyframe_flow'), (1, 2, *sizes[0])), **memory, **state,
          **dict.fromkeys(SCALARS, (1,))},
         {'depth': depth, **{f'next_{name}': shape for name, shape in state.items()}}, fast)
     slow_engine = FakeEngine(

@@ -9,7 +9,10 @@ from asyncmde_ros.bench.progress import rounds
 from asyncmde_ros.bench.statistics import Summary, summarise, timed_ms
 from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.pipeline.motion import SHORT_SIDE, MotionEstimator
+from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.preprocess import shrink
+
+COMPENSATION = MotionCompensation.IMAGE
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ def measure(options: Options, pictures: Pictures) -> MotionCost:
     """Track the moving pictures, frame by frame, at a short side of 252 pixels."""
     estimator = MotionEstimator()
     size = network_size(options.image, SHORT_SIDE)
-    estimator.update(0, shrink(pictures.at(0), size), enabled=True)
+    estimator.update(0, shrink(pictures.at(0), size), COMPENSATION)
     times_ms = []
     for index in rounds(options.seconds, 'motion'):
         small = shrink(pictures.at(index + 1), size)
-        times_ms.append(timed_ms(partial(estimator.update, index + 1, small, True)))
+        times_ms.append(timed_ms(partial(estimator.update, index + 1, small, COMPENSATION)))
     summary = summarise(times_ms)
     assert summary is not None
     return MotionCost(size, summary, estimator.failures)

@@ -54,6 +54,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                              'normalised image ("unit": from [0, 1]); may be repeated')
     parser.add_argument('--foundation-weights', type=Path, metavar='FILE')
     parser.add_argument('--fast-weights', type=Path, metavar='FILE')
+    parser.add_argument('--motion', choices=('homography', 'image'), default='image',
+                        help='how the memory of "async" moves: by one homography a frame, or by '
+                             'optical flow as well (default: %(default)s)')
     parser.add_argument('--precision', choices=('auto', 'fp32'), default='auto')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.set_defaults(run=run)
@@ -65,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.evaluation.runner import Peer, Request, evaluate
     from asyncmde_ros.evaluation.table import format_table
+    from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
     rows = args.rows.split(',')
     for row in rows:
         if row not in ROWS:
@@ -75,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
                   fast=args.fast_weights)
     records = evaluate(model, Request(
         args.sequences, args.schedule.split(','), rows, [Peer.parse(text) for text in args.onnx],
-        args.frames, args.short_side), args.out)
+        args.frames, args.short_side,
+        Settings(motion_compensation=MotionCompensation(args.motion))), args.out)
     print(format_table(records))
     print(f'report: {args.out / "report.html"}')
     return 0

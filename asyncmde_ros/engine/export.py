@@ -47,7 +47,9 @@ def fast_example(config: ModelConfig, grid: tuple[int, int]) -> dict[str, torch.
     sizes = memory_sizes(grid)
     c = config.channels
     tensors = {'image': torch.rand(1, 3, PATCH * grid[0], PATCH * grid[1]),
-               'step': torch.eye(3), 'keyframe': torch.eye(3)}
+               'step': torch.eye(3), 'keyframe': torch.eye(3),
+               'step_flow': torch.zeros(1, 2, *sizes[0]),
+               'keyframe_flow': torch.zeros(1, 2, *sizes[0])}
     for level, size in enumerate(sizes, start=1):
         tensors[f'm{level}'] = torch.rand(1, c, *size)
         tensors[f'a{level}'] = torch.rand(1, 1, *size)
@@ -70,7 +72,8 @@ def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:
                       3: Dim('W', min=2 * PATCH, max=MAX_GRID * PATCH)}
     for kind in 'mar':
         named |= {f'{kind}{index + 1}': axes for index, axes in enumerate(levels)}
-    return named | {'p1': levels[0], 'trust': levels[0], 'p4': levels[3]}
+    finest = ('step_flow', 'keyframe_flow', 'p1', 'trust')
+    return named | dict.fromkeys(finest, levels[0]) | {'p4': levels[3]}
 
 
 def export_fast(config: ModelConfig) -> onnx.ModelProto:

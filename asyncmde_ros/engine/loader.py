@@ -111,6 +111,7 @@ class Model:
         shapes: dict[str, tuple[int, ...]] = {
             'image': (1, 3, *size), 'positions': positions, 'step': (3, 3), 'keyframe': (3, 3),
             'p1': (1, channels, *sizes[0]), 'p4': (1, channels, *sizes[3]),
+            'step_flow': (1, 2, *sizes[0]), 'keyframe_flow': (1, 2, *sizes[0]),
             'trust': (1, 1, *sizes[0]), 'beta': (1,), 'k': (1,), 'fresh': (1,)}
         for level, level_size in enumerate(sizes, start=1):
             shapes |= {f'm{level}': (1, channels, *level_size), f'a{level}': (1, 1, *level_size),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asyncmde_ros.engine.loader import Engines, Model, Threads
-from asyncmde_ros.evaluation.predict import NOWHERE, Teacher
+from asyncmde_ros.evaluation.predict import Teacher, nowhere
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.settings import Settings
@@ -35,11 +35,12 @@ def measure(model: Model, engines: Engines, size: Size) -> Latencies:
     picture = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     fast, held = FastPath(engines.fast), Teacher(engines).refresh(picture, 0)
     settings, fast_ms, done = Settings(), [], threading.Event()
+    nothing = nowhere(size)
 
     def drive() -> None:
         while not done.is_set():
             started = time.perf_counter()
-            fast.step(picture, held, NOWHERE, NOWHERE, settings.temporal_smoothing,
+            fast.step(picture, held, nothing, nothing, settings.temporal_smoothing,
                       settings.gate_temperature)
             fast_ms.append(1e3 * (time.perf_counter() - started))
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.image_model import ImageModel
 from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
-from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, identity
+from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, compose, still
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import make_slot
 from asyncmde_ros.preprocess import normalise
@@ -23,31 +24,39 @@ Depth = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 Keyframes = Sequence[int | None]
 
-NOWHERE = np.diag([1, 1, -1]).astype(np.float32)
-"""A homography whose source lies behind the camera everywhere: nothing is remembered."""
+def nowhere(size: Size) -> Warp:
+    """Return a warp whose source lies behind the camera everywhere: nothing is remembered."""
+    return still(size)._replace(homography=np.diag([1, 1, -1]).astype(np.float32))
 
 SMALLEST_DEPTH = 1e-6
 
 
 @dataclass(frozen=True)
 class Footage:
-    """A sequence at network size, (H, W, 3) uint8 each, with its tracked motion."""
+    """A sequence at network size, (H, W, 3) uint8 each, with its estimated motion."""
 
     pictures: Sequence[Picture]
-    steps: Sequence[Homography]
+    steps: Sequence[Warp]
 
-    def since(self, keyframe: int, frame: int) -> Homography:
-        """Return the homography from ``frame`` to ``keyframe``, the product of the steps."""
+    def since(self, keyframe: int, frame: int) -> Warp:
+        """Return the warp from ``frame`` to ``keyframe``, composed of the steps."""
+        known = still(self.pictures[frame].shape[:2])
+        for step in self.steps[keyframe + 1:frame + 1]:
+            known = compose(known, step)
+        return known
+
+    def homographies_since(self, keyframe: int, frame: int) -> Homography:
+        """Return the same by the homographies alone."""
         product = np.eye(3)
         for step in self.steps[keyframe + 1:frame + 1]:
-            product = product @ step
+            product = product @ step.homography
         return (product / np.linalg.norm(product)).astype(np.float32)
 
 
-def footage(pictures: Sequence[Picture]) -> Footage:
-    """Track the camera through ``pictures`` exactly as the pipeline does."""
+def footage(pictures: Sequence[Picture], compensation: MotionCompensation) -> Footage:
+    """Estimate the motion through ``pictures`` exactly as the pipeline does."""
     estimator = MotionEstimator()
-    return Footage(pictures, [estimator.update(index, picture, enabled=True).step
+    return Footage(pictures, [estimator.update(index, picture, compensation).step
                               for index, picture in enumerate(pictures)])
 
 
@@ -89,7 +98,8 @@ def hold_moved(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes,
     """Yield the last keyframe's depth, warped by the chain of homographies since."""
     for index, keyframe in enumerate(keyframes):
         yield (_nothing(teacher_depth) if keyframe is None
-               else warp(teacher_depth[keyframe].astype(np.float32), track.since(keyframe, index)))
+               else warp(teacher_depth[keyframe].astype(np.float32),
+                         track.homographies_since(keyframe, index)))
 
 
 def warp(depth: Depth, homography: Homography) -> Depth:
@@ -116,7 +126,6 @@ def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,
     The same :class:`FastPath` as on a robot: on a swap the frame is compared with the keyframe.
     """
     fast, model = FastPath(engines.fast), Teacher(engines)
-    moving = settings.motion_compensation is MotionCompensation.IMAGE
     trust_shape = engines.fast.shape('a1')[2:]
     current: int | None = None
     for index, keyframe in enumerate(keyframes):
@@ -128,9 +137,8 @@ def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,
             model.refresh(track.pictures[keyframe], keyframe)
             current = keyframe
         depth, trust = fast.step(
-            track.pictures[index], model.slot, track.steps[index] if moving else identity(),
-            track.since(keyframe, index) if moving else identity(), settings.temporal_smoothing,
-            settings.gate_temperature)
+            track.pictures[index], model.slot, track.steps[index], track.since(keyframe, index),
+            settings.temporal_smoothing, settings.gate_temperature)
         yield depth.copy(), trust.copy()
 
 
@@ -138,9 +146,10 @@ def fast_alone(engines: Engines, pictures: Sequence[Picture],
                settings: Settings) -> Iterator[Depth]:
     """Yield the fast network's depth without any memory (the paper's "FastPath Only")."""
     fast, slot = FastPath(engines.fast), make_slot(engines.slow)
+    nothing = nowhere(engines.size)
     for index, picture in enumerate(pictures):
         slot.keyframe = Keyframe(index, index, 0, index, 0.0)  # fresh: no state carries over
-        yield fast.step(picture, slot, NOWHERE, NOWHERE, settings.temporal_smoothing,
+        yield fast.step(picture, slot, nothing, nothing, settings.temporal_smoothing,
                         settings.gate_temperature)[0].copy()
 
 

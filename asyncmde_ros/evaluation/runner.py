@@ -48,7 +48,7 @@ SAMPLES = 4
 CLOUD_STRIDE = 5
 """Point clouds are compared at every fifth frame or pair: each takes as long as all else."""
 
-VERSION = 1
+VERSION = 2
 """Raised when predictions or scores change for the same key."""
 
 
@@ -83,6 +83,7 @@ class Request:
     peers: Sequence[Peer]
     frames: int | None
     short_side: int
+    settings: Settings = Settings()
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class _Stage:
         if 'teacher' in rows:
             yield Prediction('teacher', 'every', every, self.teacher,
                              delay_ms=self.latencies.alone_ms)
-        settings = Settings()
+        settings = self._request.settings
         if 'fast' in rows:
             maps = self._stored({'row': 'fast'}, lambda: self._gather(
                 predict.fast_alone(self.engines, self.pictures, settings), 'fast'))['depth']
@@ -195,7 +196,8 @@ class _Stage:
         for peer in self._request.peers:
             yield self._peer(peer)
         schedules = [parse(text, self.latencies.slow_ms) for text in self._request.schedules]
-        track = predict.footage(self.pictures) if {'hold_mc', 'async'} & set(rows) else None
+        track = (predict.footage(self.pictures, settings.motion_compensation)
+                 if {'hold_mc', 'async'} & set(rows) else None)
         for schedule in schedules:
             keyframes = schedule.keyframes(count)
             if 'hold' in rows:

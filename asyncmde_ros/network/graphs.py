@@ -11,6 +11,7 @@ from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.dpt import DPTDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
 from asyncmde_ros.network.spatial_memory import MemoryState, Projector, SpatialMemoryUnit
+from asyncmde_ros.network.warp import Warp
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -20,7 +21,8 @@ class Observer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.encoder = MobileNetV3Small(config.encoder_width)
-        self.projector = Projector(self.encoder.taps, config.channels)
+        self.projector = Projector(self.encoder.taps, config.channels,
+                                   config.projector_context)
         # ImageNet-normalised input to the encoder's own [-1, 1], as one scale and shift.
         std, mean = torch.tensor(IMAGENET_STD), torch.tensor(IMAGENET_MEAN)
         self.register_buffer('scale', (2 * std).reshape(1, 3, 1, 1), persistent=False)
@@ -55,7 +57,7 @@ class FastNetwork(nn.Module):
         self.unit = SpatialMemoryUnit(config.channels)
         self.decoder = DPTDecoder(config.channels)
 
-    def forward(self, image: Tensor, step: Tensor, keyframe: Tensor, memory: Sequence[Tensor],
+    def forward(self, image: Tensor, step: Warp, keyframe: Warp, memory: Sequence[Tensor],
                 state: MemoryState, beta: Tensor, k: Tensor, fresh: Tensor) -> FastOutputs:
         """One frame.  ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
         :meth:`SpatialMemoryUnit.forward`."""
@@ -72,13 +74,15 @@ class FastGraph(nn.Module):
         self.fast = network
 
     def forward(self, image: Tensor, step: Tensor, keyframe: Tensor,
+                step_flow: Tensor, keyframe_flow: Tensor,
                 m1: Tensor, m2: Tensor, m3: Tensor, m4: Tensor,
                 a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor,
                 r1: Tensor, r2: Tensor, r3: Tensor, r4: Tensor,
                 p1: Tensor, p4: Tensor, trust: Tensor,
                 beta: Tensor, k: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
         state = MemoryState([a1, a2, a3, a4], [r1, r2, r3, r4], p1, p4, trust)
-        out = self.fast(image, step, keyframe, [m1, m2, m3, m4], state, beta, k, fresh)
+        out = self.fast(image, Warp(step, step_flow), Warp(keyframe, keyframe_flow),
+                        [m1, m2, m3, m4], state, beta, k, fresh)
         return (out.depth, *out.state.weight, *out.state.residue,
                 out.state.p1, out.state.p4, out.state.trust)
 
@@ -104,7 +108,8 @@ class SlowGraph(nn.Module):
 
 STATE = ('a1', 'a2', 'a3', 'a4', 'r1', 'r2', 'r3', 'r4', 'p1', 'p4', 'trust')
 MEMORY = ('m1', 'm2', 'm3', 'm4')
-FAST_INPUTS = ('image', 'step', 'keyframe', *MEMORY, *STATE, 'beta', 'k', 'fresh')
+FAST_INPUTS = ('image', 'step', 'keyframe', 'step_flow', 'keyframe_flow', *MEMORY, *STATE,
+               'beta', 'k', 'fresh')
 FAST_OUTPUTS = ('depth', *(f'next_{name}' for name in STATE))
 SLOW_INPUTS = ('image', 'positions')
 SLOW_OUTPUTS = (*MEMORY, 'p1', 'p4', 'depth')

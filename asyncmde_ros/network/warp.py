@@ -1,4 +1,4 @@
-"""Resampling a remembered map to the present view through a homography.
+"""Resampling a remembered map to the present view through a homography and a residual flow.
 
 Convention (design: "Warp convention"): a homography is a float32 3x3 that maps current normalised
 coordinates [x, y, 1] to those of the remembered view, x = (2 i + 1) / W - 1, which is
@@ -6,6 +6,7 @@ coordinates [x, y, 1] to those of the remembered view, x = (2 i + 1) / W - 1, wh
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,27 +21,42 @@ def pixel_centres(count: int, device: torch.device) -> Tensor:
     return (2 * torch.arange(count, dtype=torch.float32, device=device) + 1) / count - 1
 
 
-def homography_grid(homography: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+class Warp(NamedTuple):
+    """Where a view's pixels come from in a remembered one.
+
+    ``homography``: (3, 3), or (B, 3, 3) for a batch.  ``flow``: (B, 2, ., .), what dense optical
+    flow adds to the homography's coordinates, resampled to whatever size is asked for; zeros
+    leave the homography.
+    """
+
+    homography: Tensor
+    flow: Tensor
+
+
+def warp_grid(warp: Warp, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return where each pixel of a (rows, cols) map comes from, and whether it was in view.
 
-    ``homography``: (3, 3).  Returns the sampling grid (1, rows, cols, 2) in normalised coordinates
-    and a mask (1, 1, rows, cols), true where the source exists: the denominator is positive and
-    the source lies inside [-1, 1].  Always float32: half precision would misplace pixels.
+    Returns the sampling grid (B, rows, cols, 2) in normalised coordinates and a mask
+    (B, 1, rows, cols), true where the source exists: the denominator is positive and the source
+    lies inside [-1, 1].  Always float32: half precision would misplace pixels.
     """
     rows, cols = size
-    h = homography.float()
-    x = pixel_centres(cols, h.device)[None, :]
-    y = pixel_centres(rows, h.device)[:, None]
-    denominator = h[2, 0] * x + h[2, 1] * y + h[2, 2]                        # (rows, cols)
+    h = warp.homography.float().reshape(-1, 3, 3, 1, 1)
+    x = pixel_centres(cols, h.device)[None, None, :]
+    y = pixel_centres(rows, h.device)[None, :, None]
+    denominator = h[:, 2, 0] * x + h[:, 2, 1] * y + h[:, 2, 2]               # (B, rows, cols)
     in_front = denominator > MIN_DENOMINATOR
     scale = 1 / torch.where(in_front, denominator, torch.ones_like(denominator))
-    u = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) * scale
-    v = (h[1, 0] * x + h[1, 1] * y + h[1, 2]) * scale
+    flow = F.interpolate(warp.flow.float(), size=(rows, cols), mode='bilinear',
+                         align_corners=False)
+    u = (h[:, 0, 0] * x + h[:, 0, 1] * y + h[:, 0, 2]) * scale + flow[:, 0]
+    v = (h[:, 1, 0] * x + h[:, 1, 1] * y + h[:, 1, 2]) * scale + flow[:, 1]
     valid = in_front & (u.abs() <= 1) & (v.abs() <= 1)
-    return torch.stack([u, v], dim=-1)[None], valid[None, None]
+    return torch.stack([u, v], dim=-1), valid[:, None]
 
 
 def sample(x: Tensor, grid: Tensor) -> Tensor:
-    """Resample (1, C, rows, cols) at ``grid``, bilinearly, repeating the border."""
-    return F.grid_sample(x, grid.to(x.dtype), mode='bilinear', padding_mode='border',
-                         align_corners=False)
+    """Resample (B, C, rows, cols) at ``grid``, bilinearly, repeating the border."""
+    # In the grid's float32: a half-precision grid would misplace pixels.
+    return F.grid_sample(x.float(), grid, mode='bilinear', padding_mode='border',
+                         align_corners=False).to(x.dtype)

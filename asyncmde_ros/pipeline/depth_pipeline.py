@@ -17,8 +17,8 @@ from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Keyframe
 from asyncmde_ros.pipeline.mailbox import Mailbox
-from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, identity
-from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution, Settings
+from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, still
+from asyncmde_ros.pipeline.settings import OutputResolution, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathStatus, make_slot
 from asyncmde_ros.preprocess import shrink
 
@@ -192,8 +192,7 @@ class DepthPipeline:
         self._frame_id += 1
         small = shrink(rgb, session.engines.size)
         prepared = time.perf_counter()
-        motion = self._motion.update(self._frame_id, small,
-                                     settings.motion_compensation is MotionCompensation.IMAGE)
+        motion = self._motion.update(self._frame_id, small, settings.motion_compensation)
         if motion.cut:
             self._cuts += 1
             self._drop_memory()
@@ -207,8 +206,8 @@ class DepthPipeline:
             return DepthResult(self._state, stamp_ns)
         keyframe = slot.keyframe
         depth, trust = session.fast.step(
-            small, slot, motion.step, self._motion_since(keyframe), settings.temporal_smoothing,
-            settings.gate_temperature)
+            small, slot, motion.step, self._motion_since(keyframe, session.engines.size),
+            settings.temporal_smoothing, settings.gate_temperature)
         ran = time.perf_counter()
         if settings.output_resolution is OutputResolution.INPUT:
             depth = cv2.resize(depth, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -224,11 +223,11 @@ class DepthPipeline:
         return DepthResult(self._state, stamp_ns, depth, trust.copy(), keyframe,
                            self._frame_id - keyframe.frame_id, timings)
 
-    def _motion_since(self, keyframe: Keyframe) -> Homography:
+    def _motion_since(self, keyframe: Keyframe, size: Size) -> Warp:
         motion = self._motion.since(keyframe.frame_id, self._frame_id)
         if motion is None:
             self._motion.failures += 1
-            return identity()
+            return still(size)
         return motion
 
     def _notice_jump(self, image: Size, stamp_ns: int) -> None:

@@ -5,13 +5,14 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine
 from asyncmde_ros.pipeline.feature_cache import Slot
-from asyncmde_ros.pipeline.motion import Homography
+from asyncmde_ros.pipeline.motion import Warp
 from asyncmde_ros.preprocess import normalise
 
 MEMORY = ('m1', 'm2', 'm3', 'm4')
 STATE = ('a1', 'a2', 'a3', 'a4', 'r1', 'r2', 'r3', 'r4', 'p1', 'p4', 'trust')
 OBSERVED = ('p1', 'p4')
 SCALARS = ('beta', 'k', 'fresh')
+WARPS = ('step', 'keyframe', 'step_flow', 'keyframe_flow')
 
 
 class FastPath:
@@ -20,7 +21,7 @@ class FastPath:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._inputs = {name: engine.allocate(name)
-                        for name in ('image', 'step', 'keyframe', *SCALARS)}
+                        for name in ('image', *WARPS, *SCALARS)}
         self._depth = engine.allocate('depth')
         self._states = tuple({name: engine.allocate(name) for name in STATE} for _ in range(2))
         self._side = 0
@@ -30,8 +31,8 @@ class FastPath:
         """Drop the running state; the next step starts from its slot as if just swapped."""
         self._generation = None
 
-    def step(self, rgb: npt.NDArray[np.uint8], slot: Slot, step: Homography,
-             keyframe: Homography, beta: float,
+    def step(self, rgb: npt.NDArray[np.uint8], slot: Slot, step: Warp,
+             keyframe: Warp, beta: float,
              k: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return inverse depth (H, W) and trust (rows, cols) for an image at network size.
 
@@ -43,8 +44,9 @@ class FastPath:
         fresh = slot.keyframe.generation != self._generation
         self._generation = slot.keyframe.generation
         normalise(rgb, self._inputs['image'].array)
-        self._inputs['step'].array[...] = keyframe if fresh else step
-        self._inputs['keyframe'].array[...] = keyframe
+        for name, warp in (('step', keyframe if fresh else step), ('keyframe', keyframe)):
+            self._inputs[name].array[...] = warp.homography
+            self._inputs[f'{name}_flow'].array[0] = warp.flow
         for name, value in zip(SCALARS, (beta, k, float(fresh)), strict=True):
             self._inputs[name].array[...] = value
 

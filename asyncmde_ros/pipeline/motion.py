@@ -1,8 +1,11 @@
-"""Camera motion as one homography a frame, tracked in the image.
+"""Motion between frames, from the images: one homography, and what dense flow adds to it.
 
-Convention: a homography maps this frame's normalised coordinates to the earlier frame's
-(:mod:`asyncmde_ros.network.warp`).  One global homography cannot follow parallax; the gates mend
-what it misses.
+Convention: a homography maps this frame's normalised coordinates to the earlier frame's, and the
+flow is added to them (:mod:`asyncmde_ros.network.warp`).  The homography is the camera's motion
+and reaches beyond the image; the flow follows parallax and what moves by itself, inside it.
+Measured with the foundation model's depth, held for ten frames and warped, over twelve videos:
+its distance to the depth of every frame falls by 24 % with the flow, against the homography
+alone.  The gates mend what both miss.
 """
 
 from typing import NamedTuple
@@ -11,9 +14,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.geometry import PATCH, Size
+from asyncmde_ros.pipeline.settings import MotionCompensation
 
 Homography = npt.NDArray[np.float32]
+Grey = npt.NDArray[np.uint8]
+Flow = npt.NDArray[np.float32]
+"""(2, rows, cols): x and y, in normalised coordinates, at the memory's finest level."""
 
 SHORT_SIDE = 252
 """Tracking runs on at most this many pixels, whatever the network's size."""
@@ -43,19 +50,87 @@ SAME_SCENE_SIMILARITY = 0.3
 Measured over cuts in a street video (at most 0.22) and tracking failures in fast footage without
 cuts (0.33 and above, but for one frame of a motocross jump)."""
 
+FLOW_MIN_SIDE = 56
+"""Dense flow works on patches at several scales; a smaller image has too few."""
+
+FLOW_BORDER_PX = 12
+"""Within so many pixels of the earlier image's border the flow fades into the homography, which
+knows what lies beyond."""
+
+SMALLEST_DENOMINATOR = 1e-6
+
 _IMAGE_CORNERS = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], np.float64).T
+
+
+class Warp(NamedTuple):
+    """Where this frame's pixels come from in an earlier one: homography plus flow."""
+
+    homography: Homography
+    flow: Flow
 
 
 class Motion(NamedTuple):
     """What happened between two frames: the step back, and whether the scene was cut."""
 
-    step: Homography
+    step: Warp
     cut: bool
 
 
-def identity() -> Homography:
-    """Return the homography of a camera that did not move."""
-    return np.eye(3, dtype=np.float32)
+def still(size: Size) -> Warp:
+    """Return the warp of a camera that did not move, for images of ``size``."""
+    return Warp(np.eye(3, dtype=np.float32), np.zeros((2, *flow_size(size)), np.float32))
+
+
+def flow_size(image: Size) -> Size:
+    """Return the flow's size for an image's: that of M1 where the sides are multiples of 14."""
+    rows, cols = (max(1, round(4 * side / PATCH)) for side in image)
+    return rows, cols
+
+
+def compose(earlier: Warp, step: Warp) -> Warp:
+    """Return ``earlier`` after ``step``: from this frame to the one that ``earlier`` leads to."""
+    product = earlier.homography.astype(np.float64) @ step.homography
+    # By a positive norm: past a quarter turn the last element is negative, and dividing by it
+    # would put everything behind the camera in front of it.
+    product /= np.linalg.norm(product)
+    if not (earlier.flow.any() or step.flow.any()):
+        return Warp(product.astype(np.float32), np.zeros_like(step.flow))
+    size = step.flow.shape[1:]
+    x, y = _centres(size)
+    middle = _apply(step.homography, x, y)
+    middle_x, middle_y = middle.x + step.flow[0], middle.y + step.flow[1]
+    far, direct = _apply(earlier.homography, middle_x, middle_y), _apply(product, x, y)
+    rows, cols = earlier.flow.shape[1:]
+    at = ((((middle_x + 1) * cols - 1) / 2).astype(np.float32),
+          (((middle_y + 1) * rows - 1) / 2).astype(np.float32))
+    carried = [cv2.remap(part, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+               for part in earlier.flow]
+    # What the homographies already say is left out; behind the camera nothing is known.
+    seen = middle.in_front & far.in_front & direct.in_front
+    flow = np.stack([far.x + carried[0] - direct.x, far.y + carried[1] - direct.y])
+    return Warp(product.astype(np.float32), np.where(seen, flow, 0).astype(np.float32))
+
+
+class _Points(NamedTuple):
+    x: npt.NDArray[np.floating]
+    y: npt.NDArray[np.floating]
+    in_front: npt.NDArray[np.bool_]
+
+
+def _centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    rows, cols = size
+    return (((2 * np.arange(cols, dtype=np.float32) + 1) / cols - 1)[None, :],
+            ((2 * np.arange(rows, dtype=np.float32) + 1) / rows - 1)[:, None])
+
+
+def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
+           y: npt.NDArray[np.floating]) -> _Points:
+    h = homography.astype(np.float32)
+    w = h[2, 0] * x + h[2, 1] * y + h[2, 2]
+    in_front = w > SMALLEST_DENOMINATOR
+    scale = 1 / np.where(in_front, w, 1)
+    return _Points((h[0, 0] * x + h[0, 1] * y + h[0, 2]) * scale,
+                   (h[1, 0] * x + h[1, 1] * y + h[1, 2]) * scale, in_front)
 
 
 class MotionEstimator:
@@ -68,9 +143,10 @@ class MotionEstimator:
         """``history``: how many frames back a keyframe may lie before its motion is unknown."""
         self.failures = 0
         self._history = history
-        self._steps: dict[int, npt.NDArray[np.float64]] = {}
-        self._previous: npt.NDArray[np.uint8] | None = None
-        self._since: tuple[int, int, npt.NDArray[np.float64]] | None = None
+        self._dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._steps: dict[int, Warp] = {}
+        self._previous: Grey | None = None
+        self._since: tuple[int, int, Warp] | None = None
 
     def reset(self) -> None:
         """Forget every frame."""
@@ -78,14 +154,15 @@ class MotionEstimator:
         self._previous = None
         self._since = None
 
-    def update(self, frame_id: int, rgb: npt.NDArray[np.uint8], enabled: bool) -> Motion:
+    def update(self, frame_id: int, rgb: npt.NDArray[np.uint8],
+               compensation: MotionCompensation) -> Motion:
         """Take the next frame, (H, W, 3) uint8; return its step to the frame before.
 
-        ``frame_id`` rises by one a frame.  With ``enabled`` false nothing is tracked, the step is
+        ``frame_id`` rises by one a frame.  With compensation off nothing is tracked, the step is
         the identity and a cut goes unnoticed.
         """
-        step, cut = np.eye(3), False
-        if enabled:
+        step, cut = still(rgb.shape[:2]), False
+        if compensation is not MotionCompensation.OFF:
             grey = _grey(rgb)
             if self._previous is not None and self._previous.shape == grey.shape:
                 found = track(self._previous, grey)
@@ -93,36 +170,60 @@ class MotionEstimator:
                     self.failures += 1
                     cut = similarity(self._previous, grey) < SAME_SCENE_SIMILARITY
                 else:
-                    step = found
+                    step = step._replace(homography=found.astype(np.float32))
+                if compensation is MotionCompensation.IMAGE and not cut:
+                    step = step._replace(flow=self._flow(self._previous, grey, step))
             self._previous = grey
         else:
             self._previous = None
         self._steps[frame_id] = step
         self._steps.pop(frame_id - self._history, None)
-        return Motion(step.astype(np.float32), cut)
+        return Motion(step, cut)
 
-    def since(self, keyframe_id: int, frame_id: int) -> Homography | None:
-        """Return the homography from ``frame_id`` to ``keyframe_id``, the product of the steps.
+    def since(self, keyframe_id: int, frame_id: int) -> Warp | None:
+        """Return the warp from ``frame_id`` to ``keyframe_id``, composed of the steps.
 
         None where a step between them is no longer kept.
         """
-        start, product = keyframe_id, np.eye(3)
-        if self._since is not None:
-            origin, reached, known = self._since
-            if origin == keyframe_id and reached <= frame_id:
-                start, product = reached, known
+        known: Warp | None = None
+        start = keyframe_id
+        if self._since is not None and self._since[0] == keyframe_id <= self._since[1] <= frame_id:
+            _, start, known = self._since
         for index in range(start + 1, frame_id + 1):
             step = self._steps.get(index)
             if step is None:
                 return None
-            product = product @ step
-        # By a positive norm: past a quarter turn the last element is negative, and dividing by it
-        # would put everything behind the camera in front of it.
-        self._since = keyframe_id, frame_id, product / np.linalg.norm(product)
-        return self._since[2].astype(np.float32)
+            if known is None or known.flow.shape != step.flow.shape:
+                known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(step.flow))
+            known = compose(known, step)
+        if known is None:
+            latest = self._steps.get(frame_id)
+            if latest is None:
+                return None
+            known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(latest.flow))
+        self._since = keyframe_id, frame_id, known
+        return known
+
+    def _flow(self, previous: Grey, grey: Grey, step: Warp) -> Flow:
+        """Return what dense optical flow adds to a step's homography.
+
+        DIS flow (Kroeger et al., ECCV 2016) that begins at the homography: half a millisecond.
+        """
+        rows, cols = grey.shape
+        if min(rows, cols) < FLOW_MIN_SIDE:
+            return step.flow
+        source = _apply(step.homography, *_centres((rows, cols)))
+        x, y = ((source.x + 1) * cols - 1) / 2, ((source.y + 1) * rows - 1) / 2
+        by_camera = np.dstack([x - np.arange(cols, dtype=np.float32),
+                               y - np.arange(rows, dtype=np.float32)[:, None]])
+        residue = self._dense.calc(grey, previous, by_camera.copy()) - by_camera
+        inside = np.minimum(np.minimum(x, cols - 1 - x), np.minimum(y, rows - 1 - y))
+        residue *= np.clip(inside / FLOW_BORDER_PX, 0, 1)[..., None]
+        smaller = cv2.resize(residue, step.flow.shape[:0:-1], interpolation=cv2.INTER_AREA)
+        return np.stack([smaller[..., 0] * (2 / cols), smaller[..., 1] * (2 / rows)])
 
 
-def _grey(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _grey(rgb: npt.NDArray[np.uint8]) -> Grey:
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     scale = SHORT_SIDE / min(grey.shape)
     if scale >= 1:

@@ -5,9 +5,10 @@ from enum import Enum
 
 
 class MotionCompensation(str, Enum):
-    """Where the camera's motion between frames comes from."""
+    """How the memory moves with the image: not, by one homography a frame, or by flow as well."""
 
     OFF = 'off'
+    HOMOGRAPHY = 'homography'
     IMAGE = 'image'
 
 

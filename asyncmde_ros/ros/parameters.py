@@ -118,8 +118,9 @@ SPECIFICATIONS = (
                   'k: how sharply the semantic gate switches to the fine one.',
                   live=True, low=0.1, high=100.0),
     Specification('memory.motion_compensation', 'image',
-                  "Moves the memory with the camera: image (tracked corners), or off, which "
-                  "does not notice scene cuts either.",
+                  'Moves the memory with what is seen: homography (one a frame, from tracked '
+                  'corners), image (optical flow as well, for parallax and moving things), or '
+                  'off, which does not notice scene cuts either.',
                   live=True, choices=_values(MotionCompensation)),
     Specification('output.resolution', 'input', "Size of the depth image: the input's, or the "
                                                 "network's.", live=True,

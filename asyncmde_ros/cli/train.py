@@ -1,0 +1,87 @@
+"""``asyncmde train``: the fast network, for any budget."""
+
+import argparse
+from pathlib import Path
+
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.files import cache_directory
+from asyncmde_ros.resources import share_directory
+
+DESCRIPTION = """\
+Trains the fast network of a foundation model: encoder and projector on single frames first, then
+everything but the decoder on clips, through the memory. The foundation model's outputs are
+computed once and kept (about 1.6 MB a frame); that comes on top of the budget. Ends with
+asyncmde_NAME.safetensors in DIR, the best weights by validation on held-out sources, beside
+curves.png, train.csv, validation.csv and training.json."""
+EPILOG = """\
+DIR of --data is a folder of videos and photos (videos/, photos/, or mixed), perhaps with
+videos.csv and photos.csv (columns file, license). Configurations: config/training/*.toml; a file
+may build on another by base = "full.toml" and change a few keys.
+
+examples
+  asyncmde train --data footage --minutes 60 --out run
+  asyncmde train --data footage --minutes 60 --out run --resume
+  asyncmde train --config config/training/paper.toml --data footage --minutes 600 --out paper \\
+      --device cuda
+  asyncmde eval kitchen/ --fast-weights run/asyncmde_vits.safetensors --out report
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'train', help='train the fast network (needs torch)', description=DESCRIPTION,
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', type=Path, metavar='FILE',
+                        help='TOML file (default: config/training/full.toml)')
+    parser.add_argument('--data', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument('--minutes', type=float, metavar='M',
+                        help='budget of training and validation; 0 only prepares targets and '
+                             'start')
+    budget.add_argument('--steps', type=int, metavar='N',
+                        help='budget in steps instead: the same seed then gives the same weights')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default=None,
+                        help='default: cuda where there is one')
+    parser.add_argument('--resume', action='store_true',
+                        help='go on from the checkpoint in --out; the budget is of the whole run')
+    parser.add_argument('--encoder', type=Path, metavar='FILE',
+                        help="safetensors of a MobileNetV3-Small with timm's key names and folded "
+                             "normalisation to begin with (default: the shipped network's)")
+    parser.add_argument('--start', type=Path, metavar='FILE',
+                        help='safetensors of a trained fast network to go on from, instead of '
+                             'the encoder and the foundation model\'s decoder')
+    parser.add_argument('--cache', type=Path, metavar='DIR',
+                        help="where the foundation model's outputs are kept (default: "
+                             f'{cache_directory() / "training"})')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if (args.minutes or args.steps or 0) < 0:
+        raise AsyncMDEError('a budget cannot be negative')
+    try:
+        import torch
+
+        from asyncmde_ros.training import run as training
+        from asyncmde_ros.training.config import load
+        from asyncmde_ros.training.trainer import Budget
+    except ImportError as error:
+        raise AsyncMDEError(
+            f'training needs {error.name}: pip install "asyncmde_ros[train]"') from error
+    name = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if name == 'cuda' and not torch.cuda.is_available():
+        raise AsyncMDEError('--device cuda: PyTorch sees no CUDA device here')
+    config = load(args.config or share_directory() / 'config' / 'training' / 'full.toml')
+    report = training.train(config, training.Request(
+        args.data, args.out, args.cache or cache_directory() / 'training',
+        Budget(args.minutes, args.steps), torch.device(name), args.resume, args.encoder,
+        args.start))
+    scores = report['validation']
+    print(f'{args.out / report["weights"]}: {report["steps"]} steps in {report["minutes"]:.1f} '
+          'minutes\n'
+          f'held-out clips, error to the foundation model on every frame: '
+          f'{scores["error"]:.3f} (held {scores["error_held"]:.3f}, warped '
+          f'{scores["error_warped"]:.3f}), {scores["ratio_warped"]:.3f} of the warped hold\'s\n'
+          f'curves: {args.out / "curves.png"}')
+    return 0

@@ -1,0 +1,280 @@
+"""What a training run is: every choice in one file, checked before anything slow starts."""
+
+import dataclasses
+import sys
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.geometry import Size, parse_size
+from asyncmde_ros.model_config import CONFIGS
+from asyncmde_ros.pipeline.settings import MotionCompensation
+from asyncmde_ros.training.augment import Appearance
+from asyncmde_ros.training.quality import Thresholds
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ENCODER_WIDTHS = (0.75, 1.0)
+MEMORIES = ('foundation', 'encoder', 'none')
+GATES = ('full', 'level1', 'level4')
+
+
+class ConfigError(AsyncMDEError):
+    """A training configuration that cannot be used; names the key."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which clips there are.
+
+    ``sizes`` are network sizes and their weights; a source is cropped to the aspect of its size.
+    ``licences`` keeps only sources whose licence in videos.csv or photos.csv contains one of
+    these texts and none of ``licences_without``; empty keeps all.
+    """
+
+    sizes: dict[str, float] = field(default_factory=lambda: {'252x336': 0.75, '196x252': 0.25})
+    crop_min: float = 0.75
+    segment_frames: int = 32
+    videos: bool = True
+    photo_views: int = 2
+    virtual_clips: int = 100
+    virtual_frames: int = 16
+    rendered_clips: int = 80
+    rendered_frames: int = 16
+    licences: tuple[str, ...] = ()
+    licences_without: tuple[str, ...] = ()
+    validation_share: float = 0.1
+    frame_steps: tuple[int, ...] = (1, 1, 1, 2, 3)
+    frame_drop: float = 0.05
+    reverse: float = 0.5
+    quality: Thresholds = Thresholds()
+    appearance: Appearance = Appearance()
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which network: the foundation model's name, and what of the fast network is varied.
+
+    ``memory`` and ``gates`` are the paper's table V: a memory from the ``foundation`` model, from
+    the ``encoder`` itself or ``none``; both gates, or one of them.
+    """
+
+    name: str = 'vits'
+    encoder_width: float = 0.75
+    projector_context: bool = True
+    memory: str = 'foundation'
+    gates: str = 'full'
+    initial_trust: float = 0.99
+
+
+@dataclass(frozen=True)
+class UnrollConfig:
+    """How the memory is carried through a clip (design, section 2)."""
+
+    frames: int = 10
+    max_delay: int = 4
+    beta: float = 0.5
+    k: float = 4.0
+    motion: MotionCompensation = MotionCompensation.IMAGE
+    decoded_frames: int = 5
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the losses.
+
+    ``ssi``, ``gradient``, ``memory`` and ``tau`` are eqs. 11-14.  ``fused`` and ``observed`` are
+    ours: smooth L1 of O_l and Phi_l to the foundation model's own M_l of that frame; ``alone`` is
+    eq. 11 for the depth of Phi without memory.
+    """
+
+    ssi: float = 1.0
+    gradient: float = 0.5
+    memory: float = 0.1
+    tau: float = 0.4
+    fused: float = 0.5
+    observed: float = 0.25
+    alone: float = 0.25
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """AdamW with a warm-up and a cosine over the budget.
+
+    ``observer_share`` of the budget goes to encoder and projector alone, on single frames
+    (``observer_batch``), before clips (``batch``) train all.  Encoder and decoder learn at
+    ``encoder_rate`` and ``decoder_rate`` times the rate; 0 leaves the decoder as the foundation
+    model's.  In the clips the observer slows down to ``clip_rate_share``.
+    """
+
+    rate: float = 6e-4
+    encoder_rate: float = 0.2
+    final_rate_share: float = 0.02
+    clip_rate_share: float = 0.4
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    warmup_steps: int = 50
+    observer_share: float = 0.45
+    observer_batch: int = 12
+    batch: int = 4
+    decoder_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run; ``seed`` fixes every draw."""
+
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    model: ModelChoice = ModelChoice()
+    unroll: UnrollConfig = UnrollConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    validation_minutes: float = 5.0
+    checkpoint_minutes: float = 5.0
+
+    def sizes(self) -> list[tuple[Size, float]]:
+        """Return the network sizes and their shares, which sum to one."""
+        total = sum(self.data.sizes.values())
+        return [(_size(text), weight / total) for text, weight in self.data.sizes.items()]
+
+
+def load(path: Path) -> TrainConfig:
+    """Read a TOML file; ``base = "other.toml"`` builds on one beside it.
+
+    Raises ConfigError for a file that cannot be read, an unknown key or a value out of range.
+    """
+    config = _build(TrainConfig, _tables(path, ()), '')
+    _check(config)
+    return config
+
+
+def to_tables(config: TrainConfig) -> dict[str, Any]:
+    """Return a configuration as nested tables, as :func:`from_tables` takes them."""
+    return dataclasses.asdict(config)
+
+
+def from_tables(tables: dict[str, Any]) -> TrainConfig:
+    """Rebuild what :func:`to_tables` gave; ConfigError for unknown keys or values."""
+    config = _build(TrainConfig, tables, '')
+    _check(config)
+    return config
+
+
+def _tables(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen:
+        raise ConfigError(f'{path}: "base" leads back to itself')
+    try:
+        tables = tomllib.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ConfigError(f'{path} cannot be read: {error.strerror}') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path} is not TOML: {error}') from error
+    base = tables.pop('base', None)
+    if base is None:
+        return tables
+    return _merge(_tables(path.parent / str(base), (*seen, path)), tables)
+
+
+def _merge(base: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in above.items():
+        # A table of sizes is one value: a new one replaces the old, entry for entry.
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and key != 'sizes':
+            merged[key] = _merge(base[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _build(kind: Any, tables: dict[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(tables) - set(hints))
+    if unknown:
+        raise ConfigError(f'no setting {prefix}{unknown[0]}; there are: '
+                          + ', '.join(f'{prefix}{name}' for name in hints))
+    values = {}
+    for name, value in tables.items():
+        values[name] = _value(hints[name], value, prefix + name)
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'{prefix.rstrip(".") or "configuration"}: {error}') from error
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f'{name} is a table, not {value!r}')
+        return _build(hint, value, f'{name}.')
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f'{name} is a list, not {value!r}')
+        return tuple(value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f'{name} is a table, not {value!r}')
+        return dict(value)
+    if isinstance(hint, types.UnionType):
+        return value
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        try:
+            return hint(value)
+        except ValueError as error:
+            raise ConfigError(f'{name} {value!r}: choose '
+                              + ', '.join(item.value for item in hint)) from error
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f'{name} is {hint.__name__}, not {value!r}')
+    return value
+
+
+def _check(config: TrainConfig) -> None:
+    data, model, unroll = config.data, config.model, config.unroll
+    one_of = [('model.name', model.name, tuple(CONFIGS)), ('model.memory', model.memory, MEMORIES),
+              ('model.gates', model.gates, GATES),
+              ('model.encoder_width', model.encoder_width, ENCODER_WIDTHS)]
+    for name, value, choices in one_of:
+        if value not in choices:
+            raise ConfigError(f'{name} {value!r}: choose {", ".join(map(str, choices))}')
+    shares = [('data.validation_share', data.validation_share), ('data.crop_min', data.crop_min),
+              ('data.frame_drop', data.frame_drop), ('data.reverse', data.reverse),
+              ('unroll.beta', unroll.beta), ('model.initial_trust', model.initial_trust),
+              ('optimiser.observer_share', config.optimiser.observer_share)]
+    for name, share in shares:
+        if not 0 <= share <= 1:
+            raise ConfigError(f'{name} {share}: must lie in [0, 1]')
+    counts = [('unroll.frames', unroll.frames, 2), ('unroll.decoded_frames', unroll.decoded_frames,
+              1), ('optimiser.batch', config.optimiser.batch, 1),
+              ('optimiser.observer_batch', config.optimiser.observer_batch, 1)]
+    for name, count, least in counts:
+        if count < least:
+            raise ConfigError(f'{name} {count}: at least {least}')
+    if not 0 <= unroll.max_delay < unroll.frames:
+        raise ConfigError(f'unroll.max_delay {unroll.max_delay}: must lie in '
+                          f'[0, {unroll.frames - 1}]')
+    if not data.sizes or min(data.sizes.values()) <= 0:
+        raise ConfigError('data.sizes: at least one size, each with a weight above zero')
+    if not data.frame_steps or min(data.frame_steps) < 1:
+        raise ConfigError('data.frame_steps: whole numbers from 1')
+    for text in data.sizes:
+        _size(text)
+
+
+def _size(text: str) -> Size:
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise ConfigError(f'data.sizes: {error}') from error
+    if size is None:
+        raise ConfigError("data.sizes: 'auto' has no meaning here, write HxW")
+    return size

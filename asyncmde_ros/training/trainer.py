@@ -1,0 +1,301 @@
+"""The training run: observer first, then clips; validated, resumable, within a budget."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.network.graphs import FastNetwork
+from asyncmde_ros.training import checkpoint, curves, losses
+from asyncmde_ros.training.cache import Clip
+from asyncmde_ros.training.config import TrainConfig, to_tables
+from asyncmde_ros.training.unroll import decode, observe, unroll
+from asyncmde_ros.training.validation import Validation
+from asyncmde_ros.training.windows import Batch, Sampler
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = 'checkpoint.safetensors'
+AHEAD = 3
+"""Batches prepared while the present one is learned from."""
+
+LOG_EVERY = 10
+MAX_BAD_STEPS = 20
+SPREAD_FRAMES = 64
+
+
+class TrainingError(AsyncMDEError):
+    """Training that cannot go on; says why."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: after ``minutes`` of training and validation, or after ``steps``.
+
+    Only steps make two runs alike to the last bit, since the learning rate follows the share of
+    the budget that is used up.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def share(self, progress: checkpoint.Progress) -> float:
+        """Return how much is used up, 1 or more at the end."""
+        if self.steps is not None:
+            return progress.step / self.steps if self.steps else 1.0
+        return progress.minutes / self.minutes if self.minutes else 1.0
+
+
+class Trainer:
+    """Trains a network in place and keeps the best weights by validation."""
+
+    def __init__(self, network: FastNetwork, clips: Sequence[Clip], config: TrainConfig,
+                 budget: Budget, out: Path, device: torch.device, frozen_norm: bool) -> None:
+        """``frozen_norm``: the encoder's normalisation was folded away and must stay so."""
+        self._network = network.to(device, memory_format=torch.channels_last)
+        network.unit.gates.scales = config.model.gates
+        self._config, self._budget, self._out, self._device = config, budget, out, device
+        self._frozen_norm = frozen_norm
+        training = [clip for clip in clips if not clip.validation]
+        self._sampler = Sampler(training, config)
+        self._validation = Validation([clip for clip in clips if clip.validation], config, device)
+        for parameter in network.decoder.parameters():
+            parameter.requires_grad_(config.optimiser.decoder_rate > 0)
+        self._optimiser = torch.optim.AdamW(self._groups(), weight_decay=
+                                            config.optimiser.weight_decay)
+        self.progress = checkpoint.Progress()
+        self._best = _copied(network)
+        self._spread = self._measure_spread(training)
+        self._bad_steps = 0
+
+    def resume(self) -> None:
+        """Go on from the checkpoint in ``out``.  Raises WeightsError where it does not fit."""
+        restored = checkpoint.read(self._out / CHECKPOINT, self._network, self._optimiser)
+        if restored.config != _plain(to_tables(self._config)):
+            raise TrainingError(f'{self._out / CHECKPOINT} is of another configuration: use that '
+                                'one, or train into another folder')
+        self._best, self.progress = restored.best, restored.progress
+        self._spread = restored.extra['spread'].to(self._device)
+
+    def run(self) -> dict[str, float]:
+        """Train until the budget is spent; load the best weights; return their validation."""
+        log = curves.Log(self._out, self.progress.step or None)
+        self._last = time.monotonic()
+        validated = saved = self.progress.minutes
+        if self.progress.step == 0:
+            self._validate(log)
+        with ThreadPoolExecutor(AHEAD) as pool, tqdm(
+                total=100, unit='%', desc='training', initial=self._percent(),
+                bar_format='{desc}: {percentage:3.0f}% |{bar}| {elapsed}<{remaining} {postfix}'
+                ) as bar:
+            pending: dict[tuple[bool, int], Future[Batch]] = {}
+            while (share := self._budget.share(self.progress)) < 1:
+                on_clips = share >= self._config.optimiser.observer_share
+                step = self.progress.step
+                for ahead in range(step, step + AHEAD):
+                    if (on_clips, ahead) not in pending:
+                        pending[on_clips, ahead] = pool.submit(self._load, on_clips, ahead)
+                batch = pending.pop((on_clips, step)).result().to(self._device)
+                for stale in [key for key in pending if key[0] != on_clips or key[1] < step]:
+                    pending.pop(stale).cancel()
+                if on_clips and self.progress.clip_step == 0:
+                    self._begin_clips()
+                values = self._step(batch, on_clips, share)
+                self.progress.step += 1
+                self.progress.clip_step += on_clips
+                self._tick()
+                if step % LOG_EVERY == 0:
+                    log.train(step, self.progress.minutes, **values)
+                    bar.set_postfix_str(f'step {step}, loss {values["loss"]:.3f}')
+                bar.update(self._percent() - bar.n)
+                if self.progress.minutes - validated >= self._config.validation_minutes:
+                    self._validate(log)
+                    validated = self.progress.minutes
+                if self.progress.minutes - saved >= self._config.checkpoint_minutes:
+                    self._save()
+                    saved = self.progress.minutes
+        self._validate(log)
+        self._save()
+        self._network.load_state_dict(self._best)
+        return self._validation.measure(self._network.eval())
+
+    def _percent(self) -> int:
+        return min(100, int(100 * self._budget.share(self.progress)))
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.progress.minutes += (now - self._last) / 60
+        self._last = now
+
+    def _load(self, on_clips: bool, step: int) -> Batch:
+        optimiser = self._config.optimiser
+        batch = (self._sampler.windows(step, optimiser.batch) if on_clips
+                 else self._sampler.stills(step, optimiser.observer_batch))
+        if self._device.type == 'cuda':
+            batch.images = batch.images.pin_memory()
+        return batch
+
+    def _groups(self) -> list[dict]:
+        """Return AdamW's groups; weight decay is for convolutions' kernels only."""
+        network, settings = self._network, self._config.optimiser
+        groups = []
+        for name, module, share in (
+                ('encoder', network.observer.encoder, settings.encoder_rate),
+                ('projector', network.observer.projector, 1.0), ('gates', network.unit, 1.0),
+                ('decoder', network.decoder, settings.decoder_rate)):
+            parameters = [p for p in module.parameters() if p.requires_grad]
+            for kernels in (True, False):
+                chosen = [p for p in parameters if (p.dim() > 1) == kernels]
+                if chosen:
+                    groups.append({'params': chosen, 'name': name, 'share': share}
+                                  | ({} if kernels else {'weight_decay': 0.0}))
+        return groups
+
+    def _begin_clips(self) -> None:
+        """Forget the first phase's moments, and its best: from here on the memory counts."""
+        self._optimiser.state.clear()
+        self.progress.best = math.inf
+
+    def _set_rate(self, on_clips: bool, share: float) -> None:
+        settings = self._config.optimiser
+        start, end = ((settings.observer_share, 1.0) if on_clips
+                      else (0.0, settings.observer_share))
+        done = (share - start) / max(end - start, 1e-9)
+        steps = self.progress.clip_step if on_clips else self.progress.step
+        low = settings.final_rate_share
+        cosine = low + (1 - low) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+        rate = settings.rate * cosine * min(1.0, (steps + 1) / max(1, settings.warmup_steps))
+        for group in self._optimiser.param_groups:
+            observer = group['name'] in ('encoder', 'projector')
+            slower = settings.clip_rate_share if on_clips and observer else 1.0
+            group['lr'] = rate * group['share'] * slower
+
+    def _step(self, batch: Batch, on_clips: bool, share: float) -> dict[str, float]:
+        self._set_rate(on_clips, share)
+        self._train_mode()
+        self._optimiser.zero_grad(set_to_none=True)
+        with self._autocast(self._device.type == 'cuda'):
+            parts = self._clip_losses(batch) if on_clips else self._still_losses(batch)
+        weights = self._config.loss
+        total = (weights.ssi * parts['loss_ssi'] + weights.gradient * parts['loss_gradient']
+                 + weights.observed * parts['loss_observed'])
+        if on_clips:
+            total = (total + weights.fused * parts['loss_fused']
+                     + weights.memory * parts['loss_memory']
+                     + weights.alone * parts['loss_alone'])
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(
+            [p for group in self._optimiser.param_groups for p in group['params']],
+            self._config.optimiser.gradient_clip)
+        if torch.isfinite(norm):
+            self._optimiser.step()
+            self._bad_steps = 0
+        else:
+            self._bad_steps += 1
+            logger.warning('step %d left out: its gradient is not finite', self.progress.step)
+            if self._bad_steps > MAX_BAD_STEPS:
+                raise TrainingError(f'{self._bad_steps} steps in a row had no finite gradient: '
+                                    'lower optimiser.rate')
+        absent = {name: math.nan for name in ('loss_fused', 'loss_memory', 'loss_alone', 'trust')}
+        return {'loss': float(total.detach()), **absent,
+                **{name: float(value.detach()) for name, value in parts.items()},
+                'gradient': float(norm), 'rate': self._optimiser.param_groups[-1]['lr']}
+
+    def _still_losses(self, batch: Batch) -> dict[str, Tensor]:
+        observed = observe(self._network, batch)
+        every = [level[:, 0] for level in observed]
+        return self._depth_losses(every, batch.depth[:, 0]) | {
+            'loss_observed': losses.feature_distance(observed, batch.levels, self._spread)}
+
+    def _clip_losses(self, batch: Batch) -> dict[str, Tensor]:
+        config = self._config
+        rng = np.random.default_rng([config.seed, self.progress.step, 2])
+        delay = int(rng.integers(config.unroll.max_delay + 1))
+        result = unroll(self._network, batch, delay, config.model, config.unroll)
+        count = batch.images.shape[1] - delay
+        chosen = sorted(rng.choice(count, min(config.unroll.decoded_frames, count),
+                                   replace=False))
+        after = [level[:, delay:] for level in batch.levels]
+        parts = self._depth_losses([level[:, chosen].flatten(0, 1) for level in result.fused],
+                                   batch.depth[:, delay:][:, chosen].flatten(0, 1))
+        alone = int(rng.integers(batch.images.shape[1]))
+        parts['loss_alone'] = self._depth_losses(
+            [level[:, alone] for level in result.observed], batch.depth[:, alone])['loss_ssi']
+        parts['loss_observed'] = losses.feature_distance(result.observed, batch.levels,
+                                                         self._spread)
+        parts['loss_fused'] = losses.feature_distance(result.fused, after, self._spread)
+        parts['loss_memory'] = losses.memory_floor(result.trust.flatten(0, 1), config.loss.tau)
+        parts['trust'] = result.trust.mean()
+        return parts
+
+    def _depth_losses(self, levels: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
+        # bfloat16 pays on a CPU in the decoder's wide convolutions only.
+        with self._autocast(True):
+            depth = decode(self._network, levels, target.shape[2:])
+        prediction, truth = losses.normalised(depth), losses.normalised(target)
+        return {'loss_ssi': losses.scale_shift_invariant(prediction, truth),
+                'loss_gradient': losses.multi_scale_gradient(prediction, truth)}
+
+    def _autocast(self, enabled: bool) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
+
+    def _train_mode(self) -> None:
+        self._network.train()
+        if self._frozen_norm:
+            self._network.observer.encoder.eval()
+
+    def _measure_spread(self, clips: Sequence[Clip]) -> Tensor:
+        """Return the standard deviation (4,) of the foundation model's M1-M4 over clips."""
+        rng = np.random.default_rng([self._config.seed, 3])
+        squares = np.zeros(4)
+        picked = [clips[i] for i in rng.permutation(len(clips))[:SPREAD_FRAMES]]
+        for clip in picked:
+            targets = clip.targets([clip.frames // 2], ('m1', 'm2', 'm3', 'm4'))
+            for level in range(4):
+                x = targets[f'm{level + 1}'][0].float()
+                squares[level] += float((x - x.mean((1, 2), keepdim=True)).square().mean())
+        return torch.tensor(np.sqrt(squares / len(picked)), dtype=torch.float32,
+                            device=self._device)
+
+    def _validate(self, log: curves.Log) -> None:
+        values = self._validation.measure(self._network.eval())
+        # Before the memory is trained, what can get better is the network without it.
+        in_clips = self.progress.clip_step > 0 or self._config.optimiser.observer_share == 0
+        score = values['ratio_warped'] if in_clips else values['error_alone']
+        if score < self.progress.best:
+            self.progress.best = score
+            self._best = _copied(self._network)
+        self._tick()
+        log.validation(self.progress.step, self.progress.minutes, **values)
+        curves.plot(self._out)
+        logger.info('step %d, %.1f min: error %.3f (warped hold %.3f, held %.3f, without memory '
+                    '%.3f), ratio to warped hold %.3f, at worst %.3f, trust %.3f',
+                    self.progress.step, self.progress.minutes, values['error'],
+                    values['error_warped'], values['error_held'], values['error_alone'],
+                    values['ratio_warped'], values['worst_ratio_warped'], values['trust'])
+
+    def _save(self) -> None:
+        self._tick()
+        checkpoint.write(self._out / CHECKPOINT, self._network, self._optimiser, self._best,
+                         {'spread': self._spread}, self.progress,
+                         _plain(to_tables(self._config)))
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _plain(tables: dict) -> dict:
+    """Turn tuples into lists, as JSON gives them back."""
+    return {key: _plain(value) if isinstance(value, dict)
+            else list(value) if isinstance(value, tuple) else value
+            for key, value in tables.items()}

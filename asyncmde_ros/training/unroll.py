@@ -1,0 +1,83 @@
+"""A clip through the fast network, as on the robot: one refresh, then frame after frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asyncmde_ros.network.graphs import FastNetwork
+from asyncmde_ros.network.spatial_memory import MemoryState
+from asyncmde_ros.network.warp import Warp
+from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from asyncmde_ros.training.config import ModelChoice, UnrollConfig
+from asyncmde_ros.training.windows import Batch
+
+
+@dataclass
+class Unrolled:
+    """``observed`` Phi and ``fused`` O of levels 1-4, (B, T, C, rows, cols), and ``trust``.
+
+    ``fused`` and ``trust`` (B, T - delay, 1, rows, cols) begin at frame ``delay``, at which the
+    first frame's memory arrives.
+    """
+
+    observed: list[Tensor]
+    fused: list[Tensor]
+    trust: Tensor
+    delay: int
+
+
+def network_image(pictures: Tensor) -> Tensor:
+    """Turn (..., H, W, 3) uint8 into the network's input (..., 3, H, W), ImageNet-normalised."""
+    mean = torch.tensor(IMAGENET_MEAN, device=pictures.device)
+    std = torch.tensor(IMAGENET_STD, device=pictures.device)
+    return ((pictures.float() / 255 - mean) / std).movedim(-1, -3)
+
+
+def observe(network: FastNetwork, batch: Batch) -> list[Tensor]:
+    """Return Phi of every frame of a batch, (B, T, C, rows, cols) for levels 1-4."""
+    images = network_image(batch.images).flatten(0, 1)
+    images = images.contiguous(memory_format=torch.channels_last)
+    sizes = [level.shape[3:] for level in batch.levels]
+    return [level.unflatten(0, batch.images.shape[:2])
+            for level in network.observer(images, sizes)]
+
+
+def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
+           settings: UnrollConfig) -> Unrolled:
+    """Carry the first frame's memory, which arrives at frame ``delay``, through a batch.
+
+    Design, section 2 ("Delay"): on arrival the frame is compared with the first one, which is
+    what the memory shows.
+    """
+    observed = observe(network, batch)
+    if model.memory == 'none':
+        shape = observed[0][:, delay:, :1]
+        return Unrolled(observed, [level[:, delay:] for level in observed],
+                        torch.zeros_like(shape), delay)
+    memory = ([level[:, 0] for level in observed] if model.memory == 'encoder'
+              else [level[:, 0].float() for level in batch.levels])
+    state = MemoryState([torch.ones_like(level[:, :1]) for level in memory],
+                        [torch.zeros_like(level) for level in memory],
+                        observed[0][:, 0], observed[3][:, 0], torch.ones_like(memory[0][:, :1]))
+    scalar = memory[0].new_tensor
+    beta, k = scalar([settings.beta]), scalar([settings.k])
+    fused: list[list[Tensor]] = []
+    trust: list[Tensor] = []
+    for frame in range(delay, batch.images.shape[1]):
+        fresh = frame == delay
+        keyframe = Warp(*(part[:, frame] for part in batch.keyframe))
+        step = keyframe if fresh else Warp(*(part[:, frame] for part in batch.steps))
+        now, state = network.unit([level[:, frame] for level in observed], memory, state, step,
+                                  keyframe, beta, k, scalar([float(fresh)]))
+        fused.append(now)
+        trust.append(state.trust)
+    return Unrolled(observed, [torch.stack([frame[level] for frame in fused], 1)
+                               for level in range(4)], torch.stack(trust, 1), delay)
+
+
+def decode(network: FastNetwork, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """Decode levels 1-4, each (N, C, rows, cols), to inverse depth (N, 1, *size)."""
+    return network.decoder.decode(
+        [level.contiguous(memory_format=torch.channels_last) for level in levels], size)

@@ -1,0 +1,551 @@
+"""The training loop: it learns, repeats itself, goes on after a kill, and keeps its hands off
+what is not to be trained on."""
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from asyncmde_ros.engine.torch import load_weights
+from asyncmde_ros.errors import AsyncMDEError, WeightsError
+from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
+from asyncmde_ros.model_config import VITS
+from asyncmde_ros.network.graphs import FastNetwork
+from asyncmde_ros.training import curves, trainer
+from asyncmde_ros.training.augment import Appearance
+from asyncmde_ros.training.cache import Clip
+from asyncmde_ros.training.config import (
+    DataConfig,
+    LossConfig,
+    ModelChoice,
+    OptimiserConfig,
+    TrainConfig,
+    UnrollConfig,
+)
+from asyncmde_ros.training.trainer import CHECKPOINT, Budget, Trainer, TrainingError
+from asyncmde_ros.training.validation import Validation
+from asyncmde_ros.training.windows import Batch, Sampler
+
+SIZE: Size = (56, 84)
+SIZES = memory_sizes(patch_grid(SIZE))
+SMALL = replace(VITS, channels=8)
+CLIP_FRAMES = 6
+CPU = torch.device('cpu')
+NEVER = 1e9
+ALWAYS = 0.0
+CONFIG = TrainConfig(
+    data=DataConfig(sizes={'56x84': 1.0}, appearance=Appearance(strength=0.5)),
+    model=ModelChoice(initial_trust=0.9),
+    unroll=UnrollConfig(frames=3, max_delay=1, decoded_frames=2),
+    optimiser=OptimiserConfig(rate=2e-3, encoder_rate=1.0, warmup_steps=1, observer_share=0.5,
+                              observer_batch=2, batch=2),
+    validation_minutes=NEVER, checkpoint_minutes=NEVER)
+
+BUDGET_S = 1.5
+OVERRUN_S = 20
+"""On a machine that does other things too; the budget leaves out the last step, the last
+validation and the picture."""
+
+State = dict[str, Tensor]
+draw_curves = curves.plot
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all of the training here."""
+    monkeypatch.setattr(curves, 'plot', lambda directory: None)
+
+
+@pytest.fixture(scope='module')
+def start(fast_weights: dict[str, np.ndarray]) -> State:
+    """Weights to begin with: the shipped encoder, and a decoder that shows something."""
+    torch.manual_seed(0)
+    network = FastNetwork(SMALL)
+    load_weights(network.observer.encoder, {
+        name.removeprefix('observer.encoder.'): value for name, value in fast_weights.items()})
+    with torch.no_grad():
+        for gate in (network.unit.gates.level1, network.unit.gates.level4):
+            torch.nn.init.normal_(gate.score.weight, std=0.1)
+            gate.score.bias.fill_(2)
+        network.decoder.output_conv2[2].weight.mul_(20)
+        network.decoder.output_conv2[2].bias.fill_(20)
+    return network.state_dict()
+
+
+def fresh(start: State) -> FastNetwork:
+    network = FastNetwork(SMALL)
+    network.load_state_dict(start)
+    return network
+
+
+def make_clip(path: Path, start: State, seed: int, validation: bool, still: bool = False,
+              kind: str = 'video') -> Clip:
+    """Write a clip of a view that moves, with a foundation model that is a linear map."""
+    rng = np.random.default_rng(seed)
+    wide = F.interpolate(torch.from_numpy(rng.random((1, 3, 9, 16))),
+                         (SIZE[0], SIZE[1] + 4 * CLIP_FRAMES), mode='bicubic').clamp(0, 1)
+    shown = torch.cat([wide[..., (0 if still else 4 * i):][..., :SIZE[1]]
+                       for i in range(CLIP_FRAMES)])
+    images = (255 * shown).to(torch.uint8)
+    mixing = torch.randn(4, SMALL.channels, 3, generator=torch.Generator().manual_seed(1))
+    levels = [torch.einsum('cd,ndij->ncij', mix, F.interpolate(
+        images / 255 - 0.5, size, mode='area')) for mix, size in zip(mixing, SIZES, strict=True)]
+    with torch.inference_mode():
+        depth = fresh(start).decoder.decode(levels, SIZE)[:, 0]
+    assert depth.std() > 0.05
+    header = {'kind': kind, 'name': path.name, 'validation': str(validation),
+              'frames': str(CLIP_FRAMES), 'size': json.dumps(SIZE)}
+    save_file({'images': images.permute(0, 2, 3, 1).contiguous().numpy(),
+               **{f'm{index}': np.ascontiguousarray(level.numpy().astype(np.float16))
+                  for index, level in enumerate(levels, start=1)},
+               'depth': np.ascontiguousarray(depth.numpy().astype(np.float16))}, path, header)
+    return Clip(path, header)
+
+
+@pytest.fixture(scope='module')
+def clips(start: State, tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+    """Three clips to train on and one to validate on."""
+    directory = tmp_path_factory.mktemp('clips')
+    return [make_clip(directory / f'clip_{seed}', start, seed, validation=seed == 3)
+            for seed in range(4)]
+
+
+def prepared(start: State, clips: Sequence[Clip], out: Path, steps: int,
+             config: TrainConfig = CONFIG, frozen_norm: bool = True) -> tuple[FastNetwork, Trainer]:
+    network = fresh(start)
+    return network, Trainer(network, clips, config, Budget(steps=steps), out, CPU, frozen_norm)
+
+
+def trained(start: State, clips: Sequence[Clip], out: Path, steps: int,
+            config: TrainConfig = CONFIG) -> State:
+    network, training = prepared(start, clips, out, steps, config)
+    training.run()
+    return network.state_dict()
+
+
+def different(a: State, b: State) -> set[str]:
+    """Return the names of tensors that are not alike to the last bit."""
+    assert a.keys() == b.keys()
+    return {name for name in a if not torch.equal(a[name], b[name])}
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    with path.open(newline='') as stream:
+        return [{name: float(value or 'nan') for name, value in row.items()}
+                for row in csv.DictReader(stream)]
+
+
+def with_optimiser(**changes: float) -> TrainConfig:
+    return replace(CONFIG, optimiser=replace(CONFIG.optimiser, **changes))
+
+
+# It learns
+
+
+@pytest.mark.parametrize('observer_share', [0.0, 1.0], ids=['clips', 'single frames'])
+def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, observer_share: float,
+                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    trained(start, clips, tmp_path, 16, with_optimiser(observer_share=observer_share))
+    loss = [row['loss'] for row in rows(tmp_path / 'train.csv')]
+    assert len(loss) == 16 and all(map(math.isfinite, loss))
+    assert np.mean(loss[-4:]) < 0.75 * np.mean(loss[:4])
+
+
+def test_what_is_learned_holds_on_the_clip_left_out(start: State, clips: list[Clip],
+                                                    tmp_path: Path) -> None:
+    _, training = prepared(start, clips, tmp_path, 40)
+    after = training.run()
+    before = rows(tmp_path / 'validation.csv')[0]
+    assert after['error_alone'] < 0.95 * before['error_alone']
+    assert after['error'] < before['error']
+    assert after['error_held'] == pytest.approx(before['error_held'], rel=1e-5)
+
+
+@pytest.mark.parametrize(('observer_share', 'learns', 'rests'), [
+    (1.0, {'observer'}, {'unit', 'decoder'}), (0.0, {'observer', 'unit'}, {'decoder'}),
+    (0.5, {'observer', 'unit'}, {'decoder'})])
+def test_each_phase_trains_its_parts(start: State, clips: list[Clip], tmp_path: Path,
+                                     observer_share: float, learns: set[str],
+                                     rests: set[str]) -> None:
+    network, training = prepared(start, clips, tmp_path, 4,
+                                 with_optimiser(observer_share=observer_share))
+    training.run()
+    stored = load_file(tmp_path / CHECKPOINT)
+    changed = {name for name in start
+               if not np.array_equal(start[name].numpy(), stored[f'network.{name}'])}
+    assert {name.partition('.')[0] for name in changed} == learns
+    # Folded normalisation is frozen with its encoder in evaluation mode.
+    assert not any('running' in name or 'num_batches' in name for name in changed)
+    # To the last bit, in what is kept as best too.
+    assert different({n: v for n, v in start.items() if n.partition('.')[0] in rests},
+                     {n: v for n, v in network.state_dict().items()
+                      if n.partition('.')[0] in rests}) == set()
+
+
+def test_a_decoder_with_a_rate_learns(start: State, clips: list[Clip], tmp_path: Path) -> None:
+    network, training = prepared(start, clips, tmp_path, 2, with_optimiser(decoder_rate=1.0))
+    training.run()
+    stored = load_file(tmp_path / CHECKPOINT)
+    decoder = {name for name in start if name.startswith('decoder.')
+               and not np.array_equal(start[name].numpy(), stored[f'network.{name}'])}
+    assert any('refinenet1' in name for name in decoder)
+
+
+def test_normalisation_that_is_not_folded_keeps_count(start: State, clips: list[Clip],
+                                                      tmp_path: Path) -> None:
+    _, training = prepared(start, clips, tmp_path, 2, frozen_norm=False)
+    training.run()
+    stored = load_file(tmp_path / CHECKPOINT)
+    assert stored['network.observer.encoder.bn1.num_batches_tracked'] == 2
+
+
+def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Clip],
+                                                   tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[dict[str, float]] = []
+    original = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW) -> None:
+        used.append({group['name']: group['lr'] for group in self.param_groups})
+        original(self)
+    monkeypatch.setattr(torch.optim.AdamW, 'step', step)
+    settings = with_optimiser(warmup_steps=3, encoder_rate=0.2, decoder_rate=0.5).optimiser
+    trained(start, clips, tmp_path, 16, replace(CONFIG, optimiser=settings))
+    low = settings.final_rate_share
+    for index, rates in enumerate(used):
+        on_clips, step_of_phase = divmod(index, 8)
+        rate = settings.rate * min(1, (step_of_phase + 1) / 3) * (
+            low + (1 - low) * (1 + math.cos(math.pi * step_of_phase / 8)) / 2)
+        observer = settings.clip_rate_share if on_clips else 1
+        assert rates == pytest.approx({'encoder': 0.2 * observer * rate, 'gates': rate,
+                                       'projector': observer * rate, 'decoder': 0.5 * rate})
+    assert len(used) == 16
+
+
+def test_only_kernels_decay(start: State, clips: list[Clip], tmp_path: Path) -> None:
+    """With no gradient, all that is left of a step is the decay."""
+    config = replace(CONFIG, loss=LossConfig(0, 0, 0, 0, 0, 0, 0), optimiser=replace(
+        CONFIG.optimiser, weight_decay=0.5, decoder_rate=1.0, observer_share=0.0))
+    trained(start, clips, tmp_path, 1, config)
+    stored = load_file(tmp_path / CHECKPOINT)
+    for name, value in start.items():
+        after = torch.from_numpy(stored[f'network.{name}'])
+        if value.dim() < 2:
+            torch.testing.assert_close(after, value, rtol=0, atol=0)
+        elif 'resConfUnit1' not in name or 'refinenet4' not in name:  # that one never runs
+            assert float(after.norm()) < float(value.norm())
+
+
+@pytest.mark.parametrize(('memory', 'gates'), [('none', 'full'), ('encoder', 'full'),
+                                               ('foundation', 'level1'),
+                                               ('foundation', 'level4')])
+def test_every_ablation_trains(start: State, clips: list[Clip], tmp_path: Path, memory: str,
+                               gates: str) -> None:
+    config = replace(CONFIG, model=ModelChoice(memory=memory, gates=gates))
+    changed = different(start, trained(start, clips, tmp_path, 4, replace(
+        config, optimiser=replace(config.optimiser, observer_share=0.0, rate=1e-4))))
+    unused = {'none': ('level1', 'level4'), 'encoder': (), 'foundation': (
+        'level4' if gates == 'level1' else 'level1',)}[memory]
+    assert changed
+    assert not any(f'gates.{gate}' in name for name in changed for gate in unused)
+
+
+# It repeats itself
+
+
+def test_the_same_seed_gives_the_same_weights(start: State, clips: list[Clip],
+                                              tmp_path: Path) -> None:
+    first, second = (trained(start, clips, tmp_path / name, 6) for name in 'ab')
+    assert different(first, second) == set()
+    other = trained(start, clips, tmp_path / 'c', 6, replace(CONFIG, seed=1))
+    assert different(first, other)
+
+
+def test_a_slower_machine_gives_the_same_weights(start: State, clips: list[Clip], tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget is in steps; validations, which choose the best weights, must not depend on
+    the clock either."""
+    # So fast that the weights after the last step are not the best.
+    config = replace(with_optimiser(rate=0.02, observer_share=0.0), validation_minutes=5.0)
+    results = []
+    for minutes in (0.0, 6.0):
+        ticks = iter(range(10**6))
+        monkeypatch.setattr(trainer.time, 'monotonic', lambda: 60 * minutes * next(ticks))
+        results.append(trained(start, clips, tmp_path / f'{minutes}', 6, config))
+    assert different(*results) == set()
+
+
+class Killed(Exception):
+    """Stands for the machine going away."""
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Trainer._step
+
+    def dies(self: Trainer, *arguments: object) -> dict[str, float]:
+        if self.progress.step == step:
+            raise Killed
+        return original(self, *arguments)
+    monkeypatch.setattr(Trainer, '_step', dies)
+
+
+@pytest.mark.parametrize('killed_at', [1, 3, 4, 6], ids=['observer', 'last of observer',
+                                                         'first clip', 'clips'])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(
+        start: State, clips: list[Clip], tmp_path: Path, killed_at: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    config = replace(CONFIG, validation_minutes=ALWAYS, checkpoint_minutes=ALWAYS)
+    whole = trained(start, clips, tmp_path / 'whole', 8, config)
+    with monkeypatch.context() as patch:
+        kill_at(killed_at, patch)
+        with pytest.raises(Killed):
+            prepared(start, clips, tmp_path / 'parts', 8, config)[1].run()
+    network, training = prepared(start, clips, tmp_path / 'parts', 8, config)
+    training.resume()
+    assert training.progress.step == killed_at
+    training.run()
+    assert different(whole, network.state_dict()) == set()
+    ends = [load_file(tmp_path / name / CHECKPOINT) for name in ('whole', 'parts')]
+    assert ends[0].keys() == ends[1].keys()
+    for name, value in ends[0].items():
+        np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
+    # The log is as if nothing had happened, but for the time.
+    logs = [[{name: value for name, value in row.items() if name != 'minutes'}
+             for row in rows(tmp_path / name / 'train.csv')] for name in ('whole', 'parts')]
+    np.testing.assert_equal(*logs)
+    assert [row['step'] for row in rows(tmp_path / 'parts' / 'train.csv')] == list(range(8))
+
+
+def test_a_finished_run_resumed_does_nothing_more(start: State, clips: list[Clip],
+                                                  tmp_path: Path) -> None:
+    first = trained(start, clips, tmp_path, 4)
+    network, training = prepared(start, clips, tmp_path, 4)
+    training.resume()
+    training.run()
+    assert training.progress.step == 4
+    assert different(first, network.state_dict()) == set()
+
+
+def test_another_configuration_is_not_resumed(start: State, clips: list[Clip],
+                                              tmp_path: Path) -> None:
+    trained(start, clips, tmp_path, 1)
+    _, training = prepared(start, clips, tmp_path, 2, with_optimiser(rate=1e-3))
+    with pytest.raises(TrainingError, match='another configuration'):
+        training.resume()
+
+
+@pytest.mark.parametrize('damage', [
+    lambda path: path.write_bytes(path.read_bytes()[:-100]), lambda path: path.write_bytes(b''),
+    lambda path: path.write_bytes(b'\xff' * 1000), lambda path: path.unlink(),
+    lambda path: save_file({'network.x': np.zeros(1)}, path),
+    lambda path: save_file({'network.x': np.zeros(1)}, path, {'state': '{}'}),
+    lambda path: save_file({}, path, {'state': '{'})],
+    ids=['truncated', 'empty', 'other bytes', 'absent', 'no state', 'other tensors', 'half state'])
+def test_a_checkpoint_that_cannot_be_used_is_named_in_a_line(
+        start: State, clips: list[Clip], tmp_path: Path,
+        damage: Callable[[Path], object]) -> None:
+    trained(start, clips, tmp_path, 1)
+    damage(tmp_path / CHECKPOINT)
+    _, training = prepared(start, clips, tmp_path, 2)
+    with pytest.raises(WeightsError) as caught:
+        training.resume()
+    message = str(caught.value)
+    assert CHECKPOINT in message and 'without --resume' in message
+    assert '\n' not in message and len(message) < 500
+
+
+# Bad steps
+
+
+@pytest.fixture
+def bad_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
+    """A set of steps whose clips hold a NaN; all of them while it is empty."""
+    steps: set[int] = set()
+    original = Sampler.windows
+
+    def windows(self: Sampler, step: int, count: int) -> Batch:
+        batch = original(self, step, count)
+        if not steps or step in steps:
+            batch.depth[0, -1, 0, 3, 5] = math.nan
+        return batch
+    monkeypatch.setattr(Sampler, 'windows', windows)
+    yield steps
+
+
+ALL_FRAMES = replace(CONFIG, unroll=replace(CONFIG.unroll, decoded_frames=3),
+                     optimiser=replace(CONFIG.optimiser, observer_share=0.0))
+
+
+def test_a_bad_step_changes_nothing_and_is_reported(start: State, clips: list[Clip],
+                                                    tmp_path: Path, bad_steps: set[int],
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    _, training = prepared(start, clips, tmp_path, 3, ALL_FRAMES)
+    training.run()
+    assert training.progress.step == 3
+    assert sum('left out' in message for message in caplog.messages) == 3
+    stored = load_file(tmp_path / CHECKPOINT)
+    for name, value in start.items():
+        np.testing.assert_array_equal(stored[f'network.{name}'], value.numpy())
+
+
+def test_training_goes_on_after_a_bad_step(start: State, clips: list[Clip], tmp_path: Path,
+                                           bad_steps: set[int]) -> None:
+    bad_steps.add(1)
+    state = trained(start, clips, tmp_path, 4, replace(
+        ALL_FRAMES, validation_minutes=ALWAYS))
+    stored = load_file(tmp_path / CHECKPOINT)
+    assert all(np.isfinite(stored[f'network.{name}']).all() for name in state)
+    assert not np.array_equal(stored['network.unit.gates.level1.score.weight'],
+                              start['unit.gates.level1.score.weight'].numpy())
+
+
+def test_nothing_but_bad_steps_ends_the_run(start: State, clips: list[Clip], tmp_path: Path,
+                                            bad_steps: set[int],
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, 'MAX_BAD_STEPS', 2)
+    with pytest.raises(TrainingError, match='3 steps in a row'):
+        trained(start, clips, tmp_path, 10, ALL_FRAMES)
+
+
+# What is held out
+
+
+def test_held_out_clips_are_never_trained_on(start: State, clips: list[Clip], tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    _, training = prepared(start, clips, tmp_path, 8)
+    read: set[str] = set()
+    for method in ('pictures', 'targets'):
+        def recorded(self: Clip, *arguments: object, _original=getattr(Clip, method)) -> object:
+            read.add(self.name)
+            return _original(self, *arguments)
+        monkeypatch.setattr(Clip, method, recorded)
+    training.run()
+    assert read == {clip.name for clip in clips if not clip.validation}
+
+
+def test_spread_is_of_the_training_clips(start: State, clips: list[Clip], tmp_path: Path) -> None:
+    trained(start, clips, tmp_path, 0)
+    spread = load_file(tmp_path / CHECKPOINT)['extra.spread']
+    for level in range(4):
+        maps = [clip.targets([CLIP_FRAMES // 2])[f'm{level + 1}'][0].double().numpy()
+                for clip in clips if not clip.validation]
+        variance = [((m - m.mean((1, 2), keepdims=True))**2).mean() for m in maps]
+        assert spread[level] == pytest.approx(np.sqrt(np.mean(variance)), rel=1e-4)
+
+
+def test_nothing_held_out_or_nothing_else_is_a_plain_error(start: State, clips: list[Clip],
+                                                           tmp_path: Path) -> None:
+    with pytest.raises(AsyncMDEError, match='held-out'):
+        prepared(start, [clip for clip in clips if not clip.validation], tmp_path, 1)
+    with pytest.raises(AsyncMDEError, match='train on'):
+        prepared(start, [clip for clip in clips if clip.validation], tmp_path, 1)[1].run()
+
+
+@pytest.fixture
+def held_out(clips: list[Clip]) -> list[Clip]:
+    return [clip for clip in clips if clip.validation]
+
+
+@torch.inference_mode()
+def test_a_network_that_keeps_the_memory_scores_as_the_warped_hold(start: State,
+                                                                   held_out: list[Clip]
+                                                                   ) -> None:
+    network = fresh(start).eval()
+    for gate in (network.unit.gates.level1, network.unit.gates.level4):
+        torch.nn.init.zeros_(gate.score.weight)
+        torch.nn.init.constant_(gate.score.bias, 1e4)
+    unmoved = replace(CONFIG, unroll=replace(CONFIG.unroll, motion='off'))
+    scores = Validation(held_out, unmoved, CPU).measure(network)
+    assert scores['error_warped'] == pytest.approx(scores['error_held'], rel=1e-3)
+    assert scores['error_held'] > 0.05
+    assert scores['ratio_held'] == pytest.approx(1, abs=0.01)
+    assert scores['ratio_warped'] == pytest.approx(1, abs=0.01)
+    assert scores['trust'] == 1
+    alone = Validation(held_out, replace(unmoved, model=ModelChoice(memory='none')), CPU)
+    scores = alone.measure(network)
+    assert scores['error'] == pytest.approx(scores['error_alone'], rel=1e-5)
+    assert scores['trust'] == 0
+
+
+@torch.inference_mode()
+def test_a_clip_that_stands_still_does_not_outweigh_the_others(
+        start: State, held_out: list[Clip], tmp_path: Path) -> None:
+    """Its baselines are perfect: a ratio to them says nothing about the network."""
+    still = make_clip(tmp_path / 'still', start, 7, validation=True, still=True)
+    network = fresh(start).eval()
+    alone = Validation(held_out, CONFIG, CPU).measure(network)
+    both = Validation([*held_out, still], CONFIG, CPU).measure(network)
+    for name in ('ratio_warped', 'ratio_held'):
+        assert both[name] < 10 * max(1, alone[name])
+
+
+def test_windows_are_chosen_from_every_kind(start: State, tmp_path: Path) -> None:
+    held_out = [make_clip(tmp_path / f'{kind}_{index}', start, index, True, kind=kind)
+                for kind, count in (('video', 25), ('virtual', 2), ('rendered', 1))
+                for index in range(count)]
+    seen: list[str] = []
+    original = Clip.targets
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Clip, 'targets', lambda self, *arguments: (
+            seen.append(self.kind), original(self, *arguments))[1])
+        Validation(held_out, CONFIG, CPU)
+    assert len(seen) == 20
+    assert seen.count('virtual') == 2 and seen.count('rendered') == 1
+
+
+# The best, and the end
+
+
+def test_the_best_weights_by_validation_are_handed_back(start: State, clips: list[Clip],
+                                                        held_out: list[Clip],
+                                                        tmp_path: Path) -> None:
+    config = replace(with_optimiser(rate=0.02, observer_share=0.3), validation_minutes=ALWAYS)
+    network, training = prepared(start, clips, tmp_path, 8, config)
+    scores = training.run()
+    on_clips = [row['ratio_warped'] for row in rows(tmp_path / 'validation.csv')
+                if row['step'] > 3]  # steps 0 to 2 are of the first phase
+    assert on_clips[-1] > min(on_clips), 'the last weights happen to be the best'
+    assert scores['ratio_warped'] == pytest.approx(min(on_clips), rel=1e-4)
+    again = Validation(held_out, config, CPU).measure(network.eval())
+    assert again['ratio_warped'] == pytest.approx(scores['ratio_warped'], rel=1e-4)
+
+
+def test_minutes_are_kept_and_everything_is_left(start: State, clips: list[Clip], tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, 'plot', draw_curves)
+    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    draw_curves(tmp_path)  # matplotlib's own start
+    training = Trainer(fresh(start), clips, CONFIG, Budget(minutes=BUDGET_S / 60), tmp_path, CPU,
+                       True)
+    began = time.monotonic()
+    training.run()
+    took = time.monotonic() - began
+    assert BUDGET_S < took < BUDGET_S + OVERRUN_S
+    assert BUDGET_S <= 60 * training.progress.minutes < BUDGET_S + OVERRUN_S
+    assert {path.name for path in tmp_path.iterdir()} == {
+        CHECKPOINT, 'train.csv', 'validation.csv', 'curves.png'}
+    logged = rows(tmp_path / 'train.csv')
+    assert training.progress.step == len(logged) > 0
+    assert [row['step'] for row in rows(tmp_path / 'validation.csv')] == [0, len(logged)]
+
+
+def test_no_budget_still_leaves_everything(start: State, clips: list[Clip],
+                                           tmp_path: Path) -> None:
+    for name, budget in (('steps', Budget(steps=0)), ('minutes', Budget(minutes=0.0))):
+        network = fresh(start)
+        scores = Trainer(network, clips, CONFIG, budget, tmp_path / name, CPU, True).run()
+        assert math.isfinite(scores['error'])
+        assert different(start, network.state_dict()) == set()
+        assert (tmp_path / name / CHECKPOINT).is_file()
