@@ -20,9 +20,9 @@ ROS = [
     'ros-jazzy-sensor-msgs==5.3.6',
     'rosbags>=0.11.7,<0.12',
 ]
-TORCH = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5']
-
 EVAL = ['matplotlib>=3.7']
+TRAIN = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5',
+         'tomli>=2; python_version < "3.11"', *EVAL]
 
 setup(
     name=PACKAGE,
@@ -31,7 +31,8 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'config/resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
-        *((f'{SHARE}/{folder}', files(folder)) for folder in ('launch', 'config', 'models')),
+        *((f'{SHARE}/{folder}', files(folder))
+          for folder in ('launch', 'config', 'config/training', 'models')),
     ],
     python_requires='>=3.10',
     install_requires=[
@@ -43,9 +44,9 @@ setup(
     ],
     extras_require={
         'ros': ROS,
-        'train': TORCH,
+        'train': TRAIN,
         'eval': EVAL,
-        'test': [*TORCH, *EVAL, 'pytest>=7', 'hypothesis>=6.80'],
+        'test': [*TRAIN, 'pytest>=7', 'hypothesis>=6.80'],
         'gpu': ['cuda-bindings>=12.6', 'onnx>=1.17'],
         'view': ['rerun-sdk>=0.20', 'rosbags>=0.11.7,<0.12'],
     },

@@ -49,13 +49,14 @@ def fake_engines(size: Size) -> Engines:
 
     def fast(arrays: Mapping[str, np.ndarray]) -> None:
         arrays['depth'][...] = arrays['m1'].mean()
-        arrays['next_a1'][...] = 1
+        arrays['share'][...] = 1
 
     fast_engine = FakeEngine(
         {'image': (1, 3, *size), 'step': (3, 3), 'keyframe': (3, 3),
          **dict.fromkeys(('step_flow', 'keyframe_flow'), (1, 2, *sizes[0])), **memory, **state,
          **dict.fromkeys(SCALARS, (1,))},
-        {'depth': depth, **{f'next_{name}': shape for name, shape in state.items()}}, fast)
+        {'depth': depth, 'share': state['a1'],
+         **{f'next_{name}': shape for name, shape in state.items()}}, fast)
     slow_engine = FakeEngine(
         {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
         {**memory, 'p1': state['p1'], 'p4': state['p4'], 'depth': depth}, slow)

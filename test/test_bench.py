@@ -24,6 +24,7 @@ from asyncmde_ros.cli.main import build_parser
 from asyncmde_ros.machine import commit
 from asyncmde_ros.media.picture import VideoWriter
 from asyncmde_ros.pipeline.motion import MotionEstimator
+from asyncmde_ros.pipeline.settings import MotionCompensation
 
 TIMEOUT_S = 300
 SIZE = '126x168'
@@ -205,8 +206,8 @@ def test_the_pan_is_the_same_every_time_and_can_be_tracked() -> None:
         picture = first.at(index)
         assert picture.shape == (*IMAGE, 3) and picture.dtype == np.uint8
         np.testing.assert_array_equal(picture, again.at(index))
-        step = estimator.update(index, picture, enabled=True).step
-    assert estimator.failures == 0 and abs(step[0, 2]) > 0
+        step = estimator.update(index, picture, MotionCompensation.IMAGE).step
+    assert estimator.failures == 0 and abs(step.homography[0, 2]) > 0
 
 
 def test_a_video_is_resized_and_played_there_and_back(tmp_path: Path) -> None:

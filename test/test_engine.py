@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -14,7 +15,9 @@ from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import patch_grid
-from asyncmde_ros.model_config import VITS
+from asyncmde_ros.model_config import CONFIGS, VITS
+from asyncmde_ros.network.graphs import FAST_INPUTS, FAST_OUTPUTS, SLOW_INPUTS, SLOW_OUTPUTS
+from asyncmde_ros.pipeline.fast_path import WARPS
 from asyncmde_ros.resources import share_directory
 
 SIZES = {'4:3': (252, 336), '16:9': (252, 448), 'odd grid': (126, 154)}
@@ -74,6 +77,9 @@ def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
     inputs = {name: value.numpy() for name, value in fast_example(VITS, patch_grid(size)).items()}
     inputs['step'] = np.array([[1, 0.02, 0.1], [-0.02, 1, 0], [0.01, 0, 1]], np.float32)
     inputs['keyframe'] = np.array([[0.9, 0, -0.3], [0, 1.1, 0.1], [0, 0.05, 1]], np.float32)
+    rng = np.random.default_rng(1)
+    for name in ('step_flow', 'keyframe_flow'):
+        inputs[name] = rng.normal(0, 0.05, inputs[name].shape).astype(np.float32)
     inputs['fresh'] = np.array([fresh], np.float32)
     shapes = {name: value.shape for name, value in inputs.items()}
     expected = run(reference.fast_engine(VITS, all_weights, shapes, 2), inputs)
@@ -82,14 +88,19 @@ def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
                 expected)
 
 
+@pytest.mark.parametrize('by', ['homography', 'flow', 'both'])
 def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
-        all_weights: dict[str, np.ndarray]) -> None:
+        by: str, all_weights: dict[str, np.ndarray]) -> None:
     """A ramp moved by a known shift reads back the shift: half-precision grids would not."""
-    size, shift = (252, 336), (0.03, -0.05)
+    size, shift = (252, 336), np.array([0.03, -0.05])
+    share = {'homography': 1.0, 'flow': 0.0, 'both': 0.4}[by]
     inputs = {name: np.zeros(value.shape, np.float32)
               for name, value in fast_example(VITS, patch_grid(size)).items()}
-    inputs['step'] = inputs['keyframe'] = np.array(
-        [[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]], np.float32)
+    homography = np.eye(3)
+    homography[:2, 2] = share * shift
+    inputs['step'] = inputs['keyframe'] = homography
+    inputs['step_flow'] += ((1 - share) * shift).astype(np.float32)[:, None, None]
+    inputs['keyframe_flow'] = inputs['step_flow']
     rows, cols = inputs['a1'].shape[2:]
     inputs['a1'][...] = np.linspace(0, 1, rows)[:, None]
     inputs['trust'][...], inputs['beta'][...], inputs['k'][...] = 1, 0, 4  # trust stays 1
@@ -99,6 +110,19 @@ def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
     expected = inputs['a1'][0, 0] + shift[1] / 2 * rows / (rows - 1)
     error_px = np.abs(moved - expected[10:-10, 10:-10]) * (rows - 1)
     assert error_px.max() < 0.02
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_shipped_graphs_are_of_the_present_networks(name: str) -> None:
+    """Weights are inputs as well, told apart by the dots in their names."""
+    for kind, inputs, outputs in (('fast', FAST_INPUTS, FAST_OUTPUTS),
+                                  ('slow', SLOW_INPUTS, SLOW_OUTPUTS)):
+        graph = onnx.load(MODELS / f'{kind}_{name}.onnx').graph
+        found = [value.name for value in graph.input]
+        assert [given for given in found if '.' not in given] == list(inputs)
+        assert [value.name for value in graph.output] == list(outputs)
+        assert any('projector.context' in given for given in found) == (
+            CONFIGS[name].projector_context)
 
 
 def test_missing_and_foreign_weights_are_named(all_weights: dict[str, np.ndarray]) -> None:
@@ -116,7 +140,7 @@ def test_a_model_compiles_for_several_sizes_and_gives_live_inputs(foundation_pat
     for size in ((126, 168), (126, 224)):
         engines = model.compile(size)
         assert engines.size == size and engines.fast.outputs['depth'] == (1, 1, *size)
-        assert {'beta', 'k', 'fresh', 'step', 'keyframe'} <= set(engines.fast.inputs)
+        assert {'beta', 'k', 'fresh', *WARPS} <= set(engines.fast.inputs)
         assert np.abs(engines.positions.array).max() > 0
     with pytest.raises(ValueError, match='multiples of 14'):
         model.compile((100, 100))

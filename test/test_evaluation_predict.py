@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -15,9 +16,9 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.evaluation import predict
 from asyncmde_ros.evaluation.cache import stored_arrays, stored_json
-from asyncmde_ros.network.warp import homography_grid, sample
-from asyncmde_ros.pipeline.motion import identity
-from asyncmde_ros.pipeline.settings import Settings
+from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.pipeline.motion import MotionEstimator, still
+from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 SIZE = (28, 42)
@@ -33,12 +34,57 @@ def test_the_numpy_warp_is_the_networks_warp(shift: list[float]) -> None:
     homography = np.eye(3) + np.array([*shift, 0]).reshape(3, 3)
     depth = np.random.default_rng(0).random((20, 30)).astype(np.float32)
     h = torch.from_numpy(homography.astype(np.float32))
-    grid, valid = homography_grid(h, depth.shape)
+    grid, valid = warp_grid(Warp(h, torch.zeros(1, 2, *depth.shape)), depth.shape)
     expected = sample(torch.from_numpy(depth)[None, None], grid)[0, 0].numpy()
-    where = valid[0, 0].numpy()
+    where = valid[0, 0].numpy() == 1
     # OpenCV interpolates with 1/32 pixel steps.
     np.testing.assert_allclose(predict.warp(depth, homography)[where], expected[where],
                                atol=0.04)
+
+
+def walk(count: int) -> list[np.ndarray]:
+    """Return views of a textured wall, each 3 pixels on, past a box that moves by itself."""
+    rng = np.random.default_rng(0)
+    wall, box = (cv2.resize(rng.integers(0, 255, (side, side, 3), np.uint8), (8 * side, 8 * side),
+                            interpolation=cv2.INTER_CUBIC) for side in (40, 6))
+    views = [wall[20:132, 3 * index:3 * index + 140].copy() for index in range(count)]
+    for index, view in enumerate(views):
+        view[30:78, 40 + 2 * index:88 + 2 * index] = box
+    return views
+
+
+@pytest.mark.parametrize('compensation', MotionCompensation)
+def test_footage_moves_exactly_as_on_a_robot(compensation: MotionCompensation) -> None:
+    views, estimator = walk(6), MotionEstimator()
+    track = predict.footage(views, compensation)
+    for index, view in enumerate(views):
+        step = estimator.update(index, view, compensation).step
+        np.testing.assert_array_equal(track.steps[index].homography, step.homography)
+        np.testing.assert_array_equal(track.steps[index].flow, step.flow)
+    live, since = estimator.since(1, 5), track.since(1, 5)
+    assert live is not None
+    np.testing.assert_array_equal(since.homography, live.homography)
+    np.testing.assert_allclose(since.flow, live.flow, atol=1e-6)
+    np.testing.assert_allclose(track.homographies_since(1, 5), live.homography, atol=1e-6)
+    assert bool(since.flow.any()) == (compensation is MotionCompensation.IMAGE)
+    assert (abs(float(since.homography[0, 2])) > 0.01) == (
+        compensation is not MotionCompensation.OFF)
+
+
+def test_the_network_is_given_the_footages_warps() -> None:
+    engines, views = fake_engines((112, 140)), walk(5)
+    assert isinstance(engines.fast, FakeEngine)
+    given: list[dict[str, np.ndarray]] = []
+    engines.fast.compute = lambda arrays: given.append(
+        {name: arrays[name].copy() for name in ('step', 'step_flow', 'keyframe', 'keyframe_flow')})
+    track = predict.footage(views, MotionCompensation.IMAGE)
+    list(predict.asynchronous(engines, track, [None, 0, 0, 2, 2], Settings()))
+    for index, keyframe, fresh, seen in zip((1, 2, 3, 4), (0, 0, 2, 2), (True, False) * 2, given,
+                                            strict=True):
+        since = track.since(keyframe, index)
+        for name, warp in (('keyframe', since), ('step', since if fresh else track.steps[index])):
+            np.testing.assert_array_equal(seen[name], warp.homography)
+            np.testing.assert_array_equal(seen[f'{name}_flow'][0], warp.flow)
 
 
 def test_hold_repeats_the_keyframe_and_shows_nothing_without_one() -> None:
@@ -51,7 +97,7 @@ def test_hold_repeats_the_keyframe_and_shows_nothing_without_one() -> None:
 def test_the_network_is_refreshed_when_the_schedule_says_and_only_then() -> None:
     engines = fake_engines(SIZE)
     assert isinstance(engines.slow, FakeEngine) and isinstance(engines.fast, FakeEngine)
-    track = predict.Footage(pictures(6), [identity()] * 6)
+    track = predict.Footage(pictures(6), [still(SIZE)] * 6)
     shown = list(predict.asynchronous(engines, track, [None, None, 0, 0, 3, 3], Settings()))
     assert np.isnan(shown[0][0]).all() and np.isnan(shown[1][1]).all()
     assert len(engines.slow.runs) == 2
@@ -129,7 +175,7 @@ def test_at_lag_zero_the_untrained_network_is_the_teacher(foundation_path: Path,
     engines = Model(threads=Threads(2, 2), foundation=foundation_path).compile((126, 168))
     noise = rng.integers(0, 255, (9, 12, 3), np.uint8)
     shown = [np.kron(noise, np.ones((14, 14, 1), np.uint8))] * 2
-    track = predict.footage(shown)
+    track = predict.footage(shown, MotionCompensation.IMAGE)
     teacher = np.stack(list(predict.teacher(engines, shown)))
     ours = [depth for depth, _ in predict.asynchronous(engines, track, [0, 0], Settings())]
     for depth in ours:

@@ -95,6 +95,12 @@ def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
     assert run_eval(*arguments, cache=cache).returncode == 0
     assert (out / 'results.json').read_bytes() == first, 'a second run gives other numbers'
 
+    assert run_eval(*arguments, '--motion', 'homography', cache=cache).returncode == 0
+    others = json.loads((out / 'results.json').read_text())
+    changed = {other['row'] for other, record in zip(others, records, strict=True)
+               if other['absrel'] != record['absrel']}
+    assert changed == {'async'}, 'only the memory moves by flow, and its maps are kept apart'
+
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     (('nowhere',), 'nowhere does not exist'),

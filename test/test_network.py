@@ -1,5 +1,6 @@
 """The networks against the paper's counts, equations and the foundation model itself."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,8 +17,13 @@ from asyncmde_ros.model_config import VITB, VITS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FAST_OUTPUTS, STATE, FastGraph, FastNetwork
 from asyncmde_ros.network.mobilenetv3 import SameConv2d
-from asyncmde_ros.network.spatial_memory import MemoryState, SpatialMemoryUnit, interpolate
-from asyncmde_ros.network.warp import homography_grid, sample
+from asyncmde_ros.network.spatial_memory import (
+    MemoryState,
+    Projector,
+    SpatialMemoryUnit,
+    interpolate,
+)
+from asyncmde_ros.network.warp import BORDER_REACH, Warp, sample, warp_grid
 
 CHANNELS = 6
 SMALL_GRID = (4, 5)
@@ -44,6 +50,40 @@ def test_parameter_counts_are_the_papers() -> None:
     assert count(network.unit.gates) == 295_170
     assert count(network.observer.projector) + count(network.unit) == 380_674
     assert count(network.decoder) == 2_519_681
+
+
+def test_our_projector_reads_the_deeper_taps_as_well() -> None:
+    observer = FastNetwork(VITS).observer
+    taps, c = observer.encoder.taps, VITS.channels
+    own = sum(c * width + c for width in taps)
+    deeper = sum(c * (level * taps[level]) for level in range(1, len(taps)))
+    assert own == 33_024, 'the paper has no more'
+    assert count(observer.projector) == own + deeper == 122_624
+    assert FastNetwork(VITB).observer.projector.context is None
+
+
+def test_without_its_context_our_projector_is_the_papers() -> None:
+    taps, sizes = (16, 24, 48, 576), [(16, 20), (8, 10), (4, 5), (2, 3)]
+    features = [torch.randn(2, width, *size) for width, size in zip(taps, sizes, strict=True)]
+    ours, papers = Projector(taps, CHANNELS, True), Projector(taps, CHANNELS, False)
+    papers.load_state_dict(ours.state_dict(), strict=False)
+    assert not torch.allclose(ours(features, sizes)[0], papers(features, sizes)[0])
+    ours.hold_context()
+    for a, b in zip(ours(features, sizes), papers(features, sizes), strict=True):
+        torch.testing.assert_close(a, b)
+    assert not any(parameter.requires_grad for parameter in ours.context.parameters())
+
+
+def test_a_levels_context_is_what_lies_deeper() -> None:
+    taps, sizes = (3, 4, 5, 6), [(16, 20), (8, 10), (4, 5), (2, 3)]
+    projector = Projector(taps, CHANNELS, True)
+    features = [torch.randn(1, width, *size) for width, size in zip(taps, sizes, strict=True)]
+    before = projector(features, sizes)
+    for changed in range(4):
+        other = [feature + (level == changed) for level, feature in enumerate(features)]
+        after = projector(other, sizes)
+        assert [not torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [
+            level <= changed for level in range(4)]
 
 
 def test_foundation_has_the_published_number_of_parameters(
@@ -110,16 +150,20 @@ def blank_state(fill: float = 0.0) -> MemoryState:
                        torch.full((1, 1, *sizes[0]), fill))
 
 
+def moving(homography: torch.Tensor, flow: torch.Tensor | float = 0.0) -> Warp:
+    return Warp(homography, torch.zeros(1, 2, *memory_sizes(SMALL_GRID)[0]) + flow)
+
+
 def test_keyframe_form_is_the_papers_recursion_over_twenty_steps() -> None:
     unit, memory = random_unit(), random_levels(CHANNELS)
-    still, beta, k = torch.eye(3), torch.tensor([0.5]), torch.tensor([4.0])
+    still, beta, k = moving(torch.eye(3)), torch.tensor([0.5]), torch.tensor([4.0])
     first = random_levels(CHANNELS)
     state = blank_state()._replace(p1=first[0], p4=first[3])
     recursive = [level.clone() for level in memory]
     previous_p1, previous_p4, smoothed = first[0], first[3], None
     for index in range(20):
         present = random_levels(CHANNELS)
-        fused, state = unit(present, memory, state, still, still, beta, k,
+        fused, state, _ = unit(present, memory, state, still, still, beta, k,
                             torch.tensor([float(index == 0)]))
         # Eqs. 4-10 as the paper writes them, with M itself as the state.
         fine = unit.gates.level1(previous_p1, present[0])
@@ -139,62 +183,131 @@ homographies = st.lists(st.floats(-0.5, 0.5), min_size=9, max_size=9).map(
     lambda values: torch.eye(3) + torch.tensor(values).reshape(3, 3))
 
 
-@given(steps=st.lists(st.tuples(homographies, homographies), min_size=1, max_size=4))
+@st.composite
+def warps(draw: st.DrawFn) -> Warp:
+    spread, seed = draw(st.floats(0, 1)), draw(st.integers(0, 1000))
+    size = draw(st.sampled_from([memory_sizes(SMALL_GRID)[0], (7, 9)]))
+    flow = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(seed))
+    return Warp(draw(homographies), spread * flow)
+
+
+@given(steps=st.lists(st.tuples(warps(), warps()), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=40)
-def test_weights_sum_to_one_under_any_warp(
-        steps: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> None:
     """With a memory and observations of ones, any convex combination is one everywhere."""
     torch.manual_seed(1)
     unit = random_unit()
     ones = [torch.ones(1, CHANNELS, *size) for size in memory_sizes(SMALL_GRID)]
     state = blank_state()._replace(p1=torch.randn_like(ones[0]), p4=torch.randn_like(ones[3]))
     for index, (step, keyframe) in enumerate(steps):
-        fused, state = unit(ones, ones, state, step, keyframe, torch.tensor([0.5]),
+        fused, state, share = unit(ones, ones, state, step, keyframe, torch.tensor([0.5]),
                             torch.tensor([4.0]), torch.tensor([float(index == 0)]))
         for level in fused:
             torch.testing.assert_close(level, torch.ones_like(level), rtol=0, atol=1e-4)
-        assert all(float(a.min()) >= 0 and float(a.max()) <= 1 + 1e-5 for a in state.weight)
+        assert all(float(a.min()) >= 0 and float(a.max()) <= 1 + 1e-5
+                   for a in (*state.weight, share))
 
 
 def test_a_fresh_step_ignores_whatever_the_stale_state_holds() -> None:
     unit, memory, present = random_unit(), random_levels(CHANNELS), random_levels(CHANNELS)
-    arguments = (torch.eye(3), torch.eye(3), torch.tensor([0.5]), torch.tensor([4.0]),
+    arguments = (*[moving(torch.eye(3))] * 2, torch.tensor([0.5]), torch.tensor([4.0]),
                  torch.ones(1))
     p1, p4 = random_levels(CHANNELS)[0], random_levels(CHANNELS)[3]
-    clean, _ = unit(present, memory, blank_state()._replace(p1=p1, p4=p4), *arguments)
-    stale, _ = unit(present, memory, blank_state(float('nan'))._replace(p1=p1, p4=p4), *arguments)
+    clean, *_ = unit(present, memory, blank_state()._replace(p1=p1, p4=p4), *arguments)
+    stale, *_ = unit(present, memory, blank_state(float('nan'))._replace(p1=p1, p4=p4), *arguments)
     for a, b in zip(clean, stale, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_regions_that_the_keyframe_never_saw_show_the_present() -> None:
+@pytest.mark.parametrize('by', ['homography', 'flow'])
+def test_regions_that_the_keyframe_never_saw_show_the_present(by: str) -> None:
     unit = SpatialMemoryUnit(CHANNELS).eval()  # untrained: keeps the memory
     memory, present = random_levels(CHANNELS), random_levels(CHANNELS)
     half = torch.eye(3)
     half[0, 2] = 1.0  # the left half of this view lies in the remembered view's right half
     state = blank_state()._replace(p1=present[0], p4=present[3])
-    fused, _ = unit(present, memory, state, half, half, torch.tensor([0.5]), torch.tensor([4.0]),
-                    torch.ones(1))
-    cols = present[0].shape[3] // 2
-    torch.testing.assert_close(fused[0][..., cols:], present[0][..., cols:])
-    kept = memory[0][..., cols:]  # moved left by half the image
-    assert (fused[0][..., :cols] - kept).abs().max() < 0.01 * kept.abs().max()
+    warp = moving(half) if by == 'homography' else moving(
+        torch.eye(3), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
+    fused, _, share = unit(present, memory, state, warp, warp, torch.tensor([0.5]),
+                           torch.tensor([4.0]), torch.ones(1))
+    cols = present[0].shape[3]
+    reach = math.ceil(cols / 2 * (1 + BORDER_REACH))  # where the repeated border counts no more
+    torch.testing.assert_close(fused[0][..., reach:], present[0][..., reach:])
+    assert not share[..., reach:].any() and (share[..., :cols // 2] > 0.99).all()
+    assert (share.diff(dim=3) <= 1e-6).all(), 'the share falls with the distance'
+    kept = memory[0][..., cols // 2:]  # moved left by half the image
+    assert (fused[0][..., :cols // 2] - kept).abs().max() < 0.01 * kept.abs().max()
+
+
+def test_what_comes_back_into_view_is_remembered() -> None:
+    unit = SpatialMemoryUnit(CHANNELS).eval()
+    memory, present = random_levels(CHANNELS), random_levels(CHANNELS)
+    away, back = torch.eye(3), torch.eye(3)
+    away[0, 2], back[0, 2] = 2.0, -2.0
+    state = blank_state()._replace(p1=present[0], p4=present[3])
+    scalars = (torch.tensor([0.5]), torch.tensor([4.0]))
+    gone = unit(present, memory, state, moving(away), moving(away), *scalars, torch.ones(1))
+    assert not gone.share[..., gone.share.shape[3] // 2:].any()
+    again = unit(present, memory, gone.state, moving(back), moving(torch.eye(3)), *scalars,
+                 torch.zeros(1))
+    assert float(again.share.min()) > 0.99
+    assert (again.levels[0] - memory[0]).abs().max() < 0.01 * memory[0].abs().max()
 
 
 def test_gates_start_by_keeping_the_memory_and_the_graph_names_its_outputs() -> None:
     network = FastNetwork(VITS).eval()
     inputs = fast_example(VITS, SMALL_GRID) | {'fresh': torch.ones(1)}
     outputs = dict(zip(FAST_OUTPUTS, FastGraph(network)(*inputs.values()), strict=True))
-    assert set(outputs) == {'depth', *(f'next_{name}' for name in STATE)}
+    assert set(outputs) == {'depth', 'share', *(f'next_{name}' for name in STATE)}
     assert float(outputs['next_trust'].min()) > 0.99
     assert all(float(outputs[f'next_a{level}'].min()) > 0.99 for level in range(1, 5))
 
 
 def test_half_a_turn_is_a_flip_and_nothing_behind_the_camera_is_valid() -> None:
     x = torch.randn(1, 2, 6, 8)
-    grid, valid = homography_grid(torch.diag(torch.tensor([-1.0, -1.0, 1.0])), (6, 8))
+    grid, valid = warp_grid(moving(torch.diag(torch.tensor([-1.0, -1.0, 1.0]))), (6, 8))
     assert bool(valid.all())
     torch.testing.assert_close(sample(x, grid), x.flip((2, 3)), rtol=1e-4, atol=1e-4)
     behind = torch.eye(3)
     behind[2, 2] = -1
-    assert not homography_grid(behind, (6, 8))[1].any()
+    assert not warp_grid(moving(behind, 0.5), (6, 8))[1].any()
+
+
+@given(pairs=st.lists(warps(), min_size=2, max_size=3))
+@settings(deadline=None)
+def test_a_batch_of_warps_is_each_by_itself(pairs: list[Warp]) -> None:
+    size = (6, 9)
+    flows = [interpolate(warp.flow, size) for warp in pairs]
+    grids, valid = warp_grid(
+        Warp(torch.stack([warp.homography for warp in pairs]), torch.cat(flows)), size)
+    assert grids.shape == (len(pairs), *size, 2) and valid.shape == (len(pairs), 1, *size)
+    x = torch.randn(len(pairs), 3, *size)
+    moved = sample(x, grids)
+    for index, warp in enumerate(pairs):
+        grid, seen = warp_grid(Warp(warp.homography, flows[index]), size)
+        torch.testing.assert_close(grids[index:index + 1], grid)
+        torch.testing.assert_close(valid[index:index + 1], seen)
+        torch.testing.assert_close(moved[index:index + 1], sample(x[index:index + 1], grid))
+
+
+def test_a_flow_is_added_to_what_the_homography_says_at_any_size() -> None:
+    homography = torch.tensor([[1.0, 0.1, 0.2], [-0.1, 0.9, 0.0], [0.1, 0.0, 1.0]])
+    by_camera, _ = warp_grid(moving(homography), (6, 8))
+    constant = torch.tensor([0.25, -0.5]).reshape(1, 2, 1, 1)
+    for size in ((16, 20), (6, 8), (3, 2)):
+        grid, _ = warp_grid(Warp(homography, constant.expand(1, 2, *size)), (6, 8))
+        torch.testing.assert_close(grid - by_camera, constant.permute(0, 2, 3, 1).expand_as(grid))
+
+
+def test_half_precision_features_are_sampled_where_float32_says() -> None:
+    size = (72, 128)
+    features = torch.randn(1, 3, *size).half()
+    warp = moving(torch.tensor([[1.0, 0.01, 0.1], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), 0.003)
+    grid, _ = warp_grid(Warp(warp.homography.half(), warp.flow.half()), size)
+    assert grid.dtype == torch.float32
+    moved = sample(features, grid)
+    assert moved.dtype == torch.float16
+    exact = sample(features.float(), grid)
+    torch.testing.assert_close(moved, exact.half(), rtol=0, atol=0)
+    rounded = sample(features.float(), grid.half().float())
+    assert (rounded - exact).abs().max() > 20 * (moved.float() - exact).abs().max()

@@ -1,8 +1,10 @@
 """Cached clips: made once, whole or not at all, of exactly the pixels that the teacher saw."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -268,10 +270,15 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(footage: Path,
     assert len(rest.seen) == len(whole.seen) - done < len(whole.seen)
 
 
-def test_what_a_killed_run_leaves_is_no_clip(footage: Path, tmp_path: Path) -> None:
+def test_what_a_killed_run_leaves_is_no_clip(footage: Path, tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / 'cache'
+    killed = Mock(side_effect=KeyboardInterrupt)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, 'replace', killed)  # a clip gets its name when all of it is written
+        made(footage, directory, FakeTeacher())
+    assert killed.call_count == 1 and list(directory.glob('*.safetensors')) == []
     name = wanted(footage)[0].key('grey', TAKE_ALL)
-    directory.mkdir()
     (directory / f'.{name}.safetensors.77.tmp').write_bytes(b'half')
     assert len(made(footage, directory, FakeTeacher()).clips) == len(wanted(footage))
 

@@ -19,11 +19,13 @@ from asyncmde_ros.evaluation.predict import Footage, asynchronous
 from asyncmde_ros.evaluation.predict import Teacher as LiveTeacher
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
 from asyncmde_ros.model_config import VITS
+from asyncmde_ros.network import warp as network_warp
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.network.spatial_memory import Gate, Projector, climb, interpolate
 from asyncmde_ros.pipeline.fast_path import MEMORY
-from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
+from asyncmde_ros.pipeline.motion import Warp, still
+from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.preprocess import normalise
 from asyncmde_ros.training import initial
 from asyncmde_ros.training.config import GATES, ModelChoice, UnrollConfig
@@ -36,6 +38,7 @@ SIZES = memory_sizes(patch_grid(SIZE))
 SMALL = replace(VITS, channels=8)
 FRAMES = 5
 SETTINGS = UnrollConfig(frames=FRAMES)
+MOTIONS = ('still', 'homography', 'flow')
 FOUNDATION = ModelChoice()
 
 CLOSE = 1e-4
@@ -81,33 +84,43 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
     return (255 * smooth).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def walk(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps of a moving camera and their products, (count, 3, 3) each."""
+def walk(seed: int, motion: str) -> list[Warp]:
+    """Return the steps of a camera, each to the frame before; ``motion`` is one of MOTIONS."""
     rng = np.random.default_rng(seed)
-    steps = np.eye(3) + 0.06 * rng.standard_normal((count, 3, 3))
-    steps[0] = np.eye(3)
-    products = [np.eye(3)]
-    for step in steps[1:]:
-        products.append(products[-1] @ step)
-    return steps.astype(np.float32), np.stack(products).astype(np.float32)
+    steps = [still(SIZE) for _ in range(FRAMES)]
+    if motion == 'still':
+        return steps
+    for index in range(1, FRAMES):
+        homography = np.eye(3) + 0.06 * rng.standard_normal((3, 3))
+        flow = 0.05 * rng.standard_normal((2, *SIZES[0]))
+        steps[index] = Warp(homography.astype(np.float32), flow.astype(np.float32)
+                            if motion == 'flow' else steps[index].flow)
+    return steps
 
 
-def make_batch(size: int, channels: int = SMALL.channels, moving: bool = True) -> Batch:
+def stacked(walks: Sequence[Sequence[Warp]]) -> network_warp.Warp:
+    """Return warps (B, T) as a batch has them."""
+    return network_warp.Warp(*(torch.from_numpy(np.stack([
+        [warp[part] for warp in steps] for steps in walks])) for part in (0, 1)))
+
+
+def make_batch(size: int, channels: int = SMALL.channels, motion: str = 'flow') -> Batch:
     rng = np.random.default_rng(1)
-    motion = [walk(FRAMES, seed) for seed in range(size)]
-    still = torch.eye(3).expand(size, FRAMES, 3, 3).clone()
+    shown = [pictures(FRAMES, seed) for seed in range(size)]
+    walks = [walk(seed, motion) for seed in range(size)]
+    footages = [Footage(list(p), steps) for p, steps in zip(shown, walks, strict=True)]
     return Batch(
-        torch.from_numpy(np.stack([pictures(FRAMES, seed) for seed in range(size)])),
+        torch.from_numpy(np.stack(shown)),
         [torch.from_numpy(rng.normal(size=(size, FRAMES, channels, *s))).half() for s in SIZES],
-        torch.from_numpy(rng.random((size, FRAMES, 1, *SIZE))).half(),
-        torch.from_numpy(np.stack([m[0] for m in motion])) if moving else still,
-        torch.from_numpy(np.stack([m[1] for m in motion])) if moving else still)
+        torch.from_numpy(rng.random((size, FRAMES, 1, *SIZE))).half(), stacked(walks),
+        stacked([[footage.since(0, index) for index in range(FRAMES)] for footage in footages]))
 
 
 def of_item(batch: Batch, index: int) -> Batch:
     one = slice(index, index + 1)
     return Batch(batch.images[one], [level[one] for level in batch.levels], batch.depth[one],
-                 batch.steps[one], batch.keyframe[one])
+                 *(network_warp.Warp(warps.homography[one], warps.flow[one])
+                   for warps in (batch.steps, batch.keyframe)))
 
 
 def assert_same(ours: Tensor, expected: Tensor) -> None:
@@ -146,7 +159,7 @@ def test_every_frame_is_observed_by_itself(network: FastNetwork) -> None:
 @pytest.mark.parametrize('delay', [0, 2])
 def test_full_trust_keeps_the_first_frames_memory(network: FastNetwork, delay: int) -> None:
     force_trust(network, 1e4)
-    batch = make_batch(2, moving=False)
+    batch = make_batch(2, motion='still')
     result = unroll(network, batch, delay, FOUNDATION, SETTINGS)
     assert result.delay == delay and result.trust.shape == (2, FRAMES - delay, 1, *SIZES[0])
     assert (result.trust == 1).all()
@@ -195,7 +208,7 @@ def papers_recursion(network: FastNetwork, observed: Sequence[Tensor], memory: S
 def test_a_still_camera_follows_the_papers_equations(network: FastNetwork, gates: str,
                                                      memory: str, delay: int) -> None:
     network.unit.gates.scales = gates
-    batch = make_batch(2, moving=False)
+    batch = make_batch(2, motion='still')
     result = unroll(network, batch, delay, ModelChoice(memory=memory, gates=gates), SETTINGS)
     first = result.observed if memory == 'encoder' else batch.levels
     shown = papers_recursion(network, result.observed, [level[:, 0].float() for level in first],
@@ -251,17 +264,17 @@ def pair(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
     return SimpleNamespace(network=network, engines=engines)
 
 
-def taught(pair: SimpleNamespace, moving: bool) -> tuple[Batch, Tensor, Footage]:
+def taught(pair: SimpleNamespace, motion: str) -> tuple[Batch, Tensor, Footage]:
     """Return a batch of one with the foundation model's memory, its depth, and the footage."""
     shown = pictures(FRAMES)
     slot = LiveTeacher(pair.engines).refresh(shown[0], 0)
-    batch = make_batch(1, VITS.channels, moving)
+    batch = make_batch(1, VITS.channels, motion)
     batch.images = torch.from_numpy(shown)[None]
     batch.levels = [level.float() for level in batch.levels]  # frames that nobody may look at
     for level, name in zip(batch.levels, MEMORY, strict=True):
         level[:, 0] = torch.from_numpy(slot.buffers[name].array)
     return (batch, torch.from_numpy(slot.buffers['depth'].array.copy()),
-            Footage(list(shown), list(batch.steps[0].numpy())))
+            Footage(list(shown), walk(0, motion)))
 
 
 @torch.inference_mode()
@@ -269,24 +282,22 @@ def test_full_trust_decodes_to_the_foundation_models_own_depth(pair: SimpleNames
     network = FastNetwork(VITS).eval()
     network.load_state_dict(pair.network.state_dict())
     force_trust(network, 1e4)
-    batch, depth, _ = taught(pair, moving=False)
+    batch, depth, _ = taught(pair, motion='still')
     result = unroll(network, batch, 1, FOUNDATION, SETTINGS)
     for frame in range(FRAMES - 1):
         assert_same(decode(network, [level[:, frame] for level in result.fused], SIZE), depth)
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize('moving', [False, True])
+@pytest.mark.parametrize('motion', MOTIONS)
 @pytest.mark.parametrize('delay', [0, 1, 3])
 def test_training_and_the_robot_compute_the_same_depth(pair: SimpleNamespace, delay: int,
-                                                       moving: bool) -> None:
-    batch, teachers, footage = taught(pair, moving)
+                                                       motion: str) -> None:
+    batch, teachers, footage = taught(pair, motion)
     result = unroll(pair.network, batch, delay, FOUNDATION, SETTINGS)
     ours = [decode(pair.network, [level[:, frame] for level in result.fused], SIZE)[0, 0]
             for frame in range(FRAMES - delay)]
-    settings = Settings(motion_compensation=(MotionCompensation.IMAGE if moving
-                                             else MotionCompensation.OFF),
-                        temporal_smoothing=SETTINGS.beta, gate_temperature=SETTINGS.k)
+    settings = Settings(temporal_smoothing=SETTINGS.beta, gate_temperature=SETTINGS.k)
     live = [torch.from_numpy(depth) for depth, _ in asynchronous(
         pair.engines, footage, delay * [None] + (FRAMES - delay) * [0], settings)][delay:]
     for depth, expected in zip(ours, live, strict=True):
@@ -467,7 +478,7 @@ def test_the_network_begins_as_the_foundation_model_with_constant_trust(trust: f
     own = foundation.depth_head.scratch.state_dict()
     for name, value in network.decoder.state_dict().items():
         torch.testing.assert_close(value, own[name], rtol=0, atol=0)
-    result = unroll(network, make_batch(1, moving=False), 1, FOUNDATION, SETTINGS)
+    result = unroll(network, make_batch(1, motion='still'), 1, FOUNDATION, SETTINGS)
     semantic = 1 / (1 + np.exp(-4 * (trust - 0.5)))  # eq. 6; both scales agree, so eq. 7 is trust
     expected = semantic * trust + (1 - semantic) * trust
     torch.testing.assert_close(result.trust, torch.full_like(result.trust, expected))

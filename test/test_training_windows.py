@@ -14,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.evaluation.predict import footage
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
+from asyncmde_ros.network.warp import Warp, warp_grid
+from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.training.augment import Appearance
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import DataConfig, TrainConfig, UnrollConfig
@@ -62,12 +65,12 @@ def make_clip(path: Path, pictures: Sequence[np.ndarray], kind: str = 'video',
     number = np.arange(count, dtype=np.float16)
     targets = {name: np.broadcast_to(number.reshape(-1, *[1] * len(shape)), (count, *shape))
                for name, shape in zip(('m1', 'm2', 'm3', 'm4', 'depth'), shapes, strict=True)}
-    header = {'kind': kind, 'name': path.name, 'validation': str(validation),
+    header = {'kind': kind, 'name': path.name,
               'frames': str(count), 'size': json.dumps(size)}
     save_file({'images': np.stack(pictures)}
               | {name: np.ascontiguousarray(value) for name, value in targets.items()}, path,
               header)
-    return Clip(path, header)
+    return Clip(path, header, validation)
 
 
 @pytest.fixture(scope='module')
@@ -75,9 +78,9 @@ def panned(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return make_clip(tmp_path_factory.mktemp('clips') / 'pan', pan(12))
 
 
-def projective(homography: torch.Tensor) -> np.ndarray:
+def projective(homography: torch.Tensor | np.ndarray) -> np.ndarray:
     """Bring homographies to one scale, since they mean the same at any."""
-    array = homography.double().numpy()
+    array = np.asarray(homography, np.float64)
     return array / array[..., 2:, 2:]
 
 
@@ -87,7 +90,7 @@ def numbers(batch: Batch) -> np.ndarray:
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
-    return [batch.images, batch.depth, batch.steps, batch.keyframe, *batch.levels]
+    return [batch.images, batch.depth, *batch.steps, *batch.keyframe, *batch.levels]
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -132,55 +135,73 @@ def test_every_place_and_step_is_drawn() -> None:
 # Motion
 
 
-def test_motion_is_what_the_robot_would_track() -> None:
+@pytest.mark.parametrize('compensation', MotionCompensation)
+def test_motion_is_what_the_robot_would_estimate(compensation: MotionCompensation) -> None:
     pictures = pan(6)
-    steps, keyframe = track(pictures, enabled=True)
-    expected = footage(pictures)
-    np.testing.assert_array_equal(steps, np.stack(expected.steps))
+    steps, keyframe = track(pictures, compensation)
+    expected = footage(pictures, compensation)
+    np.testing.assert_array_equal(steps.homography[0],
+                                  np.stack([step.homography for step in expected.steps]))
+    np.testing.assert_array_equal(steps.flow[0], np.stack([step.flow for step in expected.steps]))
     for index in range(6):
-        np.testing.assert_allclose(projective(torch.from_numpy(keyframe[index])), projective(
-            torch.from_numpy(expected.since(0, index))), atol=1e-5)
+        since = expected.since(0, index)
+        np.testing.assert_allclose(projective(keyframe.homography[0, index]),
+                                   projective(since.homography), atol=1e-5)
+        np.testing.assert_allclose(keyframe.flow[0, index], since.flow, atol=1e-5)
 
 
+@pytest.mark.parametrize('compensation', [MotionCompensation.HOMOGRAPHY,
+                                          MotionCompensation.IMAGE])
 @pytest.mark.parametrize('indices', [[0, 1, 2, 3], [9, 6, 4, 2]])
-def test_steps_follow_the_camera_and_multiply_to_the_keyframes(panned: Clip,
-                                                               indices: list[int]) -> None:
-    batch = window(panned, indices, panned.pictures(indices), motion=True)
-    steps, keyframe = projective(batch.steps[0]), projective(batch.keyframe[0])
-    np.testing.assert_allclose(steps[0], np.eye(3), atol=1e-6)
+def test_steps_follow_the_camera_and_lead_to_the_first_frame(
+        panned: Clip, indices: list[int], compensation: MotionCompensation) -> None:
+    batch = window(panned, indices, panned.pictures(indices), compensation)
+    for warps, origins in ((batch.steps, [indices[0], *indices]),
+                           (batch.keyframe, LENGTH * [indices[0]])):
+        for index, origin in enumerate(origins[:LENGTH]):
+            grid, _ = warp_grid(Warp(warps.homography[0, index], warps.flow[0, index][None]),
+                                SIZE)
+            unmoved, _ = warp_grid(Warp(torch.eye(3), torch.zeros(1, 2, 1, 1)), SIZE)
+            # What is in this view's middle was to the right of the earlier one's.
+            moved = (grid - unmoved)[0, SIZE[0] // 4:-SIZE[0] // 4, SIZE[1] // 4:-SIZE[1] // 4]
+            np.testing.assert_allclose(moved[..., 0], 2 * PAN_PX * (indices[index] - origin)
+                                       / SIZE[1], atol=SUBPIXEL)
+            np.testing.assert_allclose(moved[..., 1], 0, atol=SUBPIXEL)
     product = np.eye(3)
     for index in range(1, LENGTH):
-        # What is in this view's middle was to the right of the earlier one's.
-        moved = 2 * PAN_PX * (indices[index] - indices[index - 1]) / SIZE[1]
-        np.testing.assert_allclose(steps[index, :2, 2], [moved, 0], atol=SUBPIXEL)
-        product = product @ steps[index]
-        np.testing.assert_allclose(keyframe[index], product / product[2, 2], atol=1e-4)
-    np.testing.assert_allclose(
-        keyframe[-1, 0, 2], 2 * PAN_PX * (indices[-1] - indices[0]) / SIZE[1], atol=SUBPIXEL)
+        product = product @ projective(batch.steps.homography[0, index])
+        np.testing.assert_allclose(projective(batch.keyframe.homography[0, index]),
+                                   product / product[2, 2], atol=1e-4)
+    assert bool(batch.keyframe.flow.any()) == (compensation is MotionCompensation.IMAGE)
 
 
-def test_without_motion_every_homography_is_the_identity(panned: Clip) -> None:
-    batch = window(panned, range(LENGTH), panned.pictures(range(LENGTH)), motion=False)
-    for homographies in (batch.steps, batch.keyframe):
-        np.testing.assert_array_equal(projective(homographies),
+def test_without_motion_every_warp_is_the_identity(panned: Clip) -> None:
+    batch = window(panned, range(LENGTH), panned.pictures(range(LENGTH)), MotionCompensation.OFF)
+    for warps in (batch.steps, batch.keyframe):
+        np.testing.assert_array_equal(projective(warps.homography),
                                       np.broadcast_to(np.eye(3), (1, LENGTH, 3, 3)))
+        assert not warps.flow.any()
 
 
 def test_from_a_scene_cut_on_there_is_no_step(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / 'cut', pan(3, seed=1) + pan(3, seed=2))
-    batch = window(clip, range(6), clip.pictures(range(6)), motion=True)
-    assert torch.isnan(batch.steps[0]).flatten(1).all(1).tolist() == 3 * [False] + 3 * [True]
-    assert not torch.isnan(
-        window(clip, range(6), clip.pictures(range(6)), motion=False).steps).any()
+    for compensation in (MotionCompensation.HOMOGRAPHY, MotionCompensation.IMAGE):
+        steps = window(clip, range(6), clip.pictures(range(6)), compensation).steps
+        lost = torch.isnan(steps.homography[0]).flatten(1).all(1)
+        assert lost.tolist() == 3 * [False] + 3 * [True]
+    off = window(clip, range(6), clip.pictures(range(6)), MotionCompensation.OFF)
+    assert not torch.isnan(off.steps.homography).any()
 
 
 # Batches
 
 
 def test_targets_belong_to_their_pictures(panned: Clip) -> None:
-    batch = Sampler([panned], CONFIG).windows(0, 3)
-    assert batch.images.shape == (3, LENGTH, *SIZE, 3) and batch.images.dtype == torch.uint8
-    assert batch.depth.shape == (3, LENGTH, 1, *SIZE)
+    config = replace(CONFIG, data=replace(CONFIG.data, reverse=0.5, frame_steps=(1, 2)))
+    batch = Sampler([panned], config).windows(0, 6)
+    assert len(set(np.diff(numbers(batch))[:, 0] > 0)) == 2, 'time runs one way only'
+    assert batch.images.shape == (6, LENGTH, *SIZE, 3) and batch.images.dtype == torch.uint8
+    assert batch.depth.shape == (6, LENGTH, 1, *SIZE)
     assert [level.shape[3:] for level in batch.levels] == list(memory_sizes(patch_grid(SIZE)))
     for images, numbered, *levels in zip(batch.images, numbers(batch), *batch.levels,
                                          strict=True):
@@ -222,11 +243,12 @@ def test_windows_avoid_scene_cuts(panned: Clip, tmp_path: Path) -> None:
     cut = make_clip(tmp_path / 'cut', pan(2, seed=1) + pan(2, seed=2), 'rendered')
     sampler = Sampler([panned, cut], CONFIG)
     batch = sampler.windows(0, 24)
-    assert not torch.isnan(batch.steps).any()
+    assert not torch.isnan(batch.steps.homography).any()
     assert set(numbers(batch)[:, 0]) != {0}
-    with pytest.raises(RuntimeError, match='scene cut'):
+    with pytest.raises(AsyncMDEError, match='scene cut'):
         Sampler([cut], CONFIG).windows(0, 1)
-    unmoved = replace(CONFIG, unroll=replace(CONFIG.unroll, motion='off'))
+    unmoved = replace(CONFIG, unroll=replace(CONFIG.unroll,
+                                             motion=MotionCompensation.OFF))
     assert Sampler([cut], unmoved).windows(0, 1).images.shape[0] == 1
 
 
@@ -262,6 +284,6 @@ def test_a_batch_is_of_one_size_and_sizes_come_by_their_weights(tmp_path: Path) 
 
 def test_no_clip_long_enough_is_said(tmp_path: Path) -> None:
     sampler = Sampler([make_clip(tmp_path / 'short', pan(LENGTH - 1))], CONFIG)
-    with pytest.raises(Exception, match=f'no clip of at least {LENGTH} frames'):
+    with pytest.raises(AsyncMDEError, match=f'no clip of at least {LENGTH} frames'):
         sampler.windows(0, 1)
     assert sampler.stills(0, 2).images.shape[:2] == (2, 1)

@@ -24,11 +24,12 @@ Depth = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 Keyframes = Sequence[int | None]
 
+SMALLEST_DEPTH = 1e-6
+
+
 def nowhere(size: Size) -> Warp:
     """Return a warp whose source lies behind the camera everywhere: nothing is remembered."""
     return still(size)._replace(homography=np.diag([1, 1, -1]).astype(np.float32))
-
-SMALLEST_DEPTH = 1e-6
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,
     The same :class:`FastPath` as on a robot: on a swap the frame is compared with the keyframe.
     """
     fast, model = FastPath(engines.fast), Teacher(engines)
-    trust_shape = engines.fast.shape('a1')[2:]
+    trust_shape = engines.fast.shape('share')[2:]
     current: int | None = None
     for index, keyframe in enumerate(keyframes):
         if keyframe is None:

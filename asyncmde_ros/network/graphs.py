@@ -38,9 +38,10 @@ class Observer(nn.Module):
 
 
 class FastOutputs(NamedTuple):
-    """Inverse depth (1, 1, H, W) and the state for the next frame."""
+    """Inverse depth (1, 1, H, W), the keyframe's share (1, 1, rows, cols), the next state."""
 
     depth: Tensor
+    share: Tensor
     state: MemoryState
 
 
@@ -62,8 +63,9 @@ class FastNetwork(nn.Module):
         """One frame.  ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
         :meth:`SpatialMemoryUnit.forward`."""
         observed = self.observer(image, [level.shape[2:] for level in memory])
-        fused, state = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
-        return FastOutputs(self.decoder.decode(fused, image.shape[2:]), state)
+        fused = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
+        depth = self.decoder.decode(fused.levels, image.shape[2:])
+        return FastOutputs(depth, fused.share, fused.state)
 
 
 class FastGraph(nn.Module):
@@ -83,7 +85,7 @@ class FastGraph(nn.Module):
         state = MemoryState([a1, a2, a3, a4], [r1, r2, r3, r4], p1, p4, trust)
         out = self.fast(image, Warp(step, step_flow), Warp(keyframe, keyframe_flow),
                         [m1, m2, m3, m4], state, beta, k, fresh)
-        return (out.depth, *out.state.weight, *out.state.residue,
+        return (out.depth, out.share, *out.state.weight, *out.state.residue,
                 out.state.p1, out.state.p4, out.state.trust)
 
 
@@ -110,6 +112,6 @@ STATE = ('a1', 'a2', 'a3', 'a4', 'r1', 'r2', 'r3', 'r4', 'p1', 'p4', 'trust')
 MEMORY = ('m1', 'm2', 'm3', 'm4')
 FAST_INPUTS = ('image', 'step', 'keyframe', 'step_flow', 'keyframe_flow', *MEMORY, *STATE,
                'beta', 'k', 'fresh')
-FAST_OUTPUTS = ('depth', *(f'next_{name}' for name in STATE))
+FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
 SLOW_INPUTS = ('image', 'positions')
 SLOW_OUTPUTS = (*MEMORY, 'p1', 'p4', 'depth')

@@ -122,6 +122,14 @@ class MemoryState(NamedTuple):
     trust: Tensor
 
 
+class Fused(NamedTuple):
+    """The fused ``levels`` O, the next ``state``, and the keyframe's ``share`` of O at level 1."""
+
+    levels: list[Tensor]
+    state: MemoryState
+    share: Tensor
+
+
 class SpatialMemoryUnit(nn.Module):
     """One step of the memory: gate, move with the camera, mix in the present."""
 
@@ -131,8 +139,8 @@ class SpatialMemoryUnit(nn.Module):
 
     def forward(self, observed: Sequence[Tensor], memory: Sequence[Tensor], state: MemoryState,
                 step: Warp, keyframe: Warp, beta: Tensor, k: Tensor,
-                fresh: Tensor) -> tuple[list[Tensor], MemoryState]:
-        """Return the fused levels O and the next state.
+                fresh: Tensor) -> Fused:
+        """Fuse one frame.
 
         ``observed``: this frame's projected features Phi_l; ``memory``: M0, the keyframe's own.
         ``step`` and ``keyframe`` map this view to the one that ``state`` belongs to and to the
@@ -151,11 +159,10 @@ class SpatialMemoryUnit(nn.Module):
         before = torch.where(is_fresh, raw, sample(state.trust, fine))
         smooth = beta * raw + (1 - beta) * before
 
-        fused, weights, residues = [], [], []
+        fused, weights, residues, shares = [], [], [], []
         for level, (present, m0) in enumerate(zip(observed, memory, strict=True)):
-            grid, in_view = step_grids[level]
+            grid, _ = step_grids[level]
             trust = smooth if level == 0 else interpolate(smooth, m0.shape[2:])   # eq. 8
-            trust = torch.where(in_view, trust, torch.zeros_like(trust))
             a = state.weight[level]
             a = torch.where(is_fresh, torch.ones_like(a), sample(a, grid))
             r = state.residue[level]
@@ -163,13 +170,13 @@ class SpatialMemoryUnit(nn.Module):
             a = trust * a
             r = trust * r + (1 - trust) * present
 
-            source, known = warp_grid(keyframe, m0.shape[2:])
-            unknown = torch.where(known, torch.zeros_like(a), a)
-            a = a - unknown                       # what the keyframe never saw, the present shows
-            r = r + unknown * present
-            fused.append(a * sample(m0, source) + r)                              # eq. 9
+            # What the keyframe never saw, the present shows.  The state does not hear of it, so
+            # that what comes back into view is remembered.
+            source, seen = warp_grid(keyframe, m0.shape[2:])
+            share = seen * a
+            fused.append(share * sample(m0, source) + r + (a - share) * present)  # eq. 9
             weights.append(a)
             residues.append(r)
-
-        trust = torch.where(step_grids[0][1], smooth, torch.zeros_like(smooth))
-        return fused, MemoryState(weights, residues, observed[0], observed[3], trust)
+            shares.append(share)
+        return Fused(fused, MemoryState(weights, residues, observed[0], observed[3], smooth),
+                     shares[0])

@@ -15,6 +15,10 @@ from torch import Tensor
 MIN_DENOMINATOR = 1e-6
 """Below this the pixel's ray does not meet the remembered image plane from the front."""
 
+BORDER_REACH = 0.25
+"""How far beyond a remembered view its repeated border still counts, in normalised coordinates:
+an eighth of the image."""
+
 
 def pixel_centres(count: int, device: torch.device) -> Tensor:
     """Return the normalised coordinates (count,) of a row of ``count`` pixels."""
@@ -34,11 +38,12 @@ class Warp(NamedTuple):
 
 
 def warp_grid(warp: Warp, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return where each pixel of a (rows, cols) map comes from, and whether it was in view.
+    """Return where each pixel of a (rows, cols) map comes from, and how far that was seen.
 
-    Returns the sampling grid (B, rows, cols, 2) in normalised coordinates and a mask
-    (B, 1, rows, cols), true where the source exists: the denominator is positive and the source
-    lies inside [-1, 1].  Always float32: half precision would misplace pixels.
+    Returns the sampling grid (B, rows, cols, 2) in normalised coordinates and (B, 1, rows, cols)
+    in [0, 1]: 1 where the source lies inside the remembered view, falling to 0 at
+    :data:`BORDER_REACH` beyond its border, 0 behind the camera.  Always float32: half precision
+    would misplace pixels.
     """
     rows, cols = size
     h = warp.homography.float().reshape(-1, 3, 3, 1, 1)
@@ -51,8 +56,9 @@ def warp_grid(warp: Warp, size: Sequence[int]) -> tuple[Tensor, Tensor]:
                          align_corners=False)
     u = (h[:, 0, 0] * x + h[:, 0, 1] * y + h[:, 0, 2]) * scale + flow[:, 0]
     v = (h[:, 1, 0] * x + h[:, 1, 1] * y + h[:, 1, 2]) * scale + flow[:, 1]
-    valid = in_front & (u.abs() <= 1) & (v.abs() <= 1)
-    return torch.stack([u, v], dim=-1), valid[:, None]
+    beyond = torch.maximum(u.abs(), v.abs()) - 1
+    seen = torch.where(in_front, 1 - beyond / BORDER_REACH, torch.zeros_like(u)).clamp(0, 1)
+    return torch.stack([u, v], dim=-1), seen[:, None]
 
 
 def sample(x: Tensor, grid: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class FastPath:
         self._engine = engine
         self._inputs = {name: engine.allocate(name)
                         for name in ('image', *WARPS, *SCALARS)}
-        self._depth = engine.allocate('depth')
+        self._depth, self._share = engine.allocate('depth'), engine.allocate('share')
         self._states = tuple({name: engine.allocate(name) for name in STATE} for _ in range(2))
         self._side = 0
         self._generation: int | None = None
@@ -51,7 +51,8 @@ class FastPath:
             self._inputs[name].array[...] = value
 
         before, after = self._states[self._side], self._states[1 - self._side]
-        bindings: dict[str, Buffer] = {**self._inputs, **before, 'depth': self._depth}
+        bindings: dict[str, Buffer] = {**self._inputs, **before, 'depth': self._depth,
+                                       'share': self._share}
         bindings |= {name: slot.buffers[name] for name in MEMORY}
         if fresh:
             bindings |= {name: slot.buffers[name] for name in OBSERVED}
@@ -62,4 +63,4 @@ class FastPath:
             self.forget()  # half-written state must not be built upon
             raise
         self._side = 1 - self._side
-        return self._depth.array[0, 0], after['a1'].array[0, 0]
+        return self._depth.array[0, 0], self._share.array[0, 0]

@@ -51,7 +51,8 @@ Measured over cuts in a street video (at most 0.22) and tracking failures in fas
 cuts (0.33 and above, but for one frame of a motocross jump)."""
 
 FLOW_MIN_SIDE = 56
-"""Dense flow works on patches at several scales; a smaller image has too few."""
+"""Dense flow works on patches at several scales; a smaller image has too few, and in one under 32
+pixels OpenCV 5.0 reads beyond its buffers."""
 
 FLOW_BORDER_PX = 12
 """Within so many pixels of the earlier image's border the flow fades into the homography, which
@@ -143,7 +144,6 @@ class MotionEstimator:
         """``history``: how many frames back a keyframe may lie before its motion is unknown."""
         self.failures = 0
         self._history = history
-        self._dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._steps: dict[int, Warp] = {}
         self._previous: Grey | None = None
         self._since: tuple[int, int, Warp] | None = None
@@ -172,7 +172,7 @@ class MotionEstimator:
                 else:
                     step = step._replace(homography=found.astype(np.float32))
                 if compensation is MotionCompensation.IMAGE and not cut:
-                    step = step._replace(flow=self._flow(self._previous, grey, step))
+                    step = step._replace(flow=residual_flow(self._previous, grey, step))
             self._previous = grey
         else:
             self._previous = None
@@ -204,23 +204,26 @@ class MotionEstimator:
         self._since = keyframe_id, frame_id, known
         return known
 
-    def _flow(self, previous: Grey, grey: Grey, step: Warp) -> Flow:
-        """Return what dense optical flow adds to a step's homography.
 
-        DIS flow (Kroeger et al., ECCV 2016) that begins at the homography: half a millisecond.
-        """
-        rows, cols = grey.shape
-        if min(rows, cols) < FLOW_MIN_SIDE:
-            return step.flow
-        source = _apply(step.homography, *_centres((rows, cols)))
-        x, y = ((source.x + 1) * cols - 1) / 2, ((source.y + 1) * rows - 1) / 2
-        by_camera = np.dstack([x - np.arange(cols, dtype=np.float32),
-                               y - np.arange(rows, dtype=np.float32)[:, None]])
-        residue = self._dense.calc(grey, previous, by_camera.copy()) - by_camera
-        inside = np.minimum(np.minimum(x, cols - 1 - x), np.minimum(y, rows - 1 - y))
-        residue *= np.clip(inside / FLOW_BORDER_PX, 0, 1)[..., None]
-        smaller = cv2.resize(residue, step.flow.shape[:0:-1], interpolation=cv2.INTER_AREA)
-        return np.stack([smaller[..., 0] * (2 / cols), smaller[..., 1] * (2 / rows)])
+def residual_flow(previous: Grey, grey: Grey, step: Warp) -> Flow:
+    """Return what dense optical flow adds to a step's homography; ``step``'s own flow is not read.
+
+    DIS flow (Kroeger et al., ECCV 2016) that begins at the homography: half a millisecond.
+    """
+    rows, cols = grey.shape
+    if min(rows, cols) < FLOW_MIN_SIDE:
+        return np.zeros_like(step.flow)
+    source = _apply(step.homography, *_centres((rows, cols)))
+    x, y = ((source.x + 1) * cols - 1) / 2, ((source.y + 1) * rows - 1) / 2
+    by_camera = np.dstack([x - np.arange(cols, dtype=np.float32),
+                           y - np.arange(rows, dtype=np.float32)[:, None]])
+    # A new one each time: a small image would leave its finer and slower scales to later ones.
+    dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    residue = dense.calc(grey, previous, by_camera.copy()) - by_camera
+    inside = np.minimum(np.minimum(x, cols - 1 - x), np.minimum(y, rows - 1 - y))
+    residue *= np.clip(inside / FLOW_BORDER_PX, 0, 1)[..., None]
+    smaller = cv2.resize(residue, step.flow.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    return np.stack([smaller[..., 0] * (2 / cols), smaller[..., 1] * (2 / rows)])
 
 
 def _grey(rgb: npt.NDArray[np.uint8]) -> Grey:

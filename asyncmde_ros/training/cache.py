@@ -59,6 +59,8 @@ class Recipe:
         described = dataclasses.asdict(self) | {'version': VERSION, 'teacher': teacher,
                                                 'quality': dataclasses.asdict(quality)}
         path = described.pop('path')
+        for irrelevant in ('validation', 'licence'):
+            described.pop(irrelevant)
         if path:
             status = Path(path).stat()
             described |= {'bytes': status.st_size, 'changed': status.st_mtime_ns}
@@ -75,19 +77,24 @@ def recipes(sources: Sequence[Source], config: TrainConfig) -> list[Recipe]:
         if source.kind == 'photo':
             found += [_draw(source, 'photo', 0, 1, rng, config) for _ in range(data.photo_views)]
         elif data.videos:
-            length = _length(source.path)
+            try:
+                length = _length(source.path)
+            except MediaError:
+                length = data.segment_frames  # making the clip says why it cannot be
             for start in range(0, length, data.segment_frames):
                 count = min(data.segment_frames, length - start)
                 if count >= min(config.unroll.frames, length):
                     found.append(_draw(source, 'video', start, count, rng, config))
     photos = [source for source in sources if source.kind == 'photo']
-    rng = np.random.default_rng([config.seed, 1])
-    order = rng.permutation(len(photos))[:data.virtual_clips]
-    found += [_draw(photos[i], 'virtual', 0, data.virtual_frames, rng, config) for i in order]
+    order = np.random.default_rng([config.seed, 1]).permutation(len(photos))[:data.virtual_clips]
+    # Each clip its own draw, so that another photo in the folder changes no other clip.
+    found += [_draw(photos[i], 'virtual', 0, data.virtual_frames, np.random.default_rng(
+        [config.seed, 1, *photos[i].path.name.encode()]), config) for i in order]
     for index in range(data.rendered_clips):
         name = f'rendered_{index:05d}'
         own = Source(Path(name), 'rendered', 'rendered here',
                      is_validation(name, data.validation_share))
+        rng = np.random.default_rng([config.seed, 2, index])
         found.append(_draw(own, 'rendered', 0, data.rendered_frames, rng, config))
     return found
 
@@ -112,11 +119,11 @@ def _length(path: Path) -> int:
 class Clip:
     """One cached clip, read frame by frame from its file."""
 
-    def __init__(self, path: Path, header: dict[str, str]) -> None:
+    def __init__(self, path: Path, header: dict[str, str], validation: bool) -> None:
+        self.validation = validation
         self.path = path
         self.kind = header['kind']
         self.name = header['name']
-        self.validation = header['validation'] == 'True'
         self.frames = int(header['frames'])
         rows, cols = json.loads(header['size'])
         self.size: Size = (rows, cols)
@@ -163,7 +170,7 @@ def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,
             if 'dropped' in header:
                 dropped[recipe.name] = header['dropped']
             else:
-                clips.append(Clip(path, header))
+                clips.append(Clip(path, header, recipe.validation))
             bar.update(recipe.frames)
     return Prepared(clips, dropped)
 
@@ -181,8 +188,7 @@ def _header(path: Path) -> dict[str, str] | None:
 
 def _make(recipe: Recipe, teacher: Teacher, path: Path,
           quality: Thresholds) -> dict[str, str]:
-    header = {'kind': recipe.kind, 'name': recipe.name, 'licence': recipe.licence,
-              'validation': str(recipe.validation), 'size': json.dumps(recipe.size)}
+    header = {'kind': recipe.kind, 'name': recipe.name, 'size': json.dumps(recipe.size)}
     arrays: dict[str, npt.NDArray] = {}
     try:
         pictures = _pictures(recipe, teacher)

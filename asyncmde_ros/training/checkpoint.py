@@ -67,8 +67,9 @@ def read(path: Path, network: nn.Module, optimiser: torch.optim.AdamW) -> Restor
         return Restored(_part(tensors, 'best.'), _part(tensors, 'extra.'),
                         Progress(**state['progress']), state['config'])
     except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise WeightsError(f'{path} is not a checkpoint of this network ({error}): train without '
-                           '--resume, or into another folder') from error
+        raise WeightsError(f'{path} is not a checkpoint of this network '
+                           f'({str(error).splitlines()[0]}): train without --resume, or into '
+                           'another folder') from error
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

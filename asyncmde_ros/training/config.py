@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-import types
 import typing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.geometry import Size, parse_size
+from asyncmde_ros.geometry import PATCH, Size, parse_size
 from asyncmde_ros.model_config import CONFIGS
 from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.training.augment import Appearance
@@ -71,26 +70,31 @@ class ModelChoice:
     projector_context: bool = True
     memory: str = 'foundation'
     gates: str = 'full'
-    initial_trust: float = 0.99
+    initial_trust: float = 0.998
 
 
 @dataclass(frozen=True)
 class UnrollConfig:
-    """How the memory is carried through a clip (design, section 2)."""
+    """How the memory is carried through a clip (design, section 2).
+
+    ``decoded_frames`` of each clip, drawn anew, give depth to compare; all give features.
+    """
 
     frames: int = 10
     max_delay: int = 4
     beta: float = 0.5
     k: float = 4.0
     motion: MotionCompensation = MotionCompensation.IMAGE
-    decoded_frames: int = 5
+    decoded_frames: int = 3
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the losses.
 
-    ``ssi``, ``gradient``, ``memory`` and ``tau`` are eqs. 11-14.  ``fused`` and ``observed`` are
+    ``ssi``, ``gradient``, ``memory`` and ``tau`` are eqs. 11-14.  With ``relative`` above 0 eq. 11
+    of a clip's frame is divided by ``relative`` plus what the first frame's depth, warped, would
+    score there: so that a still camera's small errors count, too.  ``fused`` and ``observed`` are
     ours: smooth L1 of O_l and Phi_l to the foundation model's own M_l of that frame; ``alone`` is
     eq. 11 for the depth of Phi without memory.
     """
@@ -99,7 +103,8 @@ class LossConfig:
     gradient: float = 0.5
     memory: float = 0.1
     tau: float = 0.4
-    fused: float = 0.5
+    relative: float = 0.02
+    fused: float = 0.0
     observed: float = 0.25
     alone: float = 0.25
 
@@ -109,7 +114,8 @@ class OptimiserConfig:
     """AdamW with a warm-up and a cosine over the budget.
 
     ``observer_share`` of the budget goes to encoder and projector alone, on single frames
-    (``observer_batch``), before clips (``batch``) train all.  Encoder and decoder learn at
+    (``observer_batch``, of which ``observer_decoded`` are decoded and the others give only
+    features to compare), before clips (``batch``) train all.  Encoder and decoder learn at
     ``encoder_rate`` and ``decoder_rate`` times the rate; 0 leaves the decoder as the foundation
     model's.  In the clips the observer slows down to ``clip_rate_share``.
     """
@@ -122,7 +128,8 @@ class OptimiserConfig:
     gradient_clip: float = 1.0
     warmup_steps: int = 50
     observer_share: float = 0.45
-    observer_batch: int = 12
+    observer_batch: int = 16
+    observer_decoded: int = 8
     batch: int = 4
     decoder_rate: float = 0.0
 
@@ -169,6 +176,7 @@ def from_tables(tables: dict[str, Any]) -> TrainConfig:
 
 
 def _tables(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    path = path.resolve()
     if path in seen:
         raise ConfigError(f'{path}: "base" leads back to itself')
     try:
@@ -218,13 +226,13 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f'{name} is a list, not {value!r}')
-        return tuple(value)
+        element = typing.get_args(hint)[0]
+        return tuple(_value(element, item, name) for item in value)
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f'{name} is a table, not {value!r}')
-        return dict(value)
-    if isinstance(hint, types.UnionType):
-        return value
+        element = typing.get_args(hint)[1]
+        return {key: _value(element, item, f'{name}.{key}') for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Enum):
         try:
             return hint(value)
@@ -253,9 +261,14 @@ def _check(config: TrainConfig) -> None:
     for name, share in shares:
         if not 0 <= share <= 1:
             raise ConfigError(f'{name} {share}: must lie in [0, 1]')
-    counts = [('unroll.frames', unroll.frames, 2), ('unroll.decoded_frames', unroll.decoded_frames,
+    counts = [('seed', config.seed, 0), ('data.segment_frames', data.segment_frames, 1),
+              ('data.virtual_frames', data.virtual_frames, 1),
+              ('data.rendered_frames', data.rendered_frames, 1),
+              ('optimiser.weight_decay', config.optimiser.weight_decay, 0),
+              ('unroll.frames', unroll.frames, 2), ('unroll.decoded_frames', unroll.decoded_frames,
               1), ('optimiser.batch', config.optimiser.batch, 1),
-              ('optimiser.observer_batch', config.optimiser.observer_batch, 1)]
+              ('optimiser.observer_batch', config.optimiser.observer_batch, 1),
+              ('optimiser.observer_decoded', config.optimiser.observer_decoded, 1)]
     for name, count, least in counts:
         if count < least:
             raise ConfigError(f'{name} {count}: at least {least}')
@@ -277,4 +290,6 @@ def _size(text: str) -> Size:
         raise ConfigError(f'data.sizes: {error}') from error
     if size is None:
         raise ConfigError("data.sizes: 'auto' has no meaning here, write HxW")
+    if min(size) < 2 * PATCH:
+        raise ConfigError(f'data.sizes {text}: sides of at least {2 * PATCH}')
     return size

@@ -27,15 +27,18 @@ RIDGE = 1e-3
 
 @torch.inference_mode()
 def fit_projector(observer: Observer,
-                  samples: Iterable[tuple[Tensor, Sequence[Tensor]]]) -> list[float]:
+                  samples: Iterable[tuple[Tensor, Sequence[Tensor]]],
+                  context: bool = True) -> list[float]:
     """Set ``observer.projector`` to the ridge regression of M1-M4 on the taps.
 
     ``samples``: ImageNet-normalised images (1, 3, H, W), each with the foundation model's M1-M4.
     Interpolation and a 1x1 convolution commute, so each level is an ordinary linear regression
-    over pixels, on its own tap and, where the projector has context, the deeper ones.  Returns
-    the share of each level's variance that is explained (R squared).
+    over pixels, on its own tap and, where the projector has context, the deeper ones; with
+    ``context`` false it is left alone.  Returns the share of each level's variance that is
+    explained (R squared).
     """
     projector = observer.projector
+    deeper = projector.context if context else None
     levels = len(projector.convs)
     xx: list[Tensor | None] = [None] * levels
     xy: list[Tensor | None] = [None] * levels
@@ -43,7 +46,7 @@ def fit_projector(observer: Observer,
     for image, memory in samples:
         taps = observer.encode(image)
         for level, target in enumerate(memory):
-            used = taps[level:] if projector.context is not None else [taps[level]]
+            used = taps[level:] if deeper is not None else [taps[level]]
             x = interpolate(_side_by_side(used), target.shape[2:])[0].flatten(1).double()
             x = torch.cat([x, torch.ones(1, x.shape[1], dtype=x.dtype)])    # (inputs + 1, pixels)
             y = target[0].flatten(1).double()                               # (C, pixels)
@@ -58,8 +61,8 @@ def fit_projector(observer: Observer,
         penalty[-1, -1] = 0  # the bias is free
         solution = torch.linalg.solve(gram + penalty, cross)                # (taps + 1, C)
         convs = [projector.convs[level]]
-        if projector.context is not None and level < len(projector.context):
-            convs += projector.context[level]
+        if deeper is not None and level < len(deeper):
+            convs += deeper[level]
         parts = solution[:-1].split([conv.in_channels for conv in convs])
         for conv, part in zip(convs, parts, strict=True):
             conv.weight.copy_(part.T[:, :, None, None])
@@ -94,14 +97,22 @@ def initial_network(config: ModelConfig, foundation: DepthAnythingV2,
     if encoder is not None:
         load_weights(network.observer.encoder, encoder)
     network.decoder.load_state_dict(foundation.depth_head.scratch.state_dict(), strict=False)
-    for gate in (network.unit.gates.level1, network.unit.gates.level4):
-        torch.nn.init.constant_(gate.score.bias, float(torch.logit(torch.tensor(trust))))
+    reset_gates(network, trust)
     return network
+
+
+def reset_gates(network: FastNetwork, trust: float) -> None:
+    """Begin anew with gates that say ``trust`` whatever they see."""
+    for gate in (network.unit.gates.level1, network.unit.gates.level4):
+        gate.compare.reset_parameters()
+        torch.nn.init.zeros_(gate.score.weight)
+        torch.nn.init.constant_(gate.score.bias, float(torch.logit(torch.tensor(trust))))
 
 
 def save(network: FastNetwork, path: Path) -> None:
     """Write the tensors that a forward pass reads, as fp16 safetensors."""
-    tensors = {name: value.numpy().astype(np.float16)
+    # In C order: safetensors writes an array's memory as it lies, channels last or not.
+    tensors = {name: np.ascontiguousarray(value.numpy(), np.float16)
                for name, value in sorted(network.state_dict().items())
                if not any(part in name for part in NEVER_READ)}
     save_file(tensors, path, metadata={'format': 'pt'})

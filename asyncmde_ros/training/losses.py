@@ -19,7 +19,12 @@ def normalised(maps: Tensor) -> Tensor:
 
 def scale_shift_invariant(prediction: Tensor, target: Tensor) -> Tensor:
     """Eq. 11, of maps that :func:`normalised` gave."""
-    return F.mse_loss(prediction, target)
+    return squared_errors(prediction, target).mean()
+
+
+def squared_errors(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return eq. 11 of each pair of maps, (B,)."""
+    return (prediction - target).square().mean((1, 2, 3))
 
 
 def multi_scale_gradient(prediction: Tensor, target: Tensor) -> Tensor:

@@ -65,9 +65,12 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
     """
     if request.resume and not (request.out / CHECKPOINT).is_file():
         raise TrainingError(f'{request.out / CHECKPOINT} is missing: nothing to resume')
-    torch.manual_seed(config.seed)
     sources = find(request.data, config.data)
-    _make_folder(request.out)
+    for path in (request.encoder, request.start):
+        if path is not None:
+            weights.load(path)
+    for path in (request.out, request.cache):
+        _make_folder(path)
     teacher = Teacher(config.model.name, request.device)
     prepared = prepare(recipes(sources, config), teacher, request.cache, config.data.quality)
     for name, reason in prepared.dropped.items():
@@ -106,6 +109,8 @@ def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Seq
            request: Request) -> tuple[FastNetwork, bool]:
     """Return the network to begin with, and whether its encoder's normalisation is folded."""
     encoder = None if request.start else _encoder(model, request.encoder)
+    # Here: how much the teacher drew before depends on what was cached.
+    torch.manual_seed(config.seed)
     network = initial_network(model, teacher.module, encoder, config.model.initial_trust)
     if request.start is not None:
         load_weights(network, weights.load(request.start))
@@ -113,8 +118,9 @@ def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Seq
     if model.projector_context and not config.model.projector_context:
         # Zeros that stay, not None: the exported graph has these inputs.
         projector.hold_context()
-    elif encoder is not None and not request.resume:
-        explained = fit_projector(network.observer, _samples(clips, config.seed))
+    if encoder is not None and not request.resume:
+        explained = fit_projector(network.observer, _samples(clips, config.seed),
+                                  config.model.projector_context)
         logger.info('projector fitted: it explains %s of the variance of M1-M4',
                     ', '.join(f'{share:.0%}' for share in explained))
     return network, model.encoder_width == FOLDED_WIDTH

@@ -37,7 +37,7 @@ def find(directory: Path, config: DataConfig) -> list[Source]:
         kind = ('video' if path.suffix.lower() in VIDEO_SUFFIXES
                 else 'photo' if path.suffix.lower() in PHOTO_SUFFIXES else None)
         licence = licences.get(path.name, 'unknown')
-        if kind is not None and _allowed(licence, config):
+        if kind is not None and path.is_file() and _allowed(licence, config):
             sources.append(Source(path, kind, licence,
                                   is_validation(path.name, config.validation_share)))
     if not sources and not config.rendered_clips:
@@ -60,9 +60,9 @@ def _licences(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        with path.open(newline='', encoding='utf-8') as stream:
-            return {row['file']: row['license'] for row in csv.DictReader(stream)}
-    except (KeyError, UnicodeDecodeError) as error:
+        with path.open(newline='', encoding='utf-8-sig') as stream:
+            return {row['file']: row['license'] or 'unknown' for row in csv.DictReader(stream)}
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise MediaError(f'{path}: not a table with the columns "file" and "license"') from error
 
 

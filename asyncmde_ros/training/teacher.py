@@ -58,8 +58,8 @@ class Teacher:
             engine, buffers = self._engine(picture.shape[:2])
             normalise(picture, buffers['image'].array)
             engine.run(buffers)
-            yield {name: buffers[name].array[0].astype(np.float16).squeeze()
-                   for name in TARGETS}
+            yield {name: (buffers[name].array[0, 0] if name == 'depth'
+                          else buffers[name].array[0]).astype(np.float16) for name in TARGETS}
 
     def positions(self, size: Size) -> npt.NDArray[np.float32]:
         """Return the positional embedding, resized for a network size."""

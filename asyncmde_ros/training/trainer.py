@@ -15,9 +15,11 @@ from tqdm import tqdm
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.network.graphs import FastNetwork
+from asyncmde_ros.network.warp import Warp, sample, warp_grid
 from asyncmde_ros.training import checkpoint, curves, losses
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import TrainConfig, to_tables
+from asyncmde_ros.training.initial import reset_gates
 from asyncmde_ros.training.unroll import decode, observe, unroll
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
@@ -31,6 +33,8 @@ AHEAD = 3
 LOG_EVERY = 10
 MAX_BAD_STEPS = 20
 SPREAD_FRAMES = 64
+VALIDATIONS = 20
+"""Over a budget in steps."""
 
 
 class TrainingError(AsyncMDEError):
@@ -66,6 +70,8 @@ class Trainer:
         self._config, self._budget, self._out, self._device = config, budget, out, device
         self._frozen_norm = frozen_norm
         training = [clip for clip in clips if not clip.validation]
+        if not training:
+            raise TrainingError('every clip is held out: nothing is left to train on')
         self._sampler = Sampler(training, config)
         self._validation = Validation([clip for clip in clips if clip.validation], config, device)
         for parameter in network.decoder.parameters():
@@ -99,7 +105,9 @@ class Trainer:
                 ) as bar:
             pending: dict[tuple[bool, int], Future[Batch]] = {}
             while (share := self._budget.share(self.progress)) < 1:
-                on_clips = share >= self._config.optimiser.observer_share
+                # Once on clips, always: a resumed run with a larger budget must not go back.
+                on_clips = (self.progress.clip_step > 0
+                            or share >= self._config.optimiser.observer_share)
                 step = self.progress.step
                 for ahead in range(step, step + AHEAD):
                     if (on_clips, ahead) not in pending:
@@ -117,7 +125,7 @@ class Trainer:
                     log.train(step, self.progress.minutes, **values)
                     bar.set_postfix_str(f'step {step}, loss {values["loss"]:.3f}')
                 bar.update(self._percent() - bar.n)
-                if self.progress.minutes - validated >= self._config.validation_minutes:
+                if self._validation_is_due(validated):
                     self._validate(log)
                     validated = self.progress.minutes
                 if self.progress.minutes - saved >= self._config.checkpoint_minutes:
@@ -127,6 +135,12 @@ class Trainer:
         self._save()
         self._network.load_state_dict(self._best)
         return self._validation.measure(self._network.eval())
+
+    def _validation_is_due(self, validated: float) -> bool:
+        """By the clock only where the budget is: it must not choose the best weights."""
+        if self._budget.steps is not None:
+            return self.progress.step % max(1, self._budget.steps // VALIDATIONS) == 0
+        return self.progress.minutes - validated >= self._config.validation_minutes
 
     def _percent(self) -> int:
         return min(100, int(100 * self._budget.share(self.progress)))
@@ -161,13 +175,19 @@ class Trainer:
         return groups
 
     def _begin_clips(self) -> None:
-        """Forget the first phase's moments, and its best: from here on the memory counts."""
-        self._optimiser.state.clear()
-        self.progress.best = math.inf
+        """Forget the first phase's moments and best: from here on the memory counts.
+
+        The gates compare features that have changed since, so they begin anew.
+        """
+        if self.progress.step:
+            self._optimiser.state.clear()
+            self.progress.best = math.inf
+            torch.manual_seed(self._config.seed)
+            reset_gates(self._network, self._config.model.initial_trust)
 
     def _set_rate(self, on_clips: bool, share: float) -> None:
         settings = self._config.optimiser
-        start, end = ((settings.observer_share, 1.0) if on_clips
+        start, end = ((min(settings.observer_share, share), 1.0) if on_clips
                       else (0.0, settings.observer_share))
         done = (share - start) / max(end - start, 1e-9)
         steps = self.progress.clip_step if on_clips else self.progress.step
@@ -212,8 +232,11 @@ class Trainer:
 
     def _still_losses(self, batch: Batch) -> dict[str, Tensor]:
         observed = observe(self._network, batch)
-        every = [level[:, 0] for level in observed]
-        return self._depth_losses(every, batch.depth[:, 0]) | {
+        count = self._config.optimiser.observer_decoded
+        first = [level[:count, 0] for level in observed]
+        ssi, gradient = self._depth_losses(first, batch.depth[:count, 0])
+        return {
+            'loss_ssi': ssi.mean(), 'loss_gradient': gradient,
             'loss_observed': losses.feature_distance(observed, batch.levels, self._spread)}
 
     def _clip_losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -225,11 +248,15 @@ class Trainer:
         chosen = sorted(rng.choice(count, min(config.unroll.decoded_frames, count),
                                    replace=False))
         after = [level[:, delay:] for level in batch.levels]
-        parts = self._depth_losses([level[:, chosen].flatten(0, 1) for level in result.fused],
-                                   batch.depth[:, delay:][:, chosen].flatten(0, 1))
+        depth = batch.depth[:, delay:][:, chosen].flatten(0, 1)
+        ssi, gradient = self._depth_losses(
+            [level[:, chosen].flatten(0, 1) for level in result.fused], depth)
+        if config.loss.relative:
+            ssi = ssi / (config.loss.relative + _warped_hold_score(batch, chosen, delay, depth))
         alone = int(rng.integers(batch.images.shape[1]))
+        parts = {'loss_ssi': ssi.mean(), 'loss_gradient': gradient}
         parts['loss_alone'] = self._depth_losses(
-            [level[:, alone] for level in result.observed], batch.depth[:, alone])['loss_ssi']
+            [level[:, alone] for level in result.observed], batch.depth[:, alone])[0].mean()
         parts['loss_observed'] = losses.feature_distance(result.observed, batch.levels,
                                                          self._spread)
         parts['loss_fused'] = losses.feature_distance(result.fused, after, self._spread)
@@ -237,13 +264,14 @@ class Trainer:
         parts['trust'] = result.trust.mean()
         return parts
 
-    def _depth_losses(self, levels: Sequence[Tensor], target: Tensor) -> dict[str, Tensor]:
+    def _depth_losses(self, levels: Sequence[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return eq. 11 of each map, and eq. 12."""
         # bfloat16 pays on a CPU in the decoder's wide convolutions only.
         with self._autocast(True):
             depth = decode(self._network, levels, target.shape[2:])
         prediction, truth = losses.normalised(depth), losses.normalised(target)
-        return {'loss_ssi': losses.scale_shift_invariant(prediction, truth),
-                'loss_gradient': losses.multi_scale_gradient(prediction, truth)}
+        return (losses.squared_errors(prediction, truth),
+                losses.multi_scale_gradient(prediction, truth))
 
     def _autocast(self, enabled: bool) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
@@ -288,6 +316,17 @@ class Trainer:
         checkpoint.write(self._out / CHECKPOINT, self._network, self._optimiser, self._best,
                          {'spread': self._spread}, self.progress,
                          _plain(to_tables(self._config)))
+
+
+@torch.no_grad()
+def _warped_hold_score(batch: Batch, chosen: Sequence[int], delay: int, target: Tensor) -> Tensor:
+    """Return eq. 11 (N,) of the first frame's depth, warped to the chosen frames."""
+    frames = [delay + int(index) for index in chosen]
+    warp = Warp(*(part[:, frames].flatten(0, 1) for part in batch.keyframe))
+    first = batch.depth[:, :1].expand(-1, len(frames), -1, -1, -1).flatten(0, 1).float()
+    grid, _ = warp_grid(warp, first.shape[2:])
+    return losses.squared_errors(losses.normalised(sample(first, grid)),
+                                        losses.normalised(target))
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:

@@ -69,9 +69,10 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
         fresh = frame == delay
         keyframe = Warp(*(part[:, frame] for part in batch.keyframe))
         step = keyframe if fresh else Warp(*(part[:, frame] for part in batch.steps))
-        now, state = network.unit([level[:, frame] for level in observed], memory, state, step,
+        now = network.unit([level[:, frame] for level in observed], memory, state, step,
                                   keyframe, beta, k, scalar([float(fresh)]))
-        fused.append(now)
+        state = now.state
+        fused.append(now.levels)
         trust.append(state.trust)
     return Unrolled(observed, [torch.stack([frame[level] for frame in fused], 1)
                                for level in range(4)], torch.stack(trust, 1), delay)

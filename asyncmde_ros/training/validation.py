@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asyncmde_ros.errors import MediaError
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.network.warp import Warp, sample, warp_grid
 from asyncmde_ros.training.cache import Clip
@@ -15,6 +16,7 @@ from asyncmde_ros.training.unroll import decode, unroll
 from asyncmde_ros.training.windows import Batch, window
 
 WINDOWS = 20
+LEAST_ERROR = 0.01
 
 
 class Validation:
@@ -24,11 +26,11 @@ class Validation:
     """
 
     def __init__(self, clips: Sequence[Clip], config: TrainConfig, device: torch.device) -> None:
-        """Choose windows of validation ``clips``; ValueError where none is long enough."""
+        """Choose windows of validation ``clips``; MediaError where none is long enough."""
         self._config = config
         self._batches = [batch.to(device) for batch in _choose(clips, config)]
         if not self._batches:
-            raise ValueError('no held-out clip is long enough to validate on: raise '
+            raise MediaError('no held-out clip is long enough to validate on: raise '
                              'data.validation_share or give longer videos')
         self._held, self._warped = [], []
         for batch in self._batches:
@@ -57,9 +59,9 @@ class Validation:
             ours.append(_mean(_decoded(network, result.fused, size), depth))
             alone.append(_mean(_decoded(network, result.observed, size), depth))
             trust.append(float(result.trust.mean()))
-        ratios = np.array(ours) / np.array(self._warped)
+        ratios = np.array(ours) / np.maximum(self._warped, LEAST_ERROR)
         return {'ratio_warped': _geometric(ratios),
-                'ratio_held': _geometric(np.array(ours) / np.array(self._held)),
+                'ratio_held': _geometric(np.array(ours) / np.maximum(self._held, LEAST_ERROR)),
                 'worst_ratio_warped': float(ratios.max()), 'error': float(np.mean(ours)),
                 'error_warped': float(np.mean(self._warped)),
                 'error_held': float(np.mean(self._held)), 'error_alone': float(np.mean(alone)),

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from asyncmde_ros.errors import MediaError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.network.warp import Warp
 from asyncmde_ros.pipeline import motion
@@ -78,7 +79,7 @@ class Sampler:
                 found.append(window)
             if len(found) == count:
                 return _stack(found)
-        raise RuntimeError('hardly a window without a scene cut: are the videos slide shows?')
+        raise MediaError('hardly a window without a scene cut: are the videos slide shows?')
 
     def _draw_size(self, shares: dict[str, float], length: int,
                    rng: np.random.Generator) -> dict[str, list[Clip]]:
@@ -88,7 +89,7 @@ class Sampler:
                   and any(clip.frames >= length for kind in shares
                           for clip in kinds.get(kind, []))]
         if not usable:
-            raise ValueError(f'no clip of at least {length} frames to train on')
+            raise MediaError(f'no clip of at least {length} frames to train on')
         weights = np.array([share for _, share in usable])
         return usable[rng.choice(len(usable), p=weights / weights.sum())][0]
 

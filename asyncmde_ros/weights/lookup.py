@@ -112,7 +112,7 @@ def verify(entry: Weights, path: Path) -> str:
 def _verify_override(entry: Weights | None, path: Path) -> None:
     if not path.is_file():
         raise WeightsError(f'{path} does not exist')
-    if entry is not None and path.name == entry.file:
+    if isinstance(entry, Foundation) and path.name == entry.file:
         verify(entry, path)
         return
     _check_tensors(entry, path)
