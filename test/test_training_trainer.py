@@ -49,8 +49,10 @@ ALWAYS = 0.0
 CONFIG = TrainConfig(
     data=DataConfig(sizes={'56x84': 1.0}, appearance=Appearance(strength=0.5)),
     model=ModelChoice(initial_trust=0.9),
+    loss=LossConfig(relative=0.0, fused=0.5),
     unroll=UnrollConfig(frames=3, max_delay=1, decoded_frames=2),
-    optimiser=OptimiserConfig(rate=2e-3, encoder_rate=1.0, warmup_steps=1, observer_share=0.5,
+    optimiser=OptimiserConfig(rate=2e-3, encoder_rate=1.0, clip_rate_share=0.4, warmup_steps=1,
+                              observer_share=0.5,
                               observer_batch=2, batch=2),
     validation_minutes=NEVER, checkpoint_minutes=NEVER)
 
@@ -166,6 +168,22 @@ def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, obs
     assert np.mean(loss[-4:]) < 0.75 * np.mean(loss[:4])
 
 
+def test_a_frames_error_is_told_against_that_of_the_first_ones_depth(clips: list[Clip]) -> None:
+    """Reference: eq. 11 in numpy, of the first frame's depth where nothing moves."""
+    still = replace(CONFIG, unroll=replace(CONFIG.unroll, motion=MotionCompensation.OFF))
+    batch = Sampler(clips, still).windows(0, 2)
+    target = batch.depth[:, 1:].flatten(0, 1)
+    found = trainer._warped_hold_score(batch, [0, 1], 1, target)
+
+    def normal(depth: np.ndarray) -> np.ndarray:
+        return (depth - depth.mean()) / depth.std()
+    depth = batch.depth[:, :, 0].float().numpy()
+    expected = [np.square(normal(clip[0]) - normal(clip[frame])).mean()
+                for clip in depth for frame in (1, 2)]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert min(expected) > 1e-3, 'the clips do not move'
+
+
 def test_what_is_learned_holds_on_the_clip_left_out(start: State, clips: list[Clip],
                                                     tmp_path: Path) -> None:
     _, training = prepared(start, clips, tmp_path, 40)
@@ -239,8 +257,9 @@ def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Cli
 
 def test_only_kernels_decay(start: State, clips: list[Clip], tmp_path: Path) -> None:
     """With no gradient, all that is left of a step is the decay."""
-    config = replace(CONFIG, loss=LossConfig(0, 0, 0, 0, 0, 0, 0), optimiser=replace(
-        CONFIG.optimiser, weight_decay=0.5, decoder_rate=1.0, observer_share=0.0))
+    config = replace(CONFIG, loss=LossConfig(
+        ssi=0, gradient=0, memory=0, fused=0, observed=0, alone=0), optimiser=replace(
+            CONFIG.optimiser, weight_decay=0.5, decoder_rate=1.0, observer_share=0.0))
     trained(start, clips, tmp_path, 1, config)
     stored = load_file(tmp_path / CHECKPOINT)
     for name, value in start.items():
@@ -257,8 +276,11 @@ def test_only_kernels_decay(start: State, clips: list[Clip], tmp_path: Path) -> 
 def test_every_ablation_trains(start: State, clips: list[Clip], tmp_path: Path, memory: str,
                                gates: str) -> None:
     config = replace(CONFIG, model=ModelChoice(memory=memory, gates=gates))
-    changed = different(start, trained(start, clips, tmp_path, 4, replace(
-        config, optimiser=replace(config.optimiser, observer_share=0.0, rate=1e-4))))
+    trained(start, clips, tmp_path, 4, replace(
+        config, optimiser=replace(config.optimiser, observer_share=0.0, rate=1e-4)))
+    stored = load_file(tmp_path / CHECKPOINT)  # the last weights, be they the best or not
+    changed = different(start, {name: torch.from_numpy(stored[f'network.{name}'])
+                                for name in start})
     unused = {'none': ('level1', 'level4'), 'encoder': (), 'foundation': (
         'level4' if gates == 'level1' else 'level1',)}[memory]
     assert changed
@@ -550,7 +572,9 @@ def test_minutes_are_kept_and_everything_is_left(start: State, clips: list[Clip]
         CHECKPOINT, 'train.csv', 'validation.csv', 'curves.png'}
     logged = rows(tmp_path / 'train.csv')
     assert training.progress.step == len(logged) > 0
-    assert [row['step'] for row in rows(tmp_path / 'validation.csv')] == [0, len(logged)]
+    validated = [row['step'] for row in rows(tmp_path / 'validation.csv')]
+    on_stills = sum(math.isnan(row['trust']) for row in logged)
+    assert validated == [0, on_stills, len(logged)], 'start, start of the clips, end'
 
 
 def test_no_budget_still_leaves_everything(start: State, clips: list[Clip],

@@ -21,13 +21,19 @@ from asyncmde_ros.network.warp import Warp, warp_grid
 from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.training.augment import Appearance
 from asyncmde_ros.training.cache import Clip
-from asyncmde_ros.training.config import DataConfig, TrainConfig, UnrollConfig
+from asyncmde_ros.training.config import (
+    DataConfig,
+    OptimiserConfig,
+    TrainConfig,
+    UnrollConfig,
+)
 from asyncmde_ros.training.windows import (
     KIND_SHARES,
     STILL_SHARES,
     Batch,
     Sampler,
     draw_indices,
+    split,
     track,
     window,
 )
@@ -40,7 +46,8 @@ UNCHANGED = Appearance(strength=0)
 CONFIG = TrainConfig(
     data=DataConfig(sizes={'112x154': 1.0}, frame_steps=(1,), frame_drop=0, reverse=0,
                     appearance=UNCHANGED),
-    unroll=UnrollConfig(frames=LENGTH, max_delay=0))
+    unroll=UnrollConfig(frames=LENGTH, max_delay=0),
+    optimiser=OptimiserConfig(clip_rate_share=1.0))
 
 SUBPIXEL = 0.02
 """In normalised coordinates, about one pixel: what tracking a small picture may be off by."""
@@ -95,6 +102,30 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
 
 def same(a: Batch, b: Batch) -> bool:
     return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+
+
+# The two sides
+
+
+def test_the_gates_learn_on_what_the_observer_never_saw(tmp_path: Path) -> None:
+    names = [(f'{kind}{index}', kind) for kind in ('video', 'photo') for index in range(20)]
+    names += [('photo3', 'virtual'), ('photo4', 'virtual'), ('scene', 'rendered')]
+    frames = pan(LENGTH)
+    clips = [make_clip(tmp_path / f'{kind}-{index}', frames if kind != 'photo' else frames[:1],
+                       kind) for index, (_, kind) in enumerate(names)]
+    for clip, (name, _) in zip(clips, names, strict=True):
+        clip.name = name
+    config = replace(CONFIG, optimiser=OptimiserConfig(clip_rate_share=0.0))
+    observer, gates = split(clips, config)
+    assert not {clip.name for clip in observer} & {clip.name for clip in gates}
+    assert {clip.kind for clip in observer} == {'video', 'photo'}
+    assert {clip.kind for clip in gates} == {'video', 'virtual', 'rendered'}
+    videos = sum(clip.kind == 'video' for clip in gates)
+    assert 2 < videos < 18
+    sampler = Sampler(clips, config)
+    assert sampler.windows(0, 2).images.shape[:2] == (2, LENGTH)
+    assert split(clips[:1], config) == (clips[:1], clips[:1]), 'one video has to do for both'
+    assert split(clips, CONFIG) == (clips, clips), 'the observer learns in the clips as well'
 
 
 # Indices

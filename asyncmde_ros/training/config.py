@@ -36,6 +36,9 @@ class DataConfig:
     ``sizes`` are network sizes and their weights; a source is cropped to the aspect of its size.
     ``licences`` keeps only sources whose licence in videos.csv or photos.csv contains one of
     these texts and none of ``licences_without``; empty keeps all.
+
+    ``gate_share`` of the videos, the photos that a virtual camera moves over and what is rendered
+    are kept from the observer: the gates have to learn how good it is on what it never saw.
     """
 
     sizes: dict[str, float] = field(default_factory=lambda: {'252x336': 0.75, '196x252': 0.25})
@@ -50,6 +53,7 @@ class DataConfig:
     licences: tuple[str, ...] = ()
     licences_without: tuple[str, ...] = ()
     validation_share: float = 0.1
+    gate_share: float = 0.4
     frame_steps: tuple[int, ...] = (1, 1, 1, 2, 3)
     frame_drop: float = 0.05
     reverse: float = 0.5
@@ -117,13 +121,13 @@ class OptimiserConfig:
     (``observer_batch``, of which ``observer_decoded`` are decoded and the others give only
     features to compare), before clips (``batch``) train all.  Encoder and decoder learn at
     ``encoder_rate`` and ``decoder_rate`` times the rate; 0 leaves the decoder as the foundation
-    model's.  In the clips the observer slows down to ``clip_rate_share``.
+    model's.  In the clips the observer slows down to ``clip_rate_share``; 0 freezes it.
     """
 
     rate: float = 6e-4
     encoder_rate: float = 0.2
     final_rate_share: float = 0.02
-    clip_rate_share: float = 0.4
+    clip_rate_share: float = 0.0
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     warmup_steps: int = 50
@@ -254,7 +258,8 @@ def _check(config: TrainConfig) -> None:
     for name, value, choices in one_of:
         if value not in choices:
             raise ConfigError(f'{name} {value!r}: choose {", ".join(map(str, choices))}')
-    shares = [('data.validation_share', data.validation_share), ('data.crop_min', data.crop_min),
+    shares = [('data.validation_share', data.validation_share),
+              ('data.gate_share', data.gate_share), ('data.crop_min', data.crop_min),
               ('data.frame_drop', data.frame_drop), ('data.reverse', data.reverse),
               ('unroll.beta', unroll.beta), ('model.initial_trust', model.initial_trust),
               ('optimiser.observer_share', config.optimiser.observer_share)]

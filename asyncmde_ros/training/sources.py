@@ -48,7 +48,12 @@ def find(directory: Path, config: DataConfig) -> list[Source]:
 
 def is_validation(name: str, share: float) -> bool:
     """Put a source on one side of the split by its name alone, whatever else there is."""
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 0x1_0000_0000 < share
+    return hash_share(name) < share
+
+
+def hash_share(text: str) -> float:
+    """Map a text to [0, 1), evenly and always in the same way."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 0x1_0000_0000
 
 
 def _allowed(licence: str, config: DataConfig) -> bool:

@@ -105,9 +105,7 @@ class Trainer:
                 ) as bar:
             pending: dict[tuple[bool, int], Future[Batch]] = {}
             while (share := self._budget.share(self.progress)) < 1:
-                # Once on clips, always: a resumed run with a larger budget must not go back.
-                on_clips = (self.progress.clip_step > 0
-                            or share >= self._config.optimiser.observer_share)
+                on_clips = self._on_clips()
                 step = self.progress.step
                 for ahead in range(step, step + AHEAD):
                     if (on_clips, ahead) not in pending:
@@ -116,7 +114,7 @@ class Trainer:
                 for stale in [key for key in pending if key[0] != on_clips or key[1] < step]:
                     pending.pop(stale).cancel()
                 if on_clips and self.progress.clip_step == 0:
-                    self._begin_clips()
+                    self._begin_clips(log)
                 values = self._step(batch, on_clips, share)
                 self.progress.step += 1
                 self.progress.clip_step += on_clips
@@ -141,6 +139,11 @@ class Trainer:
         if self._budget.steps is not None:
             return self.progress.step % max(1, self._budget.steps // VALIDATIONS) == 0
         return self.progress.minutes - validated >= self._config.validation_minutes
+
+    def _on_clips(self) -> bool:
+        # Once on clips, always: a resumed run with a larger budget must not go back.
+        return (self.progress.clip_step > 0 or self._budget.share(self.progress)
+                >= self._config.optimiser.observer_share)
 
     def _percent(self) -> int:
         return min(100, int(100 * self._budget.share(self.progress)))
@@ -174,7 +177,7 @@ class Trainer:
                                   | ({} if kernels else {'weight_decay': 0.0}))
         return groups
 
-    def _begin_clips(self) -> None:
+    def _begin_clips(self, log: curves.Log) -> None:
         """Forget the first phase's moments and best: from here on the memory counts.
 
         The gates compare features that have changed since, so they begin anew.
@@ -184,6 +187,7 @@ class Trainer:
             self.progress.best = math.inf
             torch.manual_seed(self._config.seed)
             reset_gates(self._network, self._config.model.initial_trust)
+            self._validate(log)  # what the clips have to improve on
 
     def _set_rate(self, on_clips: bool, share: float) -> None:
         settings = self._config.optimiser
@@ -209,9 +213,9 @@ class Trainer:
         total = (weights.ssi * parts['loss_ssi'] + weights.gradient * parts['loss_gradient']
                  + weights.observed * parts['loss_observed'])
         if on_clips:
-            total = (total + weights.fused * parts['loss_fused']
-                     + weights.memory * parts['loss_memory']
-                     + weights.alone * parts['loss_alone'])
+            total = total + (weights.fused * parts['loss_fused']
+                             + weights.memory * parts['loss_memory']
+                             + weights.alone * parts.get('loss_alone', 0))
         total.backward()
         norm = nn.utils.clip_grad_norm_(
             [p for group in self._optimiser.param_groups for p in group['params']],
@@ -243,7 +247,8 @@ class Trainer:
         config = self._config
         rng = np.random.default_rng([config.seed, self.progress.step, 2])
         delay = int(rng.integers(config.unroll.max_delay + 1))
-        result = unroll(self._network, batch, delay, config.model, config.unroll)
+        learning = config.optimiser.clip_rate_share > 0
+        result = unroll(self._network, batch, delay, config.model, config.unroll, learning)
         count = batch.images.shape[1] - delay
         chosen = sorted(rng.choice(count, min(config.unroll.decoded_frames, count),
                                    replace=False))
@@ -253,10 +258,11 @@ class Trainer:
             [level[:, chosen].flatten(0, 1) for level in result.fused], depth)
         if config.loss.relative:
             ssi = ssi / (config.loss.relative + _warped_hold_score(batch, chosen, delay, depth))
-        alone = int(rng.integers(batch.images.shape[1]))
         parts = {'loss_ssi': ssi.mean(), 'loss_gradient': gradient}
-        parts['loss_alone'] = self._depth_losses(
-            [level[:, alone] for level in result.observed], batch.depth[:, alone])[0].mean()
+        if learning:
+            alone = int(rng.integers(batch.images.shape[1]))
+            parts['loss_alone'] = self._depth_losses(
+                [level[:, alone] for level in result.observed], batch.depth[:, alone])[0].mean()
         parts['loss_observed'] = losses.feature_distance(result.observed, batch.levels,
                                                          self._spread)
         parts['loss_fused'] = losses.feature_distance(result.fused, after, self._spread)
@@ -297,7 +303,7 @@ class Trainer:
     def _validate(self, log: curves.Log) -> None:
         values = self._validation.measure(self._network.eval())
         # Before the memory is trained, what can get better is the network without it.
-        in_clips = self.progress.clip_step > 0 or self._config.optimiser.observer_share == 0
+        in_clips = self._on_clips()
         score = values['ratio_warped'] if in_clips else values['error_alone']
         if score < self.progress.best:
             self.progress.best = score

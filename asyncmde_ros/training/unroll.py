@@ -45,13 +45,14 @@ def observe(network: FastNetwork, batch: Batch) -> list[Tensor]:
 
 
 def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
-           settings: UnrollConfig) -> Unrolled:
+           settings: UnrollConfig, learn_observer: bool = True) -> Unrolled:
     """Carry the first frame's memory, which arrives at frame ``delay``, through a batch.
 
     Design, section 2 ("Delay"): on arrival the frame is compared with the first one, which is
-    what the memory shows.
+    what the memory shows.  Without ``learn_observer`` no gradient reaches it.
     """
-    observed = observe(network, batch)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and learn_observer):
+        observed = observe(network, batch)
     if model.memory == 'none':
         shape = observed[0][:, delay:, :1]
         return Unrolled(observed, [level[:, delay:] for level in observed],

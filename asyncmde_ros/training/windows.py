@@ -1,5 +1,6 @@
 """Training samples: short windows of cached clips, with appearance and motion as at run time."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +17,17 @@ from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.training.augment import augment
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import TrainConfig
+from asyncmde_ros.training.sources import hash_share
+
+logger = logging.getLogger(__name__)
 
 TRIES = 20
 KIND_SHARES = {'video': 0.6, 'virtual': 0.2, 'rendered': 0.2}
 STILL_SHARES = {'photo': 0.5, 'video': 0.3, 'virtual': 0.1, 'rendered': 0.1}
 """From which kinds of clip windows and single frames are drawn, among those that there are."""
+
+
+BySize = dict[Size, dict[str, list[Clip]]]
 
 
 @dataclass
@@ -52,14 +59,13 @@ class Sampler:
 
     def __init__(self, clips: Sequence[Clip], config: TrainConfig) -> None:
         self._config = config
-        self._by_size: dict[Size, dict[str, list[Clip]]] = {}
-        for clip in clips:
-            self._by_size.setdefault(clip.size, {}).setdefault(clip.kind, []).append(clip)
+        observer, gates = split(clips, config)
+        self._stills, self._windows = _by_size(observer), _by_size(gates)
 
     def stills(self, step: int, count: int) -> Batch:
         """Return ``count`` windows of a single frame each."""
         rng = np.random.default_rng([self._config.seed, step, 0])
-        kinds = self._draw_size(STILL_SHARES, 1, rng)
+        kinds = self._draw_size(self._stills, STILL_SHARES, 1, rng)
         windows = []
         for _ in range(count):
             clip = _draw_clip(kinds, STILL_SHARES, 1, rng)
@@ -70,7 +76,7 @@ class Sampler:
         """Return ``count`` windows of the configured length, without scene cuts."""
         rng = np.random.default_rng([self._config.seed, step, 1])
         length = self._config.unroll.frames
-        kinds = self._draw_size(KIND_SHARES, length, rng)
+        kinds = self._draw_size(self._windows, KIND_SHARES, length, rng)
         found: list[Batch] = []
         for _ in range(TRIES * count):
             clip = _draw_clip(kinds, KIND_SHARES, length, rng)
@@ -81,11 +87,11 @@ class Sampler:
                 return _stack(found)
         raise MediaError('hardly a window without a scene cut: are the videos slide shows?')
 
-    def _draw_size(self, shares: dict[str, float], length: int,
+    def _draw_size(self, clips: BySize, shares: dict[str, float], length: int,
                    rng: np.random.Generator) -> dict[str, list[Clip]]:
         """Choose a size as the configuration weighs them, among those with usable clips."""
         usable = [(kinds, share) for size, share in self._config.sizes()
-                  if (kinds := self._by_size.get(size, {}))
+                  if (kinds := clips.get(size, {}))
                   and any(clip.frames >= length for kind in shares
                           for clip in kinds.get(kind, []))]
         if not usable:
@@ -96,6 +102,35 @@ class Sampler:
     def _window(self, clip: Clip, indices: Sequence[int], rng: np.random.Generator) -> Batch:
         pictures = augment(clip.pictures(indices), self._config.data.appearance, rng)
         return window(clip, indices, pictures, self._config.unroll.motion)
+
+
+def split(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], list[Clip]]:
+    """Return the clips that the observer learns from and those that the gates do.
+
+    Where the observer goes on learning in the clips (``clip_rate_share``), has no phase of its
+    own, or one side would be left with nothing, both are all.
+    """
+    everything = list(clips), list(clips)
+    if config.optimiser.clip_rate_share > 0 or not config.optimiser.observer_share:
+        return everything
+    walked = {clip.name for clip in clips if clip.kind == 'virtual'}
+    gates = [clip for clip in clips if clip.kind in ('virtual', 'rendered') or (
+        clip.kind == 'video' and hash_share(f'gates {clip.name}') < config.data.gate_share)]
+    kept = {id(clip) for clip in gates}
+    observer = [clip for clip in clips if id(clip) not in kept
+                and not (clip.kind == 'photo' and clip.name in walked)]
+    if observer and any(clip.frames >= config.unroll.frames for clip in gates):
+        return observer, gates
+    logger.warning('too little footage to keep some from the observer: the gates will take it for '
+                   'better than it is')
+    return everything
+
+
+def _by_size(clips: Sequence[Clip]) -> BySize:
+    found: BySize = {}
+    for clip in clips:
+        found.setdefault(clip.size, {}).setdefault(clip.kind, []).append(clip)
+    return found
 
 
 def draw_indices(frames: int, config: TrainConfig, rng: np.random.Generator) -> list[int]:
