@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import FakeEngine, FakeModel
+from safetensors.numpy import save_file
 
 from asyncmde_ros.engine.loader import Engines, Model, Threads
 from asyncmde_ros.errors import EngineError, ImageError
@@ -231,13 +232,31 @@ def model(foundation_path: Path) -> Model:
     return Model(threads=Threads(2, 1), foundation=foundation_path)
 
 
+@pytest.fixture(scope='module')
+def trusting(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
+             fast_weights: dict[str, np.ndarray],
+             tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The shipped network with gates that keep the memory, whatever they see."""
+    scratch = 'depth_head.scratch.'
+    tensors = dict(fast_weights) | {
+        f'decoder.{name.removeprefix(scratch)}': value
+        for name, value in foundation_weights.items()
+        if f'decoder.{name.removeprefix(scratch)}' in fast_weights}
+    for name, value in fast_weights.items():
+        if '.score.' in name:
+            tensors[name] = np.full_like(value, 10 if name.endswith('bias') else 0)
+    path = tmp_path_factory.mktemp('weights') / 'trusting.safetensors'
+    save_file(tensors, path)
+    return Model(threads=Threads(2, 1), foundation=foundation_path, fast=path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('motion', MotionCompensation)
-def test_untrained_it_shows_the_keyframes_own_depth_moved_with_the_camera(
-        model: Model, motion: MotionCompensation) -> None:
-    """Honest from the first day: hold still and it is the foundation model's depth; pan and it
-    moves along, and without motion compensation it does not."""
-    with DepthPipeline(model) as pipeline:
+def test_with_full_trust_it_shows_the_keyframes_own_depth_moved_with_the_camera(
+        trusting: Model, motion: MotionCompensation) -> None:
+    """Hold still and it is the foundation model's depth; pan and it moves along, and without
+    motion compensation it does not."""
+    with DepthPipeline(trusting) as pipeline:
         pipeline.settings = replace(pipeline.settings, motion_compensation=motion)
         camera = Camera(pipeline)
         camera.show_until(scene(), PipelineState.READY)
