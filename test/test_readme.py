@@ -35,7 +35,7 @@ def test_the_performance_tables_are_the_committed_benchmark() -> None:
 
 
 def test_the_accuracy_table_is_the_committed_evaluation() -> None:
-    records = json.loads((ROOT / 'docs/results/untrained/results.json').read_text())
+    records = json.loads((ROOT / 'docs/results/accuracy/results.json').read_text())
     absrel = {(r['sequence'], r['schedule'], r['row']): r['absrel'] for r in records
               if r['alignment'] == 'frame'}
     head, _, *rows = (line.strip('| ').split('|') for line in block('eval').splitlines()
