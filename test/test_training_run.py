@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,14 @@ PREFIX = 'observer.projector.context.'
 
 EXPORT_TOLERANCE = 1e-4
 """Relative to the largest depth: two libraries' float32 sums in another order."""
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_core() -> Iterator[None]:
+    """Several cores add up in any order, and no two runs would be alike to the last bit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('OMP_NUM_THREADS', '1')
+        yield
 
 
 def named(stem: str, suffix: str, validation: bool, share: float) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
             weights.load(path)
     for path in (request.out, request.cache):
         _make_folder(path)
+    # Whatever an engine in this process was given before.
+    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', len(os.sched_getaffinity(0)))))
     teacher = Teacher(config.model.name, request.device)
     prepared = prepare(recipes(sources, config), teacher, request.cache, config.data.quality)
     for name, reason in prepared.dropped.items():

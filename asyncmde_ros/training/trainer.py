@@ -45,8 +45,8 @@ class TrainingError(AsyncMDEError):
 class Budget:
     """When to stop: after ``minutes`` of training and validation, or after ``steps``.
 
-    Only steps make two runs alike to the last bit, since the learning rate follows the share of
-    the budget that is used up.
+    Only steps make two runs alike to the last bit, and only on one core: the learning rate
+    follows the share of the budget that is used up, and several cores add up in any order.
     """
 
     minutes: float | None = None
