@@ -111,7 +111,7 @@ def plot(directory: Path) -> None:
         for panel in (left, right):
             panel.set_xlabel('minutes')
             if panel.get_legend_handles_labels()[0]:
-                panel.legend(loc='upper right')
+                panel.legend(loc='best')
         figure.savefig(png, format='png', dpi=_DPI)
     write_atomically(directory / PICTURE, png.getvalue())
 
