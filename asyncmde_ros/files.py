@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from asyncmde_ros.errors import AsyncMDEError
+
 
 def cache_directory() -> Path:
     """Return ``$XDG_CACHE_HOME/asyncmde``, or ``~/.cache/asyncmde``; it need not exist."""
@@ -11,6 +13,15 @@ def cache_directory() -> Path:
     # The XDG specification says to ignore a relative path.
     base = configured if configured.is_absolute() else Path.home() / '.cache'
     return base / 'asyncmde'
+
+
+def make_directory(path: Path) -> Path:
+    """Make a folder to write to, where there is none; AsyncMDEError says why it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AsyncMDEError(f'cannot write to {path}: {error.strerror}') from error
+    return path
 
 
 def commit(stream: BinaryIO, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from asyncmde_ros import machine
+from asyncmde_ros import files, machine
 from asyncmde_ros.engine.image_model import ImageModel
 from asyncmde_ros.engine.loader import Engines, Model
 from asyncmde_ros.errors import AsyncMDEError
@@ -136,16 +136,8 @@ def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
     meta |= {'command': ' '.join(['asyncmde', *sys.argv[1:]]), 'hardware': meta.pop('cpu'),
              'short_side': request.short_side, 'threads': dataclasses.asdict(model.threads),
              'precision': model.precision.value, 'latencies': latencies}
-    report.write(_made(out), records, meta, samples, strips)
+    report.write(files.make_directory(out), records, meta, samples, strips)
     return records
-
-
-def _made(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AsyncMDEError(f'cannot write to {out}: {error.strerror}') from error
-    return out
 
 
 def _most_shown(predictions: Sequence[Prediction]) -> Prediction:

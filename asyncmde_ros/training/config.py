@@ -162,9 +162,7 @@ def load(path: Path) -> TrainConfig:
 
     Raises ConfigError for a file that cannot be read, an unknown key or a value out of range.
     """
-    config = _build(TrainConfig, _tables(path, ()), '')
-    _check(config)
-    return config
+    return from_tables(_tables(path, ()))
 
 
 def to_tables(config: TrainConfig) -> dict[str, Any]:

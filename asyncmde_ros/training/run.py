@@ -71,7 +71,7 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
         if path is not None:
             weights.load(path)
     for path in (request.out, request.cache):
-        _make_folder(path)
+        files.make_directory(path)
     # Whatever an engine in this process was given before.
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', len(os.sched_getaffinity(0)))))
     teacher = Teacher(config.model.name, request.device)
@@ -99,13 +99,6 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
         'machine': dataclasses.asdict(machine.describe(sys.argv[1:]))}
     files.write_atomically(request.out / REPORT, json.dumps(report, indent=1).encode())
     return report
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AsyncMDEError(f'cannot write to {path}: {error.strerror}') from error
 
 
 def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Sequence[Clip],
