@@ -163,11 +163,11 @@ def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, obs
                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
     # A trained encoder whose normalisation was folded away bears no larger steps than these.
-    trained(start, clips, tmp_path, 24, with_optimiser(observer_share=observer_share, rate=5e-4,
+    trained(start, clips, tmp_path, 60, with_optimiser(observer_share=observer_share, rate=5e-4,
                                                        encoder_rate=0.1))
     loss = [row['loss'] for row in rows(tmp_path / 'train.csv')]
-    assert len(loss) == 24 and all(map(math.isfinite, loss))
-    assert np.mean(loss[-6:]) < 0.9 * np.mean(loss[:6])
+    assert len(loss) == 60 and all(map(math.isfinite, loss))
+    assert np.mean(loss[-6:]) < 0.75 * np.mean(loss[:6])
 
 
 def test_a_frames_error_is_told_against_that_of_the_first_ones_depth(clips: list[Clip]) -> None:
