@@ -6,8 +6,8 @@ import numpy as np
 
 from asyncmde_ros.engine.interface import Buffer, Engine
 from asyncmde_ros.engine.loader import Engines
-from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
-from asyncmde_ros.pipeline.fast_path import MEMORY, SCALARS, STATE
+from asyncmde_ros.geometry import Size, patch_grid
+from asyncmde_ros.graph_tensors import KEYFRAME, STATE, fast_shapes
 
 CHANNELS = 2
 
@@ -37,10 +37,7 @@ class FakeEngine(Engine):
 
 def fake_engines(size: Size) -> Engines:
     """Engines with the real graphs' names and shapes; the slow depth is the image's mean."""
-    sizes = memory_sizes(patch_grid(size))
-    memory = {name: (1, CHANNELS, *s) for name, s in zip(MEMORY, sizes, strict=True)}
-    state = {name: (1, CHANNELS if name[0] in 'rp' else 1,
-                    *sizes[int(name[1]) - 1 if name != 'trust' else 0]) for name in STATE}
+    shapes = fast_shapes(size, CHANNELS)
     depth = (1, 1, *size)
 
     def slow(arrays: Mapping[str, np.ndarray]) -> None:
@@ -52,14 +49,11 @@ def fake_engines(size: Size) -> Engines:
         arrays['share'][...] = 1
 
     fast_engine = FakeEngine(
-        {'image': (1, 3, *size), 'step': (3, 3), 'keyframe': (3, 3),
-         **dict.fromkeys(('step_flow', 'keyframe_flow'), (1, 2, *sizes[0])), **memory, **state,
-         **dict.fromkeys(SCALARS, (1,))},
-        {'depth': depth, 'share': state['a1'],
-         **{f'next_{name}': shape for name, shape in state.items()}}, fast)
+        shapes, {'depth': depth, 'share': shapes['a1'],
+                 **{f'next_{name}': shapes[name] for name in STATE}}, fast)
     slow_engine = FakeEngine(
         {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
-        {**memory, 'p1': state['p1'], 'p4': state['p4'], 'depth': depth}, slow)
+        {**{name: shapes[name] for name in KEYFRAME}, 'depth': depth}, slow)
     return Engines(size, fast_engine, slow_engine, slow_engine.allocate('positions'))
 
 

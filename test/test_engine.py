@@ -15,9 +15,14 @@ from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import patch_grid
+from asyncmde_ros.graph_tensors import (
+    FAST_INPUTS,
+    FAST_OUTPUTS,
+    SLOW_INPUTS,
+    SLOW_OUTPUTS,
+    WARPS,
+)
 from asyncmde_ros.model_config import CONFIGS, VITS
-from asyncmde_ros.network.graphs import FAST_INPUTS, FAST_OUTPUTS, SLOW_INPUTS, SLOW_OUTPUTS
-from asyncmde_ros.pipeline.fast_path import WARPS
 from asyncmde_ros.resources import share_directory
 
 SIZES = {'4:3': (252, 336), '16:9': (252, 448), 'odd grid': (126, 154)}
@@ -74,7 +79,7 @@ def test_slow_graph_equals_torch(size: tuple[int, int], all_weights: dict[str, n
 def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
                                  all_weights: dict[str, np.ndarray]) -> None:
     torch.manual_seed(0)
-    inputs = {name: value.numpy() for name, value in fast_example(VITS, patch_grid(size)).items()}
+    inputs = {name: value.numpy() for name, value in fast_example(VITS, size).items()}
     inputs['step'] = np.array([[1, 0.02, 0.1], [-0.02, 1, 0], [0.01, 0, 1]], np.float32)
     inputs['keyframe'] = np.array([[0.9, 0, -0.3], [0, 1.1, 0.1], [0, 0.05, 1]], np.float32)
     rng = np.random.default_rng(1)
@@ -95,7 +100,7 @@ def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
     size, shift = (252, 336), np.array([0.03, -0.05])
     share = {'homography': 1.0, 'flow': 0.0, 'both': 0.4}[by]
     inputs = {name: np.zeros(value.shape, np.float32)
-              for name, value in fast_example(VITS, patch_grid(size)).items()}
+              for name, value in fast_example(VITS, size).items()}
     homography = np.eye(3)
     homography[:2, 2] = share * shift
     inputs['step'] = inputs['keyframe'] = homography

@@ -5,7 +5,8 @@ import pytest
 from fakes import FakeEngine, fake_engines
 
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.pipeline.fast_path import MEMORY, STATE, FastPath
+from asyncmde_ros.graph_tensors import KEYFRAME, STATE
+from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.motion import Warp, still
 from asyncmde_ros.pipeline.slow_path import make_slot
@@ -41,8 +42,9 @@ def test_state_ping_pongs_and_a_swap_compares_with_the_keyframe(
             bound = engine.runs[-1]
             fresh = index == 0
             assert bound['fresh'].array[0] == fresh
-            assert all(bound[name] is slot.buffers[name] for name in MEMORY)
-            assert (bound['p1'] is slot.buffers['p1']) == fresh
+            assert all(bound[name] is slot.buffers[name] for name in KEYFRAME)
+            assert (bound['p1'] is slot.buffers['phi1']) == fresh
+            assert (bound['p4'] is slot.buffers['phi4']) == fresh
             for name, warp in (('step', far if fresh else step), ('keyframe', far)):
                 np.testing.assert_array_equal(bound[name].array, warp.homography)
                 np.testing.assert_array_equal(bound[f'{name}_flow'].array, warp.flow[None])

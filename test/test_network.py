@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from asyncmde_ros.engine.export import fast_example
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.torch import load_weights
-from asyncmde_ros.geometry import memory_sizes, patch_grid
+from asyncmde_ros.geometry import PATCH, memory_sizes, patch_grid
+from asyncmde_ros.graph_tensors import FAST_OUTPUTS, STATE
 from asyncmde_ros.model_config import VITB, VITS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FAST_OUTPUTS, STATE, FastGraph, FastNetwork
+from asyncmde_ros.network.graphs import FastGraph, FastNetwork
 from asyncmde_ros.network.mobilenetv3 import SameConv2d
 from asyncmde_ros.network.spatial_memory import (
+    Memory,
     MemoryState,
     Projector,
     SpatialMemoryUnit,
@@ -48,7 +50,8 @@ def test_parameter_counts_are_the_papers() -> None:
     assert network.observer.encoder.taps == (16, 24, 48, 576)
     assert count(network.observer.projector) == 85_504
     assert count(network.unit.gates) == 295_170
-    assert count(network.observer.projector) + count(network.unit) == 380_674
+    assert count(network.observer.projector) + count(network.unit.gates) == 380_674
+    assert count(network.unit.correction) == 4 * 128  # ours
     assert count(network.decoder) == 2_519_681
 
 
@@ -120,16 +123,18 @@ def test_full_trust_reproduces_the_foundation_models_own_depth(
     fast.decoder.load_state_dict(foundation.depth_head.scratch.state_dict(), strict=False)
     for gate in (fast.unit.gates.level1, fast.unit.gates.level4):
         gate.score.bias.fill_(1e4)  # sigmoid of it is 1 exactly
-    inputs = fast_example(VITS, patch_grid(size)) | {
+    inputs = fast_example(VITS, size) | {
         'image': image, 'fresh': torch.ones(1), **{f'm{i + 1}': m for i, m in enumerate(memory)}}
     result = FastGraph(fast)(*inputs.values())[0]
     assert depth.max() > 0.1
     torch.testing.assert_close(result, depth, rtol=0, atol=BIT_CLOSE * float(depth.max()))
 
 
-def random_unit() -> SpatialMemoryUnit:
+def random_unit(correction: float = 1.0) -> SpatialMemoryUnit:
     """A unit whose gates really depend on what they compare."""
     unit = SpatialMemoryUnit(CHANNELS).eval()
+    for parameter in unit.correction:
+        parameter.fill_(correction)
     for gate in (unit.gates.level1, unit.gates.level4):
         torch.nn.init.normal_(gate.compare.weight, std=0.2)
         torch.nn.init.normal_(gate.score.weight, std=0.3)
@@ -154,17 +159,20 @@ def moving(homography: torch.Tensor, flow: torch.Tensor | float = 0.0) -> Warp:
     return Warp(homography, torch.zeros(1, 2, *memory_sizes(SMALL_GRID)[0]) + flow)
 
 
-def test_keyframe_form_is_the_papers_recursion_over_twenty_steps() -> None:
-    unit, memory = random_unit(), random_levels(CHANNELS)
+@pytest.mark.parametrize('correction', [0.0, 1.0, 0.3])
+def test_keyframe_form_is_the_papers_recursion_over_twenty_steps(correction: float) -> None:
+    """Of Phi itself with correction 0, else of Phi plus what it lacked in the keyframe."""
+    unit, memory = random_unit(correction), random_levels(CHANNELS)
     still, beta, k = moving(torch.eye(3)), torch.tensor([0.5]), torch.tensor([4.0])
     first = random_levels(CHANNELS)
+    lacked = [correction * (m - phi) for m, phi in zip(memory, first, strict=True)]
     state = blank_state()._replace(p1=first[0], p4=first[3])
     recursive = [level.clone() for level in memory]
     previous_p1, previous_p4, smoothed = first[0], first[3], None
     for index in range(20):
         present = random_levels(CHANNELS)
-        fused, state, _ = unit(present, memory, state, still, still, beta, k,
-                            torch.tensor([float(index == 0)]))
+        fused, state, _ = unit(present, Memory(memory, first), state, still, still, beta, k,
+                               torch.tensor([float(index == 0)]))
         # Eqs. 4-10 as the paper writes them, with M itself as the state.
         fine = unit.gates.level1(previous_p1, present[0])
         coarse = interpolate(unit.gates.level4(previous_p4, present[3]), present[0].shape[2:])
@@ -174,7 +182,7 @@ def test_keyframe_form_is_the_papers_recursion_over_twenty_steps() -> None:
         previous_p1, previous_p4 = present[0], present[3]
         for level, phi in enumerate(present):
             t = interpolate(smoothed, phi.shape[2:])
-            recursive[level] = t * recursive[level] + (1 - t) * phi
+            recursive[level] = t * recursive[level] + (1 - t) * (phi + lacked[level])
             torch.testing.assert_close(fused[level], recursive[level], rtol=1e-4, atol=1e-4)
     assert 0.05 < float(smoothed.min()) and float(smoothed.max()) < 0.95, 'the gates did nothing'
 
@@ -200,8 +208,9 @@ def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> No
     ones = [torch.ones(1, CHANNELS, *size) for size in memory_sizes(SMALL_GRID)]
     state = blank_state()._replace(p1=torch.randn_like(ones[0]), p4=torch.randn_like(ones[3]))
     for index, (step, keyframe) in enumerate(steps):
-        fused, state, share = unit(ones, ones, state, step, keyframe, torch.tensor([0.5]),
-                            torch.tensor([4.0]), torch.tensor([float(index == 0)]))
+        fused, state, share = unit(ones, Memory(ones, ones), state, step, keyframe,
+                                   torch.tensor([0.5]), torch.tensor([4.0]),
+                                   torch.tensor([float(index == 0)]))
         for level in fused:
             torch.testing.assert_close(level, torch.ones_like(level), rtol=0, atol=1e-4)
         assert all(float(a.min()) >= 0 and float(a.max()) <= 1 + 1e-5
@@ -209,7 +218,8 @@ def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> No
 
 
 def test_a_fresh_step_ignores_whatever_the_stale_state_holds() -> None:
-    unit, memory, present = random_unit(), random_levels(CHANNELS), random_levels(CHANNELS)
+    unit, present = random_unit(), random_levels(CHANNELS)
+    memory = Memory(random_levels(CHANNELS), random_levels(CHANNELS))
     arguments = (*[moving(torch.eye(3))] * 2, torch.tensor([0.5]), torch.tensor([4.0]),
                  torch.ones(1))
     p1, p4 = random_levels(CHANNELS)[0], random_levels(CHANNELS)[3]
@@ -222,14 +232,15 @@ def test_a_fresh_step_ignores_whatever_the_stale_state_holds() -> None:
 @pytest.mark.parametrize('by', ['homography', 'flow'])
 def test_regions_that_the_keyframe_never_saw_show_the_present(by: str) -> None:
     unit = SpatialMemoryUnit(CHANNELS).eval()  # untrained: keeps the memory
+    unit.hold_correction()
     memory, present = random_levels(CHANNELS), random_levels(CHANNELS)
     half = torch.eye(3)
     half[0, 2] = 1.0  # the left half of this view lies in the remembered view's right half
     state = blank_state()._replace(p1=present[0], p4=present[3])
     warp = moving(half) if by == 'homography' else moving(
         torch.eye(3), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
-    fused, _, share = unit(present, memory, state, warp, warp, torch.tensor([0.5]),
-                           torch.tensor([4.0]), torch.ones(1))
+    fused, _, share = unit(present, Memory(memory, present), state, warp, warp,
+                           torch.tensor([0.5]), torch.tensor([4.0]), torch.ones(1))
     cols = present[0].shape[3]
     reach = math.ceil(cols / 2 * (1 + BORDER_REACH))  # where the repeated border counts no more
     torch.testing.assert_close(fused[0][..., reach:], present[0][..., reach:])
@@ -239,16 +250,51 @@ def test_regions_that_the_keyframe_never_saw_show_the_present(by: str) -> None:
     assert (fused[0][..., :cols // 2] - kept).abs().max() < 0.01 * kept.abs().max()
 
 
+def test_what_phi_lacked_in_the_keyframe_is_added_where_the_present_shows() -> None:
+    """Where the keyframe saw nothing its border's lack goes on, as far as the view reaches."""
+    unit = random_unit()
+    present, first = random_levels(CHANNELS), random_levels(CHANNELS)
+    lack = [torch.randn(1, CHANNELS, 1, 1) for _ in first]
+    memory = Memory([phi + by for phi, by in zip(first, lack, strict=True)], first)
+    away = torch.eye(3)
+    away[0, 2] = 4.0
+    state = blank_state()._replace(p1=first[0], p4=first[3])
+    fused, _, share = unit(present, memory, state, moving(away), moving(away),
+                           torch.tensor([0.5]), torch.tensor([4.0]), torch.ones(1))
+    assert not share.any()
+    expected = [phi + by for phi, by in zip(present, lack, strict=True)]
+    for ours, corrected, by_hand in zip(
+            fused, unit.corrected(present, memory, moving(away)), expected, strict=True):
+        torch.testing.assert_close(ours, by_hand, rtol=0, atol=1e-5)
+        torch.testing.assert_close(corrected, by_hand, rtol=0, atol=1e-5)
+
+
+def test_where_nothing_changed_mixing_in_changes_nothing() -> None:
+    """Whatever the gates say: a poor Phi costs nothing as long as it stays what it was."""
+    unit, state = random_unit(), blank_state()
+    memory = Memory(random_levels(CHANNELS), random_levels(CHANNELS))
+    state = state._replace(p1=memory.observed[0], p4=memory.observed[3])
+    still = moving(torch.eye(3))
+    for index in range(5):
+        fused, state, share = unit(memory.observed, memory, state, still, still,
+                                   torch.tensor([0.5]), torch.tensor([4.0]),
+                                   torch.tensor([float(index == 0)]))
+        for ours, m0 in zip(fused, memory.levels, strict=True):
+            torch.testing.assert_close(ours, m0, rtol=0, atol=1e-4)
+    assert float(share.max()) < 0.9, 'the gates mixed nothing in'
+
+
 def test_what_comes_back_into_view_is_remembered() -> None:
     unit = SpatialMemoryUnit(CHANNELS).eval()
     memory, present = random_levels(CHANNELS), random_levels(CHANNELS)
+    both = Memory(memory, present)
     away, back = torch.eye(3), torch.eye(3)
     away[0, 2], back[0, 2] = 2.0, -2.0
     state = blank_state()._replace(p1=present[0], p4=present[3])
     scalars = (torch.tensor([0.5]), torch.tensor([4.0]))
-    gone = unit(present, memory, state, moving(away), moving(away), *scalars, torch.ones(1))
+    gone = unit(present, both, state, moving(away), moving(away), *scalars, torch.ones(1))
     assert not gone.share[..., gone.share.shape[3] // 2:].any()
-    again = unit(present, memory, gone.state, moving(back), moving(torch.eye(3)), *scalars,
+    again = unit(present, both, gone.state, moving(back), moving(torch.eye(3)), *scalars,
                  torch.zeros(1))
     assert float(again.share.min()) > 0.99
     assert (again.levels[0] - memory[0]).abs().max() < 0.01 * memory[0].abs().max()
@@ -256,7 +302,8 @@ def test_what_comes_back_into_view_is_remembered() -> None:
 
 def test_gates_start_by_keeping_the_memory_and_the_graph_names_its_outputs() -> None:
     network = FastNetwork(VITS).eval()
-    inputs = fast_example(VITS, SMALL_GRID) | {'fresh': torch.ones(1)}
+    size = (PATCH * SMALL_GRID[0], PATCH * SMALL_GRID[1])
+    inputs = fast_example(VITS, size) | {'fresh': torch.ones(1)}
     outputs = dict(zip(FAST_OUTPUTS, FastGraph(network)(*inputs.values()), strict=True))
     assert set(outputs) == {'depth', 'share', *(f'next_{name}' for name in STATE)}
     assert float(outputs['next_trust'].min()) > 0.99

@@ -18,19 +18,19 @@ from asyncmde_ros.engine.torch import NEVER_READ, load_weights
 from asyncmde_ros.evaluation.predict import Footage, asynchronous
 from asyncmde_ros.evaluation.predict import Teacher as LiveTeacher
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
+from asyncmde_ros.graph_tensors import MEMORY
 from asyncmde_ros.model_config import VITS
 from asyncmde_ros.network import warp as network_warp
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.network.spatial_memory import Gate, Projector, climb, interpolate
-from asyncmde_ros.pipeline.fast_path import MEMORY
 from asyncmde_ros.pipeline.motion import Warp, still
 from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.preprocess import normalise
 from asyncmde_ros.training import initial
 from asyncmde_ros.training.config import GATES, ModelChoice, UnrollConfig
 from asyncmde_ros.training.initial import fit_projector, initial_network, save
-from asyncmde_ros.training.unroll import decode, network_image, observe, unroll
+from asyncmde_ros.training.unroll import corrected_at, decode, network_image, observe, unroll
 from asyncmde_ros.training.windows import Batch
 
 SIZE: Size = (56, 84)
@@ -171,19 +171,36 @@ def test_full_trust_keeps_the_first_frames_memory(network: FastNetwork, delay: i
 @torch.inference_mode()
 def test_no_trust_shows_the_present(network: FastNetwork) -> None:
     force_trust(network, -1e4)
+    network.unit.hold_correction()
     result = unroll(network, make_batch(2), 1, FOUNDATION, SETTINGS)
     for fused, observed in zip(result.fused, result.observed, strict=True):
         torch.testing.assert_close(fused, observed[:, 1:], rtol=0, atol=0)
 
 
+@torch.inference_mode()
+def test_no_trust_shows_the_corrected_present(network: FastNetwork) -> None:
+    force_trust(network, -1e4)
+    batch = make_batch(2)
+    result = unroll(network, batch, 1, FOUNDATION, SETTINGS)
+    for frame in range(1, FRAMES):
+        corrected = corrected_at(network, batch, result.observed, frame)
+        for fused, level in zip(result.fused, corrected, strict=True):
+            assert_same(fused[:, frame - 1], level)
+
+
 def papers_recursion(network: FastNetwork, observed: Sequence[Tensor], memory: Sequence[Tensor],
                      delay: int, gates: str) -> list[list[Tensor]]:
-    """Eqs. 4-10 for a camera that does not move, with M itself as the state."""
+    """Eqs. 4-10 for a camera that does not move, with M itself as the state.
+
+    Mixed in is Phi plus the network's correction of what it lacked in the first frame.
+    """
     def h(gate: Gate, p: Tensor, c: Tensor) -> Tensor:
         return torch.sigmoid(gate.score(F.relu(gate.compare(torch.cat([p, c], 1)))))
     modules = network.unit.gates
     p1, p4 = observed[0][:, 0], observed[3][:, 0]
     state, smooth, shown = list(memory), None, []
+    lacked = [c.reshape(-1, 1, 1) * (m - level[:, 0]) for c, m, level in
+              zip(network.unit.correction, memory, observed, strict=True)]
     for frame in range(delay, FRAMES):
         present = [level[:, frame] for level in observed]
         fine = h(modules.level1, p1, present[0])                            # eq. 4
@@ -194,8 +211,8 @@ def papers_recursion(network: FastNetwork, observed: Sequence[Tensor], memory: S
         smooth = (trust if smooth is None
                   else SETTINGS.beta * trust + (1 - SETTINGS.beta) * smooth)
         state = [interpolate(smooth, phi.shape[2:]) * m                     # eqs. 8-10
-                 + (1 - interpolate(smooth, phi.shape[2:])) * phi
-                 for m, phi in zip(state, present, strict=True)]
+                 + (1 - interpolate(smooth, phi.shape[2:])) * (phi + by)
+                 for m, phi, by in zip(state, present, lacked, strict=True)]
         shown.append(state)
         p1, p4 = present[0], present[3]
     return shown
@@ -208,6 +225,8 @@ def papers_recursion(network: FastNetwork, observed: Sequence[Tensor], memory: S
 def test_a_still_camera_follows_the_papers_equations(network: FastNetwork, gates: str,
                                                      memory: str, delay: int) -> None:
     network.unit.gates.scales = gates
+    for parameter in network.unit.correction:
+        parameter.uniform_()
     batch = make_batch(2, motion='still')
     result = unroll(network, batch, delay, ModelChoice(memory=memory, gates=gates), SETTINGS)
     first = result.observed if memory == 'encoder' else batch.levels
@@ -322,12 +341,16 @@ def test_the_last_frames_loss_reaches_every_frame_and_gate(network: FastNetwork)
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in gate.parameters())
 
 
-@pytest.mark.parametrize('name', ['unit.gates.level1.score.bias', 'unit.gates.level4.score.bias',
-                                  'observer.projector.convs.3.bias',
-                                  'observer.projector.convs.0.weight'])
-def test_the_gradient_through_time_is_the_finite_difference(network: FastNetwork,
-                                                            name: str) -> None:
+@pytest.mark.parametrize(('name', 'corrected'), [
+    ('unit.gates.level1.score.bias', True), ('unit.gates.level4.score.bias', True),
+    ('observer.projector.convs.0.weight', True), ('unit.correction.2', True),
+    # The correction cancels a bias: what would be left is too little to be measured.
+    ('observer.projector.convs.3.bias', False)])
+def test_the_gradient_through_time_is_the_finite_difference(network: FastNetwork, name: str,
+                                                            corrected: bool) -> None:
     batch = make_batch(1)
+    if not corrected:
+        network.unit.hold_correction()
     parameter = dict(network.named_parameters())[name]
 
     def loss() -> Tensor:

@@ -109,7 +109,8 @@ def same(a: Batch, b: Batch) -> bool:
 
 def test_the_gates_learn_on_what_the_observer_never_saw(tmp_path: Path) -> None:
     names = [(f'{kind}{index}', kind) for kind in ('video', 'photo') for index in range(20)]
-    names += [('photo3', 'virtual'), ('photo4', 'virtual'), ('scene', 'rendered')]
+    names += [(f'photo{index}', 'virtual') for index in range(10)]
+    names += [(f'scene{index}', 'rendered') for index in range(10)]
     frames = pan(LENGTH)
     clips = [make_clip(tmp_path / f'{kind}-{index}', frames if kind != 'photo' else frames[:1],
                        kind) for index, (_, kind) in enumerate(names)]
@@ -118,7 +119,7 @@ def test_the_gates_learn_on_what_the_observer_never_saw(tmp_path: Path) -> None:
     config = replace(CONFIG, optimiser=OptimiserConfig(clip_rate_share=0.0))
     observer, gates = split(clips, config)
     assert not {clip.name for clip in observer} & {clip.name for clip in gates}
-    assert {clip.kind for clip in observer} == {'video', 'photo'}
+    assert {clip.kind for clip in observer} == {'video', 'photo', 'virtual', 'rendered'}
     assert {clip.kind for clip in gates} == {'video', 'virtual', 'rendered'}
     videos = sum(clip.kind == 'video' for clip in gates)
     assert 2 < videos < 18
@@ -253,7 +254,7 @@ def test_appearance_changes_pictures_and_never_targets(panned: Clip) -> None:
                for x, y in zip(first.levels, changed.levels, strict=True))
 
 
-@pytest.mark.parametrize('name', ['windows', 'stills'])
+@pytest.mark.parametrize('name', ['windows', 'stills', 'pairs'])
 def test_a_steps_batch_depends_on_seed_and_step_only(panned: Clip, tmp_path: Path,
                                                      name: str) -> None:
     clips = [panned, make_clip(tmp_path / 'other', pan(7, seed=3), 'rendered')]
@@ -281,6 +282,24 @@ def test_windows_avoid_scene_cuts(panned: Clip, tmp_path: Path) -> None:
     unmoved = replace(CONFIG, unroll=replace(CONFIG.unroll,
                                              motion=MotionCompensation.OFF))
     assert Sampler([cut], unmoved).windows(0, 1).images.shape[0] == 1
+
+
+def test_a_pair_is_two_frames_of_a_tracked_window(panned: Clip) -> None:
+    """The warp between them is the one that tracking every frame gives."""
+    batch = Sampler([panned], CONFIG).pairs(0, 12)
+    assert batch.images.shape[:2] == batch.depth.shape[:2] == (12, 2)
+    lags = set()
+    for index in range(12):
+        first, second = (int(number) for number in numbers(batch)[index])
+        assert first < second
+        lags.add(second - first)
+        shown = window(panned, range(first, second + 1),
+                       panned.pictures(range(first, second + 1)), CONFIG.unroll.motion)
+        torch.testing.assert_close(batch.keyframe.homography[index, 1],
+                                   shown.keyframe.homography[0, -1])
+        torch.testing.assert_close(batch.keyframe.flow[index, 1], shown.keyframe.flow[0, -1])
+        torch.testing.assert_close(batch.depth[index, 1], shown.depth[0, -1])
+    assert lags == set(range(1, LENGTH))
 
 
 def test_windows_are_of_clips_long_enough_and_stills_of_all(tmp_path: Path) -> None:

@@ -18,19 +18,18 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from asyncmde_ros.geometry import PATCH, memory_sizes
-from asyncmde_ros.model_config import ModelConfig
-from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import (
+from asyncmde_ros.geometry import PATCH, Size
+from asyncmde_ros.graph_tensors import (
     FAST_INPUTS,
     FAST_OUTPUTS,
     SLOW_INPUTS,
     SLOW_OUTPUTS,
-    FastGraph,
-    FastNetwork,
-    Observer,
-    SlowGraph,
+    WARPS,
+    fast_shapes,
 )
+from asyncmde_ros.model_config import ModelConfig
+from asyncmde_ros.network.depth_anything import DepthAnythingV2
+from asyncmde_ros.network.graphs import FastGraph, FastNetwork, Observer, SlowGraph
 
 OPSET = 18
 """The oldest with GridSample, LayerNormalization and what torch's exporter emits; TensorRT 10.3
@@ -42,22 +41,14 @@ EXAMPLE_GRID = (18, 24)
 MAX_GRID = 146
 
 
-def fast_example(config: ModelConfig, grid: tuple[int, int]) -> dict[str, torch.Tensor]:
-    """Return random inputs of the fast graph for a patch grid (rows, cols)."""
-    sizes = memory_sizes(grid)
-    c = config.channels
-    tensors = {'image': torch.rand(1, 3, PATCH * grid[0], PATCH * grid[1]),
-               'step': torch.eye(3), 'keyframe': torch.eye(3),
-               'step_flow': torch.zeros(1, 2, *sizes[0]),
-               'keyframe_flow': torch.zeros(1, 2, *sizes[0])}
-    for level, size in enumerate(sizes, start=1):
-        tensors[f'm{level}'] = torch.rand(1, c, *size)
-        tensors[f'a{level}'] = torch.rand(1, 1, *size)
-        tensors[f'r{level}'] = torch.rand(1, c, *size)
-    tensors |= {'p1': torch.rand(1, c, *sizes[0]), 'p4': torch.rand(1, c, *sizes[3]),
-                'trust': torch.rand(1, 1, *sizes[0]), 'beta': torch.tensor([0.5]),
-                'k': torch.tensor([4.0]), 'fresh': torch.tensor([0.0])}
-    return {name: tensors[name] for name in FAST_INPUTS}
+def fast_example(config: ModelConfig, size: Size) -> dict[str, torch.Tensor]:
+    """Return inputs of the fast graph for a network size: random, of a camera at rest."""
+    tensors = {name: torch.rand(shape)
+               for name, shape in fast_shapes(size, config.channels).items()}
+    still = {name: torch.eye(3) if len(shape) == 2 else torch.zeros(shape)
+             for name in WARPS for shape in [tensors[name].shape]}
+    return tensors | still | {'beta': torch.tensor([0.5]), 'k': torch.tensor([4.0]),
+                              'fresh': torch.tensor([0.0])}
 
 
 def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:
@@ -70,7 +61,7 @@ def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:
     named: dict[str, dict[int, Dim] | None] = dict.fromkeys(FAST_INPUTS)
     named['image'] = {2: Dim('H', min=2 * PATCH, max=MAX_GRID * PATCH),
                       3: Dim('W', min=2 * PATCH, max=MAX_GRID * PATCH)}
-    for kind in 'mar':
+    for kind in ('m', 'phi', 'a', 'r'):
         named |= {f'{kind}{index + 1}': axes for index, axes in enumerate(levels)}
     finest = ('step_flow', 'keyframe_flow', 'p1', 'trust')
     return named | dict.fromkeys(finest, levels[0]) | {'p4': levels[3]}
@@ -78,7 +69,8 @@ def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:
 
 def export_fast(config: ModelConfig) -> onnx.ModelProto:
     """Return the fast graph without weights."""
-    example = fast_example(config, EXAMPLE_GRID)
+    rows, cols = EXAMPLE_GRID
+    example = fast_example(config, (PATCH * rows, PATCH * cols))
     return _export(FastGraph(FastNetwork(config)), tuple(example.values()),
                    tuple(_fast_dimensions().values()), FAST_INPUTS, FAST_OUTPUTS)
 

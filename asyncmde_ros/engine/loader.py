@@ -14,7 +14,8 @@ from asyncmde_ros import weights
 from asyncmde_ros.engine.interface import Buffer, Engine, Precision
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
+from asyncmde_ros.geometry import Size, patch_grid
+from asyncmde_ros.graph_tensors import fast_shapes
 from asyncmde_ros.resources import share_directory
 
 BACKENDS = ('auto', 'openvino', 'torch')
@@ -99,38 +100,26 @@ class Model:
         """Compile both engines for a network size (rows, cols); takes seconds."""
         grid = patch_grid(size)
         positions = resize_positions(self._weights[POSITIONS_KEY], grid)
-        shapes = self._shapes(size, positions.shape)
-        fast, slow = self._build(shapes)
+        channels = self._weights[OUTPUT_CONV_KEY].shape[1]
+        fast, slow = self._build(fast_shapes(size, channels),
+                                 {'image': (1, 3, *size), 'positions': positions.shape})
         buffer = slow.allocate('positions')
         buffer.array[...] = positions
         return Engines(size, fast, slow, buffer)
 
-    def _shapes(self, size: Size, positions: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        channels = self._weights[OUTPUT_CONV_KEY].shape[1]
-        sizes = memory_sizes(patch_grid(size))
-        shapes: dict[str, tuple[int, ...]] = {
-            'image': (1, 3, *size), 'positions': positions, 'step': (3, 3), 'keyframe': (3, 3),
-            'p1': (1, channels, *sizes[0]), 'p4': (1, channels, *sizes[3]),
-            'step_flow': (1, 2, *sizes[0]), 'keyframe_flow': (1, 2, *sizes[0]),
-            'trust': (1, 1, *sizes[0]), 'beta': (1,), 'k': (1,), 'fresh': (1,)}
-        for level, level_size in enumerate(sizes, start=1):
-            shapes |= {f'm{level}': (1, channels, *level_size), f'a{level}': (1, 1, *level_size),
-                       f'r{level}': (1, channels, *level_size)}
-        return shapes
-
-    def _build(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Engine, Engine]:
-        slow_shapes = {name: shapes[name] for name in ('image', 'positions')}
-        fast_shapes = {name: shape for name, shape in shapes.items() if name != 'positions'}
+    def _build(self, fast: Mapping[str, tuple[int, ...]],
+               slow: Mapping[str, tuple[int, ...]]) -> tuple[Engine, Engine]:
+        """Return both engines for the shapes of their inputs."""
         if self.backend == 'torch':
             from asyncmde_ros.engine import torch as backend
             from asyncmde_ros.model_config import CONFIGS
             config = CONFIGS[self.name]
-            return (backend.fast_engine(config, self._weights, fast_shapes, self.threads.fast),
-                    backend.slow_engine(config, self._weights, slow_shapes, self.threads.slow))
+            return (backend.fast_engine(config, self._weights, fast, self.threads.fast),
+                    backend.slow_engine(config, self._weights, slow, self.threads.slow))
         from asyncmde_ros.engine.openvino import OpenVINOEngine
-        return (OpenVINOEngine(self._graphs['fast'], self._weights, fast_shapes,
+        return (OpenVINOEngine(self._graphs['fast'], self._weights, fast,
                                self.threads.fast, self.precision),
-                OpenVINOEngine(self._graphs['slow'], self._weights, slow_shapes,
+                OpenVINOEngine(self._graphs['slow'], self._weights, slow,
                                self.threads.slow, self.precision))
 
 

@@ -13,18 +13,10 @@ try:
 except ImportError as error:
     raise EngineError('the torch backend needs PyTorch: pip install torch') from error
 
+from asyncmde_ros.graph_tensors import FAST_INPUTS, FAST_OUTPUTS, SLOW_INPUTS, SLOW_OUTPUTS
 from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import (
-    FAST_INPUTS,
-    FAST_OUTPUTS,
-    SLOW_INPUTS,
-    SLOW_OUTPUTS,
-    FastGraph,
-    FastNetwork,
-    Observer,
-    SlowGraph,
-)
+from asyncmde_ros.network.graphs import FastGraph, FastNetwork, Observer, SlowGraph
 
 
 class TorchEngine(Engine):

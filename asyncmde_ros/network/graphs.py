@@ -10,7 +10,12 @@ from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.dpt import DPTDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
-from asyncmde_ros.network.spatial_memory import MemoryState, Projector, SpatialMemoryUnit
+from asyncmde_ros.network.spatial_memory import (
+    Memory,
+    MemoryState,
+    Projector,
+    SpatialMemoryUnit,
+)
 from asyncmde_ros.network.warp import Warp
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
@@ -58,18 +63,18 @@ class FastNetwork(nn.Module):
         self.unit = SpatialMemoryUnit(config.channels)
         self.decoder = DPTDecoder(config.channels)
 
-    def forward(self, image: Tensor, step: Warp, keyframe: Warp, memory: Sequence[Tensor],
+    def forward(self, image: Tensor, step: Warp, keyframe: Warp, memory: Memory,
                 state: MemoryState, beta: Tensor, k: Tensor, fresh: Tensor) -> FastOutputs:
         """One frame.  ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
         :meth:`SpatialMemoryUnit.forward`."""
-        observed = self.observer(image, [level.shape[2:] for level in memory])
+        observed = self.observer(image, [level.shape[2:] for level in memory.levels])
         fused = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
         depth = self.decoder.decode(fused.levels, image.shape[2:])
         return FastOutputs(depth, fused.share, fused.state)
 
 
 class FastGraph(nn.Module):
-    """:class:`FastNetwork` with flat inputs and outputs, named as in :data:`FAST_INPUTS`."""
+    """:class:`FastNetwork` with flat inputs and outputs (:mod:`asyncmde_ros.graph_tensors`)."""
 
     def __init__(self, network: FastNetwork) -> None:
         super().__init__()
@@ -78,13 +83,14 @@ class FastGraph(nn.Module):
     def forward(self, image: Tensor, step: Tensor, keyframe: Tensor,
                 step_flow: Tensor, keyframe_flow: Tensor,
                 m1: Tensor, m2: Tensor, m3: Tensor, m4: Tensor,
+                phi1: Tensor, phi2: Tensor, phi3: Tensor, phi4: Tensor,
                 a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor,
                 r1: Tensor, r2: Tensor, r3: Tensor, r4: Tensor,
                 p1: Tensor, p4: Tensor, trust: Tensor,
                 beta: Tensor, k: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
         state = MemoryState([a1, a2, a3, a4], [r1, r2, r3, r4], p1, p4, trust)
         out = self.fast(image, Warp(step, step_flow), Warp(keyframe, keyframe_flow),
-                        [m1, m2, m3, m4], state, beta, k, fresh)
+                        Memory([m1, m2, m3, m4], [phi1, phi2, phi3, phi4]), state, beta, k, fresh)
         return (out.depth, out.share, *out.state.weight, *out.state.residue,
                 out.state.p1, out.state.p4, out.state.trust)
 
@@ -92,8 +98,8 @@ class FastGraph(nn.Module):
 class SlowGraph(nn.Module):
     """Foundation model, encoder and projector: everything a cache slot holds.
 
-    Outputs, named as in :data:`SLOW_OUTPUTS`: the memory M0 (4 levels), the frame's own projected
-    features p1 and p4, and the foundation model's own depth.
+    Outputs: the memory M0, the frame's own projected features Phi0 (4 levels each), and the
+    foundation model's own depth.
     """
 
     def __init__(self, foundation: DepthAnythingV2, observer: Observer) -> None:
@@ -105,13 +111,4 @@ class SlowGraph(nn.Module):
     def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         depth, memory = self.foundation(image, positions)
         observed = self.fast.observer(image, [level.shape[2:] for level in memory])
-        return (*memory, observed[0], observed[3], depth)
-
-
-STATE = ('a1', 'a2', 'a3', 'a4', 'r1', 'r2', 'r3', 'r4', 'p1', 'p4', 'trust')
-MEMORY = ('m1', 'm2', 'm3', 'm4')
-FAST_INPUTS = ('image', 'step', 'keyframe', 'step_flow', 'keyframe_flow', *MEMORY, *STATE,
-               'beta', 'k', 'fresh')
-FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
-SLOW_INPUTS = ('image', 'positions')
-SLOW_OUTPUTS = (*MEMORY, 'p1', 'p4', 'depth')
+        return (*memory, *observed, depth)

@@ -3,6 +3,11 @@
 The memory is kept in keyframe form (design, section 2): the keyframe's features M0 stay untouched
 and what was mixed in since is a weight A and a residue R per level, so that moving the memory with
 the camera never blurs M0.  With identity warps it is the paper's recursion, eqs. 9-10.
+
+Ours is what is mixed in.  The light features Phi are a poor copy of the foundation model's, and
+most of what they get wrong in a frame they got wrong in the keyframe, too.  So what was missing
+there, M0 - Phi0, moves with the camera and is added to every observation: mixing in then changes
+what Phi saw change.  With ``correction`` 0 it is the paper's again.
 """
 
 from collections.abc import Sequence
@@ -12,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asyncmde_ros.graph_tensors import LEVELS
 from asyncmde_ros.network.warp import Warp, sample, warp_grid
 
 GATE_HIDDEN = 64
@@ -108,6 +114,16 @@ class SemanticGates(nn.Module):
         return g * fine + (1 - g) * semantic                                # eq. 7
 
 
+class Memory(NamedTuple):
+    """What a refresh leaves of the keyframe, four levels (B, C, rows, cols) each.
+
+    ``levels``: M0, the foundation model's; ``observed``: Phi0, this network's own.
+    """
+
+    levels: Sequence[Tensor]
+    observed: Sequence[Tensor]
+
+
 class MemoryState(NamedTuple):
     """What a step hands to the next one; all maps are (B, channels, rows, cols), B = 1 live.
 
@@ -136,13 +152,35 @@ class SpatialMemoryUnit(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gates = SemanticGates(channels)
+        self.correction = nn.ParameterList(
+            nn.Parameter(torch.ones(channels)) for _ in range(LEVELS))
 
-    def forward(self, observed: Sequence[Tensor], memory: Sequence[Tensor], state: MemoryState,
-                step: Warp, keyframe: Warp, beta: Tensor, k: Tensor,
-                fresh: Tensor) -> Fused:
+    def hold_correction(self) -> None:
+        """Set the correction to zero for good: eqs. 9-10 as the paper has them."""
+        for parameter in self.correction:
+            nn.init.zeros_(parameter)
+            parameter.requires_grad_(False)
+
+    def corrected(self, observed: Sequence[Tensor], memory: Memory,
+                  keyframe: Warp) -> list[Tensor]:
+        """Return Phi plus what it lacked in the keyframe: what trust 0 shows."""
+        return [present + self._moved(level, memory, keyframe)[1]
+                for level, present in enumerate(observed)]
+
+    def _moved(self, level: int, memory: Memory,
+               keyframe: Warp) -> tuple[Tensor, Tensor, Tensor]:
+        """Return M0 and the correction of Phi as this view has them, and how far it was seen."""
+        source, seen = warp_grid(keyframe, memory.levels[level].shape[2:])
+        m = sample(memory.levels[level], source)
+        missing = self.correction[level].reshape(1, -1, 1, 1) * (
+            m - sample(memory.observed[level], source))
+        return m, missing, seen
+
+    def forward(self, observed: Sequence[Tensor], memory: Memory, state: MemoryState, step: Warp,
+                keyframe: Warp, beta: Tensor, k: Tensor, fresh: Tensor) -> Fused:
         """Fuse one frame.
 
-        ``observed``: this frame's projected features Phi_l; ``memory``: M0, the keyframe's own.
+        ``observed``: this frame's projected features Phi_l; ``memory``: the keyframe's.
         ``step`` and ``keyframe`` map this view to the one that ``state`` belongs to and to the
         keyframe's (see :mod:`asyncmde_ros.network.warp`).  ``beta``, ``k`` and ``fresh`` are
         scalars of shape (1,); ``fresh`` is 1 on the first step after a swap, where ``state.p1``
@@ -150,7 +188,7 @@ class SpatialMemoryUnit(nn.Module):
         """
         is_fresh = fresh.reshape(1, 1, 1, 1) > 0.5
         beta = beta.reshape(1, 1, 1, 1)
-        step_grids = [warp_grid(step, level.shape[2:]) for level in memory]
+        step_grids = [warp_grid(step, level.shape[2:]) for level in observed]
         fine, coarse = step_grids[0][0], step_grids[3][0]
 
         raw = self.gates(sample(state.p1, fine), observed[0],
@@ -160,9 +198,9 @@ class SpatialMemoryUnit(nn.Module):
         smooth = beta * raw + (1 - beta) * before
 
         fused, weights, residues, shares = [], [], [], []
-        for level, (present, m0) in enumerate(zip(observed, memory, strict=True)):
+        for level, present in enumerate(observed):
             grid, _ = step_grids[level]
-            trust = smooth if level == 0 else interpolate(smooth, m0.shape[2:])   # eq. 8
+            trust = smooth if level == 0 else interpolate(smooth, present.shape[2:])   # eq. 8
             a = state.weight[level]
             a = torch.where(is_fresh, torch.ones_like(a), sample(a, grid))
             r = state.residue[level]
@@ -172,9 +210,9 @@ class SpatialMemoryUnit(nn.Module):
 
             # What the keyframe never saw, the present shows.  The state does not hear of it, so
             # that what comes back into view is remembered.
-            source, seen = warp_grid(keyframe, m0.shape[2:])
+            m, missing, seen = self._moved(level, memory, keyframe)
             share = seen * a
-            fused.append(share * sample(m0, source) + r + (a - share) * present)  # eq. 9
+            fused.append(share * m + r + (a - share) * present + (1 - share) * missing)  # eq. 9
             weights.append(a)
             residues.append(r)
             shares.append(share)

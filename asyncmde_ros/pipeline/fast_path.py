@@ -4,15 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.graph_tensors import COMPARED, KEYFRAME, SCALARS, STATE, WARPS
 from asyncmde_ros.pipeline.feature_cache import Slot
 from asyncmde_ros.pipeline.motion import Warp
 from asyncmde_ros.preprocess import normalise
-
-MEMORY = ('m1', 'm2', 'm3', 'm4')
-STATE = ('a1', 'a2', 'a3', 'a4', 'r1', 'r2', 'r3', 'r4', 'p1', 'p4', 'trust')
-OBSERVED = ('p1', 'p4')
-SCALARS = ('beta', 'k', 'fresh')
-WARPS = ('step', 'keyframe', 'step_flow', 'keyframe_flow')
 
 
 class FastPath:
@@ -53,9 +48,9 @@ class FastPath:
         before, after = self._states[self._side], self._states[1 - self._side]
         bindings: dict[str, Buffer] = {**self._inputs, **before, 'depth': self._depth,
                                        'share': self._share}
-        bindings |= {name: slot.buffers[name] for name in MEMORY}
+        bindings |= {name: slot.buffers[name] for name in KEYFRAME}
         if fresh:
-            bindings |= {name: slot.buffers[name] for name in OBSERVED}
+            bindings |= {name: slot.buffers[own] for name, own in COMPARED.items()}
         bindings |= {f'next_{name}': buffer for name, buffer in after.items()}
         try:
             self._engine.run(bindings)

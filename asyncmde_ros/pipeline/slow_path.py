@@ -14,6 +14,7 @@ import numpy.typing as npt
 from asyncmde_ros.engine.interface import Engine
 from asyncmde_ros.engine.loader import Engines
 from asyncmde_ros.errors import EngineError
+from asyncmde_ros.graph_tensors import SLOW_OUTPUTS
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.settings import Settings
@@ -29,9 +30,6 @@ POLL_S = 0.1
 
 RETRY_S = 1.0
 """Pause after a failed refresh, so that a broken engine does not eat a core."""
-
-CACHED = ('m1', 'm2', 'm3', 'm4', 'p1', 'p4', 'depth')
-"""The slow graph's outputs, all of which a slot holds."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def _lower_priority() -> None:
 
 def make_slot(engine: Engine) -> Slot:
     """Return a cache slot with a buffer for every output of the slow graph."""
-    return Slot({name: engine.allocate(name) for name in CACHED})
+    return Slot({name: engine.allocate(name) for name in SLOW_OUTPUTS})
 
 
 class SlowPath:

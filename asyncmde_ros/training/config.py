@@ -37,8 +37,9 @@ class DataConfig:
     ``licences`` keeps only sources whose licence in videos.csv or photos.csv contains one of
     these texts and none of ``licences_without``; empty keeps all.
 
-    ``gate_share`` of the videos, the photos that a virtual camera moves over and what is rendered
-    are kept from the observer: the gates have to learn how good it is on what it never saw.
+    ``gate_share`` of the videos, of the photos that a virtual camera moves over and of what is
+    rendered are kept from the observer: the gates have to learn how good it is on what it never
+    saw.
     """
 
     sizes: dict[str, float] = field(default_factory=lambda: {'252x336': 0.75, '196x252': 0.25})
@@ -46,7 +47,7 @@ class DataConfig:
     segment_frames: int = 32
     videos: bool = True
     photo_views: int = 2
-    virtual_clips: int = 100
+    virtual_clips: int = 200
     virtual_frames: int = 16
     rendered_clips: int = 80
     rendered_frames: int = 16
@@ -66,15 +67,17 @@ class ModelChoice:
     """Which network: the foundation model's name, and what of the fast network is varied.
 
     ``memory`` and ``gates`` are the paper's table V: a memory from the ``foundation`` model, from
-    the ``encoder`` itself or ``none``; both gates, or one of them.
+    the ``encoder`` itself or ``none``; both gates, or one of them.  ``correction`` (ours): what
+    the light features lacked in the keyframe is added to every observation.
     """
 
     name: str = 'vits'
     encoder_width: float = 0.75
     projector_context: bool = True
+    correction: bool = True
     memory: str = 'foundation'
     gates: str = 'full'
-    initial_trust: float = 0.998
+    initial_trust: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class LossConfig:
     of a clip's frame is divided by ``relative`` plus what the first frame's depth, warped, would
     score there: so that a still camera's small errors count, too.  ``fused`` and ``observed`` are
     ours: smooth L1 of O_l and Phi_l to the foundation model's own M_l of that frame; ``alone`` is
-    eq. 11 for the depth of Phi without memory.
+    eq. 11 for the depth of Phi without memory, ``corrected`` eqs. 11 and 12 and the smooth L1 for
+    Phi with what it lacked in the keyframe (relative to ``relative_corrected``, likewise).
     """
 
     ssi: float = 1.0
@@ -111,27 +115,32 @@ class LossConfig:
     fused: float = 0.0
     observed: float = 0.25
     alone: float = 0.25
+    relative_corrected: float = 0.1
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
     """AdamW with a warm-up and a cosine over the budget.
 
-    ``observer_share`` of the budget goes to encoder and projector alone, on single frames
-    (``observer_batch``, of which ``observer_decoded`` are decoded and the others give only
-    features to compare), before clips (``batch``) train all.  Encoder and decoder learn at
-    ``encoder_rate`` and ``decoder_rate`` times the rate; 0 leaves the decoder as the foundation
-    model's.  In the clips the observer slows down to ``clip_rate_share``; 0 freezes it.
+    ``observer_share`` of the budget goes to encoder and projector alone, before clips (``batch``)
+    train all: on single frames (``observer_batch``, of which ``observer_decoded`` are decoded and
+    the others give only features to compare) and, in three of four steps, on pairs of
+    frames (half as many), of which the first is a keyframe for the second.
+
+    Encoder, gates and decoder learn at ``encoder_rate``, ``gate_rate`` and ``decoder_rate`` times
+    the rate; 0 leaves the decoder as the foundation model's.  In the clips the observer slows
+    down to ``clip_rate_share``; 0 freezes it.
     """
 
     rate: float = 6e-4
     encoder_rate: float = 0.2
+    gate_rate: float = 0.1
     final_rate_share: float = 0.02
     clip_rate_share: float = 0.0
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     warmup_steps: int = 50
-    observer_share: float = 0.45
+    observer_share: float = 0.65
     observer_batch: int = 16
     observer_decoded: int = 8
     batch: int = 4

@@ -114,6 +114,8 @@ def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Seq
     if model.projector_context and not config.model.projector_context:
         # Zeros that stay, not None: the exported graph has these inputs.
         projector.hold_context()
+    if not config.model.correction:
+        network.unit.hold_correction()
     if encoder is not None and not request.resume:
         explained = fit_projector(network.observer, _samples(clips, config.seed),
                                   config.model.projector_context)

@@ -20,7 +20,7 @@ from asyncmde_ros.training import checkpoint, curves, losses
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import TrainConfig, to_tables
 from asyncmde_ros.training.initial import reset_gates
-from asyncmde_ros.training.unroll import decode, observe, unroll
+from asyncmde_ros.training.unroll import corrected_at, decode, observe, unroll
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
 
@@ -30,7 +30,9 @@ CHECKPOINT = 'checkpoint.safetensors'
 AHEAD = 3
 """Batches prepared while the present one is learned from."""
 
-LOG_EVERY = 10
+LOG_EVERY = 5
+"""Odd, so that both kinds of the observer's steps are logged."""
+
 MAX_BAD_STEPS = 20
 SPREAD_FRAMES = 64
 VALIDATIONS = 20
@@ -155,8 +157,12 @@ class Trainer:
 
     def _load(self, on_clips: bool, step: int) -> Batch:
         optimiser = self._config.optimiser
-        batch = (self._sampler.windows(step, optimiser.batch) if on_clips
-                 else self._sampler.stills(step, optimiser.observer_batch))
+        if on_clips:
+            batch = self._sampler.windows(step, optimiser.batch)
+        elif self._of_pairs(step):
+            batch = self._sampler.pairs(step, max(1, optimiser.observer_batch // 2))
+        else:
+            batch = self._sampler.stills(step, optimiser.observer_batch)
         if self._device.type == 'cuda':
             batch.images = batch.images.pin_memory()
         return batch
@@ -167,7 +173,9 @@ class Trainer:
         groups = []
         for name, module, share in (
                 ('encoder', network.observer.encoder, settings.encoder_rate),
-                ('projector', network.observer.projector, 1.0), ('gates', network.unit, 1.0),
+                ('projector', network.observer.projector, 1.0),
+                ('correction', network.unit.correction, 1.0),
+                ('gates', network.unit.gates, settings.gate_rate),
                 ('decoder', network.decoder, settings.decoder_rate)):
             parameters = [p for p in module.parameters() if p.requires_grad]
             for kernels in (True, False):
@@ -208,9 +216,12 @@ class Trainer:
         self._train_mode()
         self._optimiser.zero_grad(set_to_none=True)
         with self._autocast(self._device.type == 'cuda'):
-            parts = self._clip_losses(batch) if on_clips else self._still_losses(batch)
+            parts = (self._clip_losses(batch) if on_clips
+                     else self._pair_losses(batch) if self._of_pairs(self.progress.step)
+                     else self._still_losses(batch))
         weights = self._config.loss
-        total = (weights.ssi * parts['loss_ssi'] + weights.gradient * parts['loss_gradient']
+        total = (weights.ssi * (parts['loss_corrected'] if 'loss_corrected' in parts
+                                else parts['loss_ssi']) + weights.gradient * parts['loss_gradient']
                  + weights.observed * parts['loss_observed'])
         if on_clips:
             total = total + (weights.fused * parts['loss_fused']
@@ -229,10 +240,28 @@ class Trainer:
             if self._bad_steps > MAX_BAD_STEPS:
                 raise TrainingError(f'{self._bad_steps} steps in a row had no finite gradient: '
                                     'lower optimiser.rate')
-        absent = {name: math.nan for name in ('loss_fused', 'loss_memory', 'loss_alone', 'trust')}
+        absent = {name: math.nan for name in ('loss_ssi', 'loss_corrected', 'loss_fused',
+                                                  'loss_memory', 'loss_alone', 'trust')}
         return {'loss': float(total.detach()), **absent,
                 **{name: float(value.detach()) for name, value in parts.items()},
                 'gradient': float(norm), 'rate': self._optimiser.param_groups[-1]['lr']}
+
+    def _of_pairs(self, step: int) -> bool:
+        """Whether a step of the observer's phase has pairs: three of four, if they are of use."""
+        model = self._config.model
+        return model.correction and model.memory == 'foundation' and step % 4 != 0
+
+    def _pair_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Compare the second frame's corrected features with the foundation model's."""
+        observed = observe(self._network, batch)
+        corrected = corrected_at(self._network, batch, observed, 1)
+        depth = batch.depth[:, 1]
+        ssi, gradient = self._depth_losses(corrected, depth)
+        ssi = ssi / (self._config.loss.relative_corrected
+                     + _warped_hold_score(batch, [1], 0, depth))
+        return {'loss_corrected': ssi.mean(), 'loss_gradient': gradient,
+                'loss_observed': losses.feature_distance(
+                    corrected, [level[:, 1] for level in batch.levels], self._spread)}
 
     def _still_losses(self, batch: Batch) -> dict[str, Tensor]:
         observed = observe(self._network, batch)

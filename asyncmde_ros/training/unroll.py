@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.spatial_memory import MemoryState
+from asyncmde_ros.network.spatial_memory import Memory, MemoryState
 from asyncmde_ros.network.warp import Warp
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from asyncmde_ros.training.config import ModelChoice, UnrollConfig
@@ -57,12 +57,13 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
         shape = observed[0][:, delay:, :1]
         return Unrolled(observed, [level[:, delay:] for level in observed],
                         torch.zeros_like(shape), delay)
-    memory = ([level[:, 0] for level in observed] if model.memory == 'encoder'
-              else [level[:, 0].float() for level in batch.levels])
-    state = MemoryState([torch.ones_like(level[:, :1]) for level in memory],
-                        [torch.zeros_like(level) for level in memory],
-                        observed[0][:, 0], observed[3][:, 0], torch.ones_like(memory[0][:, :1]))
-    scalar = memory[0].new_tensor
+    own = [level[:, 0] for level in observed]
+    memory = Memory(own if model.memory == 'encoder'
+                    else [level[:, 0].float() for level in batch.levels], own)
+    state = MemoryState([torch.ones_like(level[:, :1]) for level in own],
+                        [torch.zeros_like(level) for level in own],
+                        own[0], own[3], torch.ones_like(own[0][:, :1]))
+    scalar = own[0].new_tensor
     beta, k = scalar([settings.beta]), scalar([settings.k])
     fused: list[list[Tensor]] = []
     trust: list[Tensor] = []
@@ -77,6 +78,15 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
         trust.append(state.trust)
     return Unrolled(observed, [torch.stack([frame[level] for frame in fused], 1)
                                for level in range(4)], torch.stack(trust, 1), delay)
+
+
+def corrected_at(network: FastNetwork, batch: Batch, observed: Sequence[Tensor],
+                 frame: int) -> list[Tensor]:
+    """Return Phi of a frame plus what it lacked in the first one, which is the keyframe."""
+    memory = Memory([level[:, 0].float() for level in batch.levels],
+                    [level[:, 0] for level in observed])
+    return network.unit.corrected([level[:, frame] for level in observed], memory,
+                                  Warp(*(part[:, frame] for part in batch.keyframe)))
 
 
 def decode(network: FastNetwork, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:

@@ -1,5 +1,6 @@
 """How a network does on held-out clips: against the teacher, beside held and warped depth."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from asyncmde_ros.network.warp import Warp, sample, warp_grid
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import TrainConfig
 from asyncmde_ros.training.losses import aligned_error
-from asyncmde_ros.training.unroll import decode, unroll
+from asyncmde_ros.training.unroll import corrected_at, decode, unroll
 from asyncmde_ros.training.windows import Batch, window
 
 WINDOWS = 20
@@ -47,10 +48,11 @@ class Validation:
         """Return mean errors, and geometric means of the error ratios to both baselines.
 
         ``ratio_warped`` below 1 beats the warped hold; ``worst_ratio_warped`` is of the worst
-        window; ``error_alone`` is the network's without memory.
+        window; ``error_alone`` is the network's without memory, ``error_corrected`` with no
+        more of it than the correction.
         """
         model, settings = self._config.model, self._config.unroll
-        ours, alone, trust = [], [], []
+        ours, alone, corrected, trust = [], [], [], []
         for batch in self._batches:
             size = batch.depth.shape[3:]
             result = unroll(network, batch, 0, model, settings)
@@ -58,6 +60,12 @@ class Validation:
             # Frame by frame: ten decoders' activations at once would be gigabytes for nothing.
             ours.append(_mean(_decoded(network, result.fused, size), depth))
             alone.append(_mean(_decoded(network, result.observed, size), depth))
+            if model.memory == 'foundation':
+                levels = [corrected_at(network, batch, result.observed, frame)
+                          for frame in range(len(depth))]
+                corrected.append(_mean(_decoded(
+                    network, [torch.stack(level, 1) for level in zip(*levels, strict=True)],
+                    size), depth))
             trust.append(float(result.trust.mean()))
         ratios = np.array(ours) / np.maximum(self._warped, LEAST_ERROR)
         return {'ratio_warped': _geometric(ratios),
@@ -65,6 +73,7 @@ class Validation:
                 'worst_ratio_warped': float(ratios.max()), 'error': float(np.mean(ours)),
                 'error_warped': float(np.mean(self._warped)),
                 'error_held': float(np.mean(self._held)), 'error_alone': float(np.mean(alone)),
+                'error_corrected': float(np.mean(corrected)) if corrected else math.nan,
                 'trust': float(np.mean(trust))}
 
 

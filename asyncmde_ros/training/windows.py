@@ -1,7 +1,7 @@
 """Training samples: short windows of cached clips, with appearance and motion as at run time."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from asyncmde_ros.training.sources import hash_share
 logger = logging.getLogger(__name__)
 
 TRIES = 20
-KIND_SHARES = {'video': 0.6, 'virtual': 0.2, 'rendered': 0.2}
+KIND_SHARES = {'video': 0.5, 'virtual': 0.3, 'rendered': 0.2}
 STILL_SHARES = {'photo': 0.5, 'video': 0.3, 'virtual': 0.1, 'rendered': 0.1}
 """From which kinds of clip windows and single frames are drawn, among those that there are."""
 
@@ -44,6 +44,13 @@ class Batch:
     depth: Tensor
     steps: Warp
     keyframe: Warp
+
+    def at(self, frames: Sequence[int]) -> 'Batch':
+        """Return some frames; ``steps`` is then no longer between neighbours."""
+        chosen = list(frames)
+        return Batch(self.images[:, chosen], [level[:, chosen] for level in self.levels],
+                     self.depth[:, chosen], *(Warp(*(part[:, chosen] for part in warp))
+                                              for warp in (self.steps, self.keyframe)))
 
     def to(self, device: torch.device) -> 'Batch':
         """Return the batch on a device."""
@@ -75,17 +82,20 @@ class Sampler:
     def windows(self, step: int, count: int) -> Batch:
         """Return ``count`` windows of the configured length, without scene cuts."""
         rng = np.random.default_rng([self._config.seed, step, 1])
+        return _stack(self._tracked(self._windows, count, rng, lambda clip: draw_indices(
+            clip.frames, self._config, rng)))
+
+    def pairs(self, step: int, count: int) -> Batch:
+        """Return ``count`` windows of two frames, from the observer's clips.
+
+        The second is any frame of a window as :meth:`windows` draws it; its warp to the first is
+        what tracking every frame between them gives.
+        """
+        rng = np.random.default_rng([self._config.seed, step, 2])
         length = self._config.unroll.frames
-        kinds = self._draw_size(self._windows, KIND_SHARES, length, rng)
-        found: list[Batch] = []
-        for _ in range(TRIES * count):
-            clip = _draw_clip(kinds, KIND_SHARES, length, rng)
-            window = self._window(clip, draw_indices(clip.frames, self._config, rng), rng)
-            if not torch.isnan(window.steps.homography).any():
-                found.append(window)
-            if len(found) == count:
-                return _stack(found)
-        raise MediaError('hardly a window without a scene cut: are the videos slide shows?')
+        found = self._tracked(self._stills, count, rng, lambda clip: draw_indices(
+            clip.frames, self._config, rng)[:int(rng.integers(2, length + 1))])
+        return _stack([window.at([0, -1]) for window in found])
 
     def _draw_size(self, clips: BySize, shares: dict[str, float], length: int,
                    rng: np.random.Generator) -> dict[str, list[Clip]]:
@@ -98,6 +108,21 @@ class Sampler:
             raise MediaError(f'no clip of at least {length} frames to train on')
         weights = np.array([share for _, share in usable])
         return usable[rng.choice(len(usable), p=weights / weights.sum())][0]
+
+    def _tracked(self, clips: BySize, count: int, rng: np.random.Generator,
+                 draw: Callable[[Clip], list[int]]) -> list[Batch]:
+        """Return ``count`` windows without scene cuts, of the frames that ``draw`` chooses."""
+        length = self._config.unroll.frames
+        kinds = self._draw_size(clips, KIND_SHARES, length, rng)
+        found: list[Batch] = []
+        for _ in range(TRIES * count):
+            clip = _draw_clip(kinds, KIND_SHARES, length, rng)
+            window = self._window(clip, draw(clip), rng)
+            if not torch.isnan(window.steps.homography).any():
+                found.append(window)
+            if len(found) == count:
+                return found
+        raise MediaError('hardly a window without a scene cut: are the videos slide shows?')
 
     def _window(self, clip: Clip, indices: Sequence[int], rng: np.random.Generator) -> Batch:
         pictures = augment(clip.pictures(indices), self._config.data.appearance, rng)
@@ -113,12 +138,10 @@ def split(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], list[
     everything = list(clips), list(clips)
     if config.optimiser.clip_rate_share > 0 or not config.optimiser.observer_share:
         return everything
-    walked = {clip.name for clip in clips if clip.kind == 'virtual'}
-    gates = [clip for clip in clips if clip.kind in ('virtual', 'rendered') or (
-        clip.kind == 'video' and hash_share(f'gates {clip.name}') < config.data.gate_share)]
-    kept = {id(clip) for clip in gates}
-    observer = [clip for clip in clips if id(clip) not in kept
-                and not (clip.kind == 'photo' and clip.name in walked)]
+    gates = [clip for clip in clips if clip.kind != 'photo'
+             and hash_share(f'gates {clip.name}') < config.data.gate_share]
+    kept = {clip.name for clip in gates}
+    observer = [clip for clip in clips if clip.name not in kept]
     if observer and any(clip.frames >= config.unroll.frames for clip in gates):
         return observer, gates
     logger.warning('too little footage to keep some from the observer: the gates will take it for '
