@@ -13,9 +13,7 @@ OBSERVED = ('phi1', 'phi2', 'phi3', 'phi4')
 KEYFRAME = (*MEMORY, *OBSERVED)
 """What a refresh leaves of its frame: the foundation model's features, and the light ones."""
 
-STATE = ('a1', 'a2', 'a3', 'a4', 'r1', 'r2', 'r3', 'r4', 'p1', 'p4', 'trust')
-COMPARED = {'p1': 'phi1', 'p4': 'phi4'}
-"""Of the state, the last frame's features; on a keyframe's first step its own take their place."""
+STATE = ('a1', 'a2', 'a3', 'a4', 'p1', 'p4', 'trust')
 
 WARPS = ('step', 'keyframe', 'step_flow', 'keyframe_flow')
 SCALARS = ('beta', 'k', 'fresh')
@@ -31,12 +29,11 @@ def fast_shapes(size: Size, channels: int) -> dict[str, tuple[int, ...]]:
     levels = memory_sizes(patch_grid(size))
     shapes: dict[str, tuple[int, ...]] = {
         'image': (1, 3, *size), 'trust': (1, 1, *levels[0]),
-        'p1': (1, channels, *levels[0]), 'p4': (1, channels, *levels[3]),
+        'p1': (1, channels, *levels[1]), 'p4': (1, channels, *levels[3]),
         **dict.fromkeys(('step', 'keyframe'), (3, 3)),
         **dict.fromkeys(('step_flow', 'keyframe_flow'), (1, 2, *levels[0])),
         **dict.fromkeys(SCALARS, (1,))}
     for level, level_size in enumerate(levels, start=1):
         shapes[f'a{level}'] = (1, 1, *level_size)
-        shapes |= dict.fromkeys((f'm{level}', f'phi{level}', f'r{level}'),
-                                (1, channels, *level_size))
+        shapes |= dict.fromkeys((f'm{level}', f'phi{level}'), (1, channels, *level_size))
     return {name: shapes[name] for name in FAST_INPUTS}

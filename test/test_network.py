@@ -24,6 +24,7 @@ from asyncmde_ros.network.spatial_memory import (
     Projector,
     SpatialMemoryUnit,
     interpolate,
+    texture,
 )
 from asyncmde_ros.network.warp import BORDER_REACH, Warp, sample, warp_grid
 
@@ -149,8 +150,7 @@ def random_levels(channels: int) -> list[torch.Tensor]:
 def blank_state(fill: float = 0.0) -> MemoryState:
     sizes = memory_sizes(SMALL_GRID)
     return MemoryState([torch.full((1, 1, *s), fill) for s in sizes],
-                       [torch.full((1, CHANNELS, *s), fill) for s in sizes],
-                       torch.full((1, CHANNELS, *sizes[0]), fill),
+                       torch.full((1, CHANNELS, *sizes[1]), fill),
                        torch.full((1, CHANNELS, *sizes[3]), fill),
                        torch.full((1, 1, *sizes[0]), fill))
 
@@ -160,30 +160,33 @@ def moving(homography: torch.Tensor, flow: torch.Tensor | float = 0.0) -> Warp:
 
 
 @pytest.mark.parametrize('correction', [0.0, 1.0, 0.3])
-def test_keyframe_form_is_the_papers_recursion_over_twenty_steps(correction: float) -> None:
-    """Of Phi itself with correction 0, else of Phi plus what it lacked in the keyframe."""
+def test_twenty_steps_follow_the_papers_gates_and_mix_in_the_present(correction: float) -> None:
+    """Phi itself with correction 0, else Phi plus what it lacked in the keyframe."""
     unit, memory = random_unit(correction), random_levels(CHANNELS)
     still, beta, k = moving(torch.eye(3)), torch.tensor([0.5]), torch.tensor([4.0])
     first = random_levels(CHANNELS)
     lacked = [correction * (m - phi) for m, phi in zip(memory, first, strict=True)]
-    state = blank_state()._replace(p1=first[0], p4=first[3])
-    recursive = [level.clone() for level in memory]
-    previous_p1, previous_p4, smoothed = first[0], first[3], None
+    state = blank_state()
+    weights = [torch.ones(1, 1, *level.shape[2:]) for level in memory]
+    previous_p1, previous_p4, smoothed = texture(first[0]), first[3], None
     for index in range(20):
         present = random_levels(CHANNELS)
         fused, state, _ = unit(present, Memory(memory, first), state, still, still, beta, k,
                                torch.tensor([float(index == 0)]))
-        # Eqs. 4-10 as the paper writes them, with M itself as the state.
-        fine = unit.gates.level1(previous_p1, present[0])
+        # Eqs. 4-8 as the paper writes them; the keyframe's weight is what eqs. 9-10 leave of it.
+        fine = interpolate(unit.gates.level1(previous_p1, texture(present[0])),
+                           present[0].shape[2:])
         coarse = interpolate(unit.gates.level4(previous_p4, present[3]), present[0].shape[2:])
         g = torch.sigmoid(4 * (coarse - 0.5))
         trust = g * fine + (1 - g) * coarse
         smoothed = trust if smoothed is None else 0.5 * trust + 0.5 * smoothed
-        previous_p1, previous_p4 = present[0], present[3]
+        previous_p1, previous_p4 = texture(present[0]), present[3]
         for level, phi in enumerate(present):
             t = interpolate(smoothed, phi.shape[2:])
-            recursive[level] = t * recursive[level] + (1 - t) * (phi + lacked[level])
-            torch.testing.assert_close(fused[level], recursive[level], rtol=1e-4, atol=1e-4)
+            weights[level] = t * weights[level]
+            expected = (weights[level] * memory[level]
+                        + (1 - weights[level]) * (phi + lacked[level]))
+            torch.testing.assert_close(fused[level], expected, rtol=1e-4, atol=1e-4)
     assert 0.05 < float(smoothed.min()) and float(smoothed.max()) < 0.95, 'the gates did nothing'
 
 
@@ -206,8 +209,9 @@ def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> No
     torch.manual_seed(1)
     unit = random_unit()
     ones = [torch.ones(1, CHANNELS, *size) for size in memory_sizes(SMALL_GRID)]
-    state = blank_state()._replace(p1=torch.randn_like(ones[0]), p4=torch.randn_like(ones[3]))
+    state = blank_state()
     for index, (step, keyframe) in enumerate(steps):
+        state = state._replace(p1=torch.randn_like(state.p1), p4=torch.randn_like(state.p4))
         fused, state, share = unit(ones, Memory(ones, ones), state, step, keyframe,
                                    torch.tensor([0.5]), torch.tensor([4.0]),
                                    torch.tensor([float(index == 0)]))
@@ -222,9 +226,8 @@ def test_a_fresh_step_ignores_whatever_the_stale_state_holds() -> None:
     memory = Memory(random_levels(CHANNELS), random_levels(CHANNELS))
     arguments = (*[moving(torch.eye(3))] * 2, torch.tensor([0.5]), torch.tensor([4.0]),
                  torch.ones(1))
-    p1, p4 = random_levels(CHANNELS)[0], random_levels(CHANNELS)[3]
-    clean, *_ = unit(present, memory, blank_state()._replace(p1=p1, p4=p4), *arguments)
-    stale, *_ = unit(present, memory, blank_state(float('nan'))._replace(p1=p1, p4=p4), *arguments)
+    clean, *_ = unit(present, memory, blank_state(), *arguments)
+    stale, *_ = unit(present, memory, blank_state(float('nan')), *arguments)
     for a, b in zip(clean, stale, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
@@ -236,7 +239,7 @@ def test_regions_that_the_keyframe_never_saw_show_the_present(by: str) -> None:
     memory, present = random_levels(CHANNELS), random_levels(CHANNELS)
     half = torch.eye(3)
     half[0, 2] = 1.0  # the left half of this view lies in the remembered view's right half
-    state = blank_state()._replace(p1=present[0], p4=present[3])
+    state = blank_state()
     warp = moving(half) if by == 'homography' else moving(
         torch.eye(3), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
     fused, _, share = unit(present, Memory(memory, present), state, warp, warp,
@@ -258,7 +261,7 @@ def test_what_phi_lacked_in_the_keyframe_is_added_where_the_present_shows() -> N
     memory = Memory([phi + by for phi, by in zip(first, lack, strict=True)], first)
     away = torch.eye(3)
     away[0, 2] = 4.0
-    state = blank_state()._replace(p1=first[0], p4=first[3])
+    state = blank_state()
     fused, _, share = unit(present, memory, state, moving(away), moving(away),
                            torch.tensor([0.5]), torch.tensor([4.0]), torch.ones(1))
     assert not share.any()
@@ -273,7 +276,6 @@ def test_where_nothing_changed_mixing_in_changes_nothing() -> None:
     """Whatever the gates say: a poor Phi costs nothing as long as it stays what it was."""
     unit, state = random_unit(), blank_state()
     memory = Memory(random_levels(CHANNELS), random_levels(CHANNELS))
-    state = state._replace(p1=memory.observed[0], p4=memory.observed[3])
     still = moving(torch.eye(3))
     for index in range(5):
         fused, state, share = unit(memory.observed, memory, state, still, still,
@@ -290,7 +292,7 @@ def test_what_comes_back_into_view_is_remembered() -> None:
     both = Memory(memory, present)
     away, back = torch.eye(3), torch.eye(3)
     away[0, 2], back[0, 2] = 2.0, -2.0
-    state = blank_state()._replace(p1=present[0], p4=present[3])
+    state = blank_state()
     scalars = (torch.tensor([0.5]), torch.tensor([4.0]))
     gone = unit(present, both, state, moving(away), moving(away), *scalars, torch.ones(1))
     assert not gone.share[..., gone.share.shape[3] // 2:].any()

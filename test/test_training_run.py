@@ -35,7 +35,7 @@ QUICK = share_directory() / 'config' / 'training' / 'quick.toml'
 WEIGHTS = 'asyncmde_vits.safetensors'
 STEPS = 4
 VIDEO_FRAMES = 12
-PREFIX = 'observer.projector.context.'
+OURS = ('observer.projector.context.', 'unit.correction.')
 
 EXPORT_TOLERANCE = 1e-4
 """Relative to the largest depth: two libraries' float32 sums in another order."""
@@ -214,14 +214,16 @@ def test_the_decoder_leaves_as_the_foundation_models(
 
 
 @pytest.mark.slow
-def test_the_papers_projector_stays_without_context(done: Done, data: Path, tmp_path: Path,
-                                                    no_export_check: None) -> None:
+def test_the_papers_network_stays_without_what_is_ours(done: Done, data: Path, tmp_path: Path,
+                                                       no_export_check: None) -> None:
     config = tmp_path / 'papers.toml'
-    config.write_text(f'base = "{QUICK}"\n[model]\nprojector_context = false\n')
+    config.write_text(f'base = "{QUICK}"\n[model]\nprojector_context = false\n'
+                      'correction = false\n')
     result = again(done, data, tmp_path / 'out', '--steps', 2, config=config)
-    context = {name: value for name, value in result.tensors().items() if PREFIX in name}
-    assert result.code == 0 and context
-    assert not any(value.any() for value in context.values())
+    ours = {name: value for name, value in result.tensors().items()
+            if any(prefix in name for prefix in OURS)}
+    assert result.code == 0 and len(ours) == 6 + 4
+    assert not any(value.any() for value in ours.values())
 
 
 def test_a_shipped_graph_of_other_weights_would_be_noticed(

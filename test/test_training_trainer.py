@@ -51,8 +51,8 @@ CONFIG = TrainConfig(
     model=ModelChoice(initial_trust=0.9),
     loss=LossConfig(relative=0.0, fused=0.5),
     unroll=UnrollConfig(frames=3, max_delay=1, decoded_frames=2),
-    optimiser=OptimiserConfig(rate=2e-3, encoder_rate=1.0, clip_rate_share=0.4, warmup_steps=1,
-                              observer_share=0.5,
+    optimiser=OptimiserConfig(rate=2e-3, encoder_rate=1.0, gate_rate=1.0, clip_rate_share=0.4,
+                              average=0.0, warmup_steps=1, observer_share=0.5,
                               observer_batch=2, batch=2),
     validation_minutes=NEVER, checkpoint_minutes=NEVER)
 
@@ -163,16 +163,17 @@ def part_of(name: str) -> str:
 # It learns
 
 
-@pytest.mark.parametrize('observer_share', [0.0, 1.0], ids=['clips', 'single frames'])
+@pytest.mark.parametrize(('observer_share', 'correction'), [(0.0, True), (1.0, False)],
+                         ids=['clips', 'single frames'])
 def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, observer_share: float,
-                            monkeypatch: pytest.MonkeyPatch) -> None:
+                            correction: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
     # A trained encoder whose normalisation was folded away bears no larger steps than these.
     config = with_optimiser(observer_share=observer_share, rate=5e-4, encoder_rate=0.1)
-    trained(start, clips, tmp_path, 60, replace(config, model=replace(config.model,
-                                                                      correction=False)))
+    trained(start, clips, tmp_path, 100, replace(config, model=replace(config.model,
+                                                                      correction=correction)))
     loss = [row['loss'] for row in rows(tmp_path / 'train.csv')]
-    assert len(loss) == 60 and all(map(math.isfinite, loss))
+    assert len(loss) == 100 and all(map(math.isfinite, loss))
     assert np.mean(loss[-6:]) < 0.75 * np.mean(loss[:6])
 
 
@@ -241,6 +242,28 @@ def test_each_phase_trains_its_parts(start: State, clips: list[Clip], tmp_path: 
                       if part_of(n) in rests}) == set()
 
 
+def test_what_is_validated_and_kept_is_the_running_average(
+        start: State, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = 'observer.projector.convs.0.weight'
+    passed: list[Tensor] = []
+    network, training = prepared(start, clips, tmp_path, 4,
+                                 with_optimiser(observer_share=0.0, average=0.75))
+    original = training._step
+
+    def recorded(*arguments: object) -> dict[str, float]:
+        values = original(*arguments)
+        passed.append(network.state_dict()[name].clone())
+        return values
+    monkeypatch.setattr(training, '_step', recorded)
+    training.run()
+    expected = passed[0]
+    for weights in passed[1:]:
+        expected = 0.75 * expected + 0.25 * weights
+    stored = torch.from_numpy(load_file(tmp_path / CHECKPOINT)[f'averaged.module.{name}'])
+    torch.testing.assert_close(stored, expected)
+    assert not torch.allclose(stored, passed[-1])
+
+
 def test_a_decoder_with_a_rate_learns(start: State, clips: list[Clip], tmp_path: Path) -> None:
     network, training = prepared(start, clips, tmp_path, 2, with_optimiser(decoder_rate=1.0))
     training.run()
@@ -252,7 +275,9 @@ def test_a_decoder_with_a_rate_learns(start: State, clips: list[Clip], tmp_path:
 
 def test_normalisation_that_is_not_folded_keeps_count(start: State, clips: list[Clip],
                                                       tmp_path: Path) -> None:
-    _, training = prepared(start, clips, tmp_path, 2, frozen_norm=False)
+    # One phase: the second goes on from the first one's best, with its count.
+    _, training = prepared(start, clips, tmp_path, 2, with_optimiser(observer_share=0.0),
+                           frozen_norm=False)
     training.run()
     stored = load_file(tmp_path / CHECKPOINT)
     assert stored['network.observer.encoder.bn1.num_batches_tracked'] == 2
@@ -268,7 +293,8 @@ def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Cli
         used.append({group['name']: group['lr'] for group in self.param_groups})
         original(self)
     monkeypatch.setattr(torch.optim.AdamW, 'step', step)
-    settings = with_optimiser(warmup_steps=3, encoder_rate=0.2, decoder_rate=0.5).optimiser
+    settings = with_optimiser(warmup_steps=3, encoder_rate=0.2, gate_rate=0.3,
+                              decoder_rate=0.5).optimiser
     trained(start, clips, tmp_path, 16, replace(CONFIG, optimiser=settings))
     low = settings.final_rate_share
     for index, rates in enumerate(used):
@@ -276,8 +302,9 @@ def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Cli
         rate = settings.rate * min(1, (step_of_phase + 1) / 3) * (
             low + (1 - low) * (1 + math.cos(math.pi * step_of_phase / 8)) / 2)
         observer = settings.clip_rate_share if on_clips else 1
-        assert rates == pytest.approx({'encoder': 0.2 * observer * rate, 'gates': rate,
-                                       'projector': observer * rate, 'decoder': 0.5 * rate})
+        assert rates == pytest.approx({'encoder': 0.2 * observer * rate, 'gates': 0.3 * rate,
+                                       'projector': observer * rate, 'correction': rate,
+                                       'decoder': 0.5 * rate})
     assert len(used) == 16
 
 

@@ -23,7 +23,7 @@ from asyncmde_ros.model_config import VITS
 from asyncmde_ros.network import warp as network_warp
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.spatial_memory import Gate, Projector, climb, interpolate
+from asyncmde_ros.network.spatial_memory import Gate, Projector, climb, interpolate, texture
 from asyncmde_ros.pipeline.motion import Warp, still
 from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.preprocess import normalise
@@ -188,33 +188,33 @@ def test_no_trust_shows_the_corrected_present(network: FastNetwork) -> None:
             assert_same(fused[:, frame - 1], level)
 
 
-def papers_recursion(network: FastNetwork, observed: Sequence[Tensor], memory: Sequence[Tensor],
+def by_hand(network: FastNetwork, observed: Sequence[Tensor], memory: Sequence[Tensor],
                      delay: int, gates: str) -> list[list[Tensor]]:
-    """Eqs. 4-10 for a camera that does not move, with M itself as the state.
+    """Eqs. 4-8 for a camera that does not move, and the weight that eqs. 9-10 leave M.
 
-    Mixed in is Phi plus the network's correction of what it lacked in the first frame.
+    The rest is the present's: Phi plus the network's correction of what it lacked at first.
     """
     def h(gate: Gate, p: Tensor, c: Tensor) -> Tensor:
         return torch.sigmoid(gate.score(F.relu(gate.compare(torch.cat([p, c], 1)))))
     modules = network.unit.gates
-    p1, p4 = observed[0][:, 0], observed[3][:, 0]
-    state, smooth, shown = list(memory), None, []
+    p1, p4 = texture(observed[0][:, 0]), observed[3][:, 0]
+    weights, smooth, shown = [1.0] * 4, None, []
     lacked = [c.reshape(-1, 1, 1) * (m - level[:, 0]) for c, m, level in
               zip(network.unit.correction, memory, observed, strict=True)]
     for frame in range(delay, FRAMES):
         present = [level[:, frame] for level in observed]
-        fine = h(modules.level1, p1, present[0])                            # eq. 4
+        fine = interpolate(h(modules.level1, p1, texture(present[0])), SIZES[0])  # eq. 4
         semantic = interpolate(h(modules.level4, p4, present[3]), SIZES[0])  # eq. 5
         g = torch.sigmoid(SETTINGS.k * (semantic - 0.5))                    # eq. 6
         trust = {'full': g * fine + (1 - g) * semantic,                     # eq. 7
                  'level1': fine, 'level4': semantic}[gates]
         smooth = (trust if smooth is None
                   else SETTINGS.beta * trust + (1 - SETTINGS.beta) * smooth)
-        state = [interpolate(smooth, phi.shape[2:]) * m                     # eqs. 8-10
-                 + (1 - interpolate(smooth, phi.shape[2:])) * (phi + by)
-                 for m, phi, by in zip(state, present, lacked, strict=True)]
-        shown.append(state)
-        p1, p4 = present[0], present[3]
+        weights = [interpolate(smooth, phi.shape[2:]) * a                   # eqs. 8-10
+                   for a, phi in zip(weights, present, strict=True)]
+        shown.append([a * m + (1 - a) * (phi + by) for a, m, phi, by
+                      in zip(weights, memory, present, lacked, strict=True)])
+        p1, p4 = texture(present[0]), present[3]
     return shown
 
 
@@ -230,7 +230,7 @@ def test_a_still_camera_follows_the_papers_equations(network: FastNetwork, gates
     batch = make_batch(2, motion='still')
     result = unroll(network, batch, delay, ModelChoice(memory=memory, gates=gates), SETTINGS)
     first = result.observed if memory == 'encoder' else batch.levels
-    shown = papers_recursion(network, result.observed, [level[:, 0].float() for level in first],
+    shown = by_hand(network, result.observed, [level[:, 0].float() for level in first],
                              delay, gates)
     for level in range(4):
         assert_same(result.fused[level], torch.stack([frame[level] for frame in shown], 1))

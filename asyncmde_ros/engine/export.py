@@ -61,10 +61,10 @@ def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:
     named: dict[str, dict[int, Dim] | None] = dict.fromkeys(FAST_INPUTS)
     named['image'] = {2: Dim('H', min=2 * PATCH, max=MAX_GRID * PATCH),
                       3: Dim('W', min=2 * PATCH, max=MAX_GRID * PATCH)}
-    for kind in ('m', 'phi', 'a', 'r'):
+    for kind in ('m', 'phi', 'a'):
         named |= {f'{kind}{index + 1}': axes for index, axes in enumerate(levels)}
-    finest = ('step_flow', 'keyframe_flow', 'p1', 'trust')
-    return named | dict.fromkeys(finest, levels[0]) | {'p4': levels[3]}
+    finest = ('step_flow', 'keyframe_flow', 'trust')
+    return named | dict.fromkeys(finest, levels[0]) | {'p1': levels[1], 'p4': levels[3]}
 
 
 def export_fast(config: ModelConfig) -> onnx.ModelProto:

@@ -85,14 +85,13 @@ class FastGraph(nn.Module):
                 m1: Tensor, m2: Tensor, m3: Tensor, m4: Tensor,
                 phi1: Tensor, phi2: Tensor, phi3: Tensor, phi4: Tensor,
                 a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor,
-                r1: Tensor, r2: Tensor, r3: Tensor, r4: Tensor,
                 p1: Tensor, p4: Tensor, trust: Tensor,
                 beta: Tensor, k: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
-        state = MemoryState([a1, a2, a3, a4], [r1, r2, r3, r4], p1, p4, trust)
+        state = MemoryState([a1, a2, a3, a4], p1, p4, trust)
         out = self.fast(image, Warp(step, step_flow), Warp(keyframe, keyframe_flow),
                         Memory([m1, m2, m3, m4], [phi1, phi2, phi3, phi4]), state, beta, k, fresh)
-        return (out.depth, out.share, *out.state.weight, *out.state.residue,
-                out.state.p1, out.state.p4, out.state.trust)
+        return (out.depth, out.share, *out.state.weight, out.state.p1, out.state.p4,
+                out.state.trust)
 
 
 class SlowGraph(nn.Module):

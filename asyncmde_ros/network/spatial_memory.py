@@ -1,13 +1,14 @@
 """SpatialMemoryUnit: projector, gates and complementary fusion (AsyncMDE III-C).
 
-The memory is kept in keyframe form (design, section 2): the keyframe's features M0 stay untouched
-and what was mixed in since is a weight A and a residue R per level, so that moving the memory with
-the camera never blurs M0.  With identity warps it is the paper's recursion, eqs. 9-10.
+The keyframe's features M0 stay untouched, so that moving the memory with the camera never blurs
+them; the state is the keyframe's remaining weight A per level, the product of every trust since.
+The paper's recursion (eqs. 9-10) gives M0 that same weight and spreads the rest over the frames
+since; here all of it is the present's (measured: docs/training.md).
 
-Ours is what is mixed in.  The light features Phi are a poor copy of the foundation model's, and
-most of what they get wrong in a frame they got wrong in the keyframe, too.  So what was missing
-there, M0 - Phi0, moves with the camera and is added to every observation: mixing in then changes
-what Phi saw change.  With ``correction`` 0 it is the paper's again.
+Ours is also what is mixed in.  The light features Phi are a poor copy of the foundation model's,
+and most of what they get wrong in a frame they got wrong in the keyframe, too.  So what was
+missing there, M0 - Phi0, moves with the camera and is added to the observation: mixing in then
+changes what Phi saw change.  With ``correction`` 0 it is Phi itself, as in eq. 9.
 """
 
 from collections.abc import Sequence
@@ -91,6 +92,9 @@ class Gate(nn.Module):
 class SemanticGates(nn.Module):
     """The two-scale modulation factor of eqs. 4-7.
 
+    The texture gate of level 1 looks at :func:`texture`, the features at half their size: a sixth
+    of the fast path's arithmetic would otherwise go into a map that is smooth anyway.
+
     ``scales`` other than ``full`` are the ablations of the paper's table V: ``level1`` alone
     ("w/o SGM") or ``level4`` alone.
     """
@@ -102,16 +106,22 @@ class SemanticGates(nn.Module):
         self.level1 = Gate(channels)
         self.level4 = Gate(channels)
 
-    def forward(self, p1: Tensor, c1: Tensor, p4: Tensor, c4: Tensor, k: Tensor) -> Tensor:
-        """Return T (B, 1, rows, cols) at level 1, in (0, 1); ``k`` is eq. 6's temperature."""
-        fine = self.level1(p1, c1)                                          # eq. 4
+    def forward(self, p1: Tensor, c1: Tensor, p4: Tensor, c4: Tensor, k: Tensor,
+                size: Sequence[int]) -> Tensor:
+        """Return T (B, 1, *size) in (0, 1); ``k`` is eq. 6's temperature."""
+        fine = interpolate(self.level1(p1, c1), size)                       # eq. 4
         if self.scales == 'level1':
             return fine
-        semantic = interpolate(self.level4(p4, c4), c1.shape[2:])           # eq. 5
+        semantic = interpolate(self.level4(p4, c4), size)                   # eq. 5
         if self.scales == 'level4':
             return semantic
         g = torch.sigmoid(k * (semantic - 0.5))                             # eq. 6
         return g * fine + (1 - g) * semantic                                # eq. 7
+
+
+def texture(x: Tensor) -> Tensor:
+    """Return level-1 features at half their size, for the gate; their size is even."""
+    return F.avg_pool2d(x, 2)
 
 
 class Memory(NamedTuple):
@@ -127,12 +137,11 @@ class Memory(NamedTuple):
 class MemoryState(NamedTuple):
     """What a step hands to the next one; all maps are (B, channels, rows, cols), B = 1 live.
 
-    ``weight`` and ``residue`` are A and R of the four levels, ``p1`` and ``p4`` the projected
-    features to compare with, ``trust`` the T of the step before, at level 1.
+    ``weight`` is A of the four levels, ``p1`` (as :func:`texture` gives it) and ``p4`` the
+    projected features to compare with, ``trust`` the T of the step before, at level 1.
     """
 
     weight: list[Tensor]
-    residue: list[Tensor]
     p1: Tensor
     p4: Tensor
     trust: Tensor
@@ -183,38 +192,36 @@ class SpatialMemoryUnit(nn.Module):
         ``observed``: this frame's projected features Phi_l; ``memory``: the keyframe's.
         ``step`` and ``keyframe`` map this view to the one that ``state`` belongs to and to the
         keyframe's (see :mod:`asyncmde_ros.network.warp`).  ``beta``, ``k`` and ``fresh`` are
-        scalars of shape (1,); ``fresh`` is 1 on the first step after a swap, where ``state.p1``
-        and ``state.p4`` are the keyframe's and the other fields are ignored.
+        scalars of shape (1,); ``fresh`` is 1 on the first step after a swap, which compares with
+        the keyframe and ignores ``state``.
         """
         is_fresh = fresh.reshape(1, 1, 1, 1) > 0.5
         beta = beta.reshape(1, 1, 1, 1)
         step_grids = [warp_grid(step, level.shape[2:]) for level in observed]
-        fine, coarse = step_grids[0][0], step_grids[3][0]
+        fine, half, coarse = (step_grids[level][0] for level in (0, 1, 3))
 
-        raw = self.gates(sample(state.p1, fine), observed[0],
-                         sample(state.p4, coarse), observed[3], k.reshape(1, 1, 1, 1))
-        # Temporal smoothing (III-C-1).  where(), not a product: a stale state may hold anything.
+        # where(), not a product: a stale state may hold anything.
+        p1 = torch.where(is_fresh, texture(memory.observed[0]), state.p1)
+        p4 = torch.where(is_fresh, memory.observed[3], state.p4)
+        c1, c4 = texture(observed[0]), observed[3]
+        raw = self.gates(sample(p1, half), c1, sample(p4, coarse), c4, k.reshape(1, 1, 1, 1),
+                         observed[0].shape[2:])
+        # Temporal smoothing (III-C-1).
         before = torch.where(is_fresh, raw, sample(state.trust, fine))
         smooth = beta * raw + (1 - beta) * before
 
-        fused, weights, residues, shares = [], [], [], []
+        fused, weights, shares = [], [], []
         for level, present in enumerate(observed):
             grid, _ = step_grids[level]
             trust = smooth if level == 0 else interpolate(smooth, present.shape[2:])   # eq. 8
             a = state.weight[level]
-            a = torch.where(is_fresh, torch.ones_like(a), sample(a, grid))
-            r = state.residue[level]
-            r = torch.where(is_fresh, torch.zeros_like(r), sample(r, grid))
-            a = trust * a
-            r = trust * r + (1 - trust) * present
+            a = trust * torch.where(is_fresh, torch.ones_like(a), sample(a, grid))
 
             # What the keyframe never saw, the present shows.  The state does not hear of it, so
             # that what comes back into view is remembered.
             m, missing, seen = self._moved(level, memory, keyframe)
             share = seen * a
-            fused.append(share * m + r + (a - share) * present + (1 - share) * missing)  # eq. 9
+            fused.append(share * m + (1 - share) * (present + missing))     # eq. 9
             weights.append(a)
-            residues.append(r)
             shares.append(share)
-        return Fused(fused, MemoryState(weights, residues, observed[0], observed[3], smooth),
-                     shares[0])
+        return Fused(fused, MemoryState(weights, c1, c4, smooth), shares[0])

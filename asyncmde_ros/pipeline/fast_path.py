@@ -4,14 +4,14 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine
-from asyncmde_ros.graph_tensors import COMPARED, KEYFRAME, SCALARS, STATE, WARPS
+from asyncmde_ros.graph_tensors import KEYFRAME, SCALARS, STATE, WARPS
 from asyncmde_ros.pipeline.feature_cache import Slot
 from asyncmde_ros.pipeline.motion import Warp
 from asyncmde_ros.preprocess import normalise
 
 
 class FastPath:
-    """Owns the running state A, R, p1, p4, T in ping-pong buffers."""
+    """Owns the running state A, p1, p4, T in ping-pong buffers."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -49,8 +49,6 @@ class FastPath:
         bindings: dict[str, Buffer] = {**self._inputs, **before, 'depth': self._depth,
                                        'share': self._share}
         bindings |= {name: slot.buffers[name] for name in KEYFRAME}
-        if fresh:
-            bindings |= {name: slot.buffers[own] for name, own in COMPARED.items()}
         bindings |= {f'next_{name}': buffer for name, buffer in after.items()}
         try:
             self._engine.run(bindings)

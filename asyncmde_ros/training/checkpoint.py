@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from asyncmde_ros import files
 from asyncmde_ros.errors import WeightsError
@@ -27,10 +28,12 @@ class Progress:
     best: float = float('inf')
 
 
-def write(path: Path, network: nn.Module, optimiser: torch.optim.AdamW, best: dict[str, Tensor],
-          extra: dict[str, Tensor], progress: Progress, config: dict[str, Any]) -> None:
+def write(path: Path, network: nn.Module, optimiser: torch.optim.AdamW,
+          averaged: AveragedModel, best: dict[str, Tensor], extra: dict[str, Tensor],
+          progress: Progress, config: dict[str, Any]) -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {f'network.{name}': value for name, value in network.state_dict().items()}
+    tensors |= {f'averaged.{name}': value for name, value in averaged.state_dict().items()}
     tensors |= {f'best.{name}': value for name, value in best.items()}
     tensors |= {f'extra.{name}': value for name, value in extra.items()}
     names = {parameter: name for name, parameter in network.named_parameters()}
@@ -52,13 +55,18 @@ class Restored:
     config: dict[str, Any]
 
 
-def read(path: Path, network: nn.Module, optimiser: torch.optim.AdamW) -> Restored:
-    """Load weights and optimiser in place; WeightsError if the file is not of this network."""
+def read(path: Path, network: nn.Module, optimiser: torch.optim.AdamW,
+         averaged: AveragedModel) -> Restored:
+    """Load weights, their average and the optimiser in place.
+
+    Raises WeightsError where the file is not of this network.
+    """
     try:
         with safe_open(path, 'pt') as stored:
             state = json.loads((stored.metadata() or {})[STATE])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}
         network.load_state_dict(_part(tensors, 'network.'))
+        averaged.load_state_dict(_part(tensors, 'averaged.'))
         for name, parameter in network.named_parameters():
             if f'exp_avg.{name}' in tensors:
                 optimiser.state[parameter] = {

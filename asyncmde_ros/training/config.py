@@ -77,7 +77,7 @@ class ModelChoice:
     correction: bool = True
     memory: str = 'foundation'
     gates: str = 'full'
-    initial_trust: float = 0.95
+    initial_trust: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class OptimiserConfig:
 
     Encoder, gates and decoder learn at ``encoder_rate``, ``gate_rate`` and ``decoder_rate`` times
     the rate; 0 leaves the decoder as the foundation model's.  In the clips the observer slows
-    down to ``clip_rate_share``; 0 freezes it.
+    down to ``clip_rate_share``; 0 freezes it.  Validated and kept is an exponential average of the
+    weights: each step ``average`` of it stays.
     """
 
     rate: float = 6e-4
@@ -137,6 +138,7 @@ class OptimiserConfig:
     gate_rate: float = 0.1
     final_rate_share: float = 0.02
     clip_rate_share: float = 0.0
+    average: float = 0.995
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     warmup_steps: int = 50
@@ -269,7 +271,8 @@ def _check(config: TrainConfig) -> None:
               ('data.gate_share', data.gate_share), ('data.crop_min', data.crop_min),
               ('data.frame_drop', data.frame_drop), ('data.reverse', data.reverse),
               ('unroll.beta', unroll.beta), ('model.initial_trust', model.initial_trust),
-              ('optimiser.observer_share', config.optimiser.observer_share)]
+              ('optimiser.observer_share', config.optimiser.observer_share),
+              ('optimiser.average', config.optimiser.average)]
     for name, share in shares:
         if not 0 <= share <= 1:
             raise ConfigError(f'{name} {share}: must lie in [0, 1]')

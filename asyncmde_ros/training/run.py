@@ -165,10 +165,10 @@ def export_difference(model: ModelConfig, network: FastNetwork, path: Path,
         return {}
     differences = {}
     source = weights.locate(weights.registry.model(model.name).foundation)
+    pair = [Model(model.name, backend, Precision.FP32, Threads(1, 1), source, path)
+            for backend in ('openvino', 'torch')]
     for size in CHECKED_SIZES:
-        pair = [Model(model.name, backend, Precision.FP32, Threads(1, 1), source, path)
-                .compile(size).fast for backend in ('openvino', 'torch')]
-        one, other = (_random_step(engine) for engine in pair)
+        one, other = (_random_step(either.compile(size).fast) for either in pair)
         differences[f'{size[0]}x{size[1]}'] = float(np.abs(one - other).max()
                                                     / np.abs(other).max())
     return differences

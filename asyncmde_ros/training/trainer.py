@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from asyncmde_ros.errors import AsyncMDEError
@@ -81,13 +82,15 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(self._groups(), weight_decay=
                                             config.optimiser.weight_decay)
         self.progress = checkpoint.Progress()
+        self._averaged = self._new_average()
         self._best = _copied(network)
         self._spread = self._measure_spread(training)
         self._bad_steps = 0
 
     def resume(self) -> None:
         """Go on from the checkpoint in ``out``.  Raises WeightsError where it does not fit."""
-        restored = checkpoint.read(self._out / CHECKPOINT, self._network, self._optimiser)
+        restored = checkpoint.read(self._out / CHECKPOINT, self._network, self._optimiser,
+                                   self._averaged)
         if restored.config != _plain(to_tables(self._config)):
             raise TrainingError(f'{self._out / CHECKPOINT} is of another configuration: use that '
                                 'one, or train into another folder')
@@ -186,16 +189,23 @@ class Trainer:
         return groups
 
     def _begin_clips(self, log: curves.Log) -> None:
-        """Forget the first phase's moments and best: from here on the memory counts.
+        """Go on from the first phase's best observer; from here on the memory counts.
 
         The gates compare features that have changed since, so they begin anew.
         """
         if self.progress.step:
             self._optimiser.state.clear()
+            self._network.load_state_dict(self._best)
             self.progress.best = math.inf
             torch.manual_seed(self._config.seed)
             reset_gates(self._network, self._config.model.initial_trust)
+            self._averaged = self._new_average()
             self._validate(log)  # what the clips have to improve on
+
+    def _new_average(self) -> AveragedModel:
+        """Return a running average of the weights that begins with the present ones."""
+        return AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(
+            self._config.optimiser.average))
 
     def _set_rate(self, on_clips: bool, share: float) -> None:
         settings = self._config.optimiser
@@ -233,6 +243,7 @@ class Trainer:
             self._config.optimiser.gradient_clip)
         if torch.isfinite(norm):
             self._optimiser.step()
+            self._averaged.update_parameters(self._network)
             self._bad_steps = 0
         else:
             self._bad_steps += 1
@@ -246,10 +257,13 @@ class Trainer:
                 **{name: float(value.detach()) for name, value in parts.items()},
                 'gradient': float(norm), 'rate': self._optimiser.param_groups[-1]['lr']}
 
+    def _with_pairs(self) -> bool:
+        model = self._config.model
+        return model.correction and model.memory == 'foundation'
+
     def _of_pairs(self, step: int) -> bool:
         """Whether a step of the observer's phase has pairs: three of four, if they are of use."""
-        model = self._config.model
-        return model.correction and model.memory == 'foundation' and step % 4 != 0
+        return self._with_pairs() and step % 4 != 0
 
     def _pair_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Compare the second frame's corrected features with the foundation model's."""
@@ -330,13 +344,13 @@ class Trainer:
                             device=self._device)
 
     def _validate(self, log: curves.Log) -> None:
-        values = self._validation.measure(self._network.eval())
-        # Before the memory is trained, what can get better is the network without it.
-        in_clips = self._on_clips()
-        score = values['ratio_warped'] if in_clips else values['error_alone']
+        values = self._validation.measure(self._averaged.module.eval())
+        # Before the gates are trained, what can get better is the network without them.
+        score = values['ratio_warped' if self._on_clips() else
+                       'error_corrected' if self._with_pairs() else 'error_alone']
         if score < self.progress.best:
             self.progress.best = score
-            self._best = _copied(self._network)
+            self._best = _copied(self._averaged.module)
         self._tick()
         log.validation(self.progress.step, self.progress.minutes, **values)
         curves.plot(self._out)
@@ -348,8 +362,8 @@ class Trainer:
 
     def _save(self) -> None:
         self._tick()
-        checkpoint.write(self._out / CHECKPOINT, self._network, self._optimiser, self._best,
-                         {'spread': self._spread}, self.progress,
+        checkpoint.write(self._out / CHECKPOINT, self._network, self._optimiser, self._averaged,
+                         self._best, {'spread': self._spread}, self.progress,
                          _plain(to_tables(self._config)))
 
 

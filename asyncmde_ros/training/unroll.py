@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.spatial_memory import Memory, MemoryState
+from asyncmde_ros.network.spatial_memory import Memory, MemoryState, texture
 from asyncmde_ros.network.warp import Warp
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from asyncmde_ros.training.config import ModelChoice, UnrollConfig
@@ -61,8 +61,7 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
     memory = Memory(own if model.memory == 'encoder'
                     else [level[:, 0].float() for level in batch.levels], own)
     state = MemoryState([torch.ones_like(level[:, :1]) for level in own],
-                        [torch.zeros_like(level) for level in own],
-                        own[0], own[3], torch.ones_like(own[0][:, :1]))
+                        texture(own[0]), own[3], torch.ones_like(own[0][:, :1]))
     scalar = own[0].new_tensor
     beta, k = scalar([settings.beta]), scalar([settings.k])
     fused: list[list[Tensor]] = []
