@@ -31,7 +31,8 @@ HEADROOM = 2.0
 """Ratios above so many times their median, those of a first validation, are cut off."""
 
 # Colours of Okabe and Ito, which people with any colour vision tell apart.
-_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
+           '#808080')
 _STYLE = {
     'font.size': 9, 'axes.titleweight': 'bold', 'axes.titlelocation': 'left',
     'axes.titlesize': 10, 'axes.spines.top': False, 'axes.spines.right': False,

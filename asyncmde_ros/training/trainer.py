@@ -193,14 +193,15 @@ class Trainer:
 
         The gates compare features that have changed since, so they begin anew.
         """
-        if self.progress.step:
-            self._optimiser.state.clear()
-            self._network.load_state_dict(self._best)
-            self.progress.best = math.inf
-            torch.manual_seed(self._config.seed)
-            reset_gates(self._network, self._config.model.initial_trust)
-            self._averaged = self._new_average()
-            self._validate(log)  # what the clips have to improve on
+        if not self._config.optimiser.observer_share:
+            return
+        self._optimiser.state.clear()
+        self._network.load_state_dict(self._best)
+        self.progress.best = math.inf
+        torch.manual_seed(self._config.seed)
+        reset_gates(self._network, self._config.model.initial_trust)
+        self._averaged = self._new_average()
+        self._validate(log)  # what the clips have to improve on
 
     def _new_average(self) -> AveragedModel:
         """Return a running average of the weights that begins with the present ones."""
