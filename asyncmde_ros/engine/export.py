@@ -24,7 +24,6 @@ from asyncmde_ros.graph_tensors import (
     FAST_OUTPUTS,
     SLOW_INPUTS,
     SLOW_OUTPUTS,
-    WARPS,
     fast_shapes,
 )
 from asyncmde_ros.model_config import ModelConfig
@@ -45,10 +44,11 @@ def fast_example(config: ModelConfig, size: Size) -> dict[str, torch.Tensor]:
     """Return inputs of the fast graph for a network size: random, of a camera at rest."""
     tensors = {name: torch.rand(shape)
                for name, shape in fast_shapes(size, config.channels).items()}
-    still = {name: torch.eye(3) if len(shape) == 2 else torch.zeros(shape)
-             for name in WARPS for shape in [tensors[name].shape]}
-    return tensors | still | {'beta': torch.tensor([0.5]), 'k': torch.tensor([4.0]),
-                              'fresh': torch.tensor([0.0])}
+    tensors |= {'step': torch.eye(3), 'keyframe': torch.eye(3)}
+    for name in ('step_flow', 'keyframe_flow'):
+        tensors[name].zero_()
+    return tensors | {'beta': torch.tensor([0.5]), 'k': torch.tensor([4.0]),
+                      'fresh': torch.tensor([0.0])}
 
 
 def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:

@@ -165,7 +165,7 @@ class SpatialMemoryUnit(nn.Module):
             nn.Parameter(torch.ones(channels)) for _ in range(LEVELS))
 
     def hold_correction(self) -> None:
-        """Set the correction to zero for good: eqs. 9-10 as the paper has them."""
+        """Set the correction to zero for good: what is mixed in is Phi itself, as in eq. 9."""
         for parameter in self.correction:
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)

@@ -103,8 +103,9 @@ class LossConfig:
     of a clip's frame is divided by ``relative`` plus what the first frame's depth, warped, would
     score there: so that a still camera's small errors count, too.  ``fused`` and ``observed`` are
     ours: smooth L1 of O_l and Phi_l to the foundation model's own M_l of that frame; ``alone`` is
-    eq. 11 for the depth of Phi without memory, ``corrected`` eqs. 11 and 12 and the smooth L1 for
-    Phi with what it lacked in the keyframe (relative to ``relative_corrected``, likewise).
+    eq. 11 for the depth of Phi without memory.  In pairs of frames the losses are those of Phi
+    with what it lacked in the first one, eq. 11 relative in the same way to
+    ``relative_corrected``.
     """
 
     ssi: float = 1.0
