@@ -231,8 +231,9 @@ class Trainer:
                      else self._pair_losses(batch) if self._of_pairs(self.progress.step)
                      else self._still_losses(batch))
         weights = self._config.loss
-        total = (weights.ssi * (parts['loss_corrected'] if 'loss_corrected' in parts
-                                else parts['loss_ssi']) + weights.gradient * parts['loss_gradient']
+        # Eq. 11 is of pairs, single frames or clips; each kind has its own curve in the log.
+        ssi = parts['loss_corrected'] if 'loss_corrected' in parts else parts['loss_ssi']
+        total = (weights.ssi * ssi + weights.gradient * parts['loss_gradient']
                  + weights.observed * parts['loss_observed'])
         if on_clips:
             total = total + (weights.fused * parts['loss_fused']
