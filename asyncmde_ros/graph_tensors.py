@@ -1,6 +1,7 @@
 """The inputs and outputs of the two graphs that run: their names, in order, and their shapes.
 
-All maps are (1, channels, rows, cols) of the memory's four levels; what each means is said in
+All maps are (1, channels, rows, cols) of the memory's four levels, but for phi1, p1 and trust,
+which have the size of level 2; what each means is said in
 :mod:`asyncmde_ros.network.spatial_memory`.
 """
 
@@ -11,9 +12,9 @@ LEVELS = 4
 MEMORY = ('m1', 'm2', 'm3', 'm4')
 OBSERVED = ('phi1', 'phi2', 'phi3', 'phi4')
 KEYFRAME = (*MEMORY, *OBSERVED)
-"""What a refresh leaves of its frame: the foundation model's features, and the light ones."""
+"""What the network gets of a keyframe: the foundation model's features, and the light ones."""
 
-STATE = ('a1', 'a2', 'a3', 'a4', 'p1', 'p4', 'trust')
+STATE = ('a2', 'a3', 'a4', 'p1', 'p4', 'trust')
 
 WARPS = ('step', 'keyframe', 'step_flow', 'keyframe_flow')
 SCALARS = ('beta', 'k', 'fresh')
@@ -21,19 +22,22 @@ SCALARS = ('beta', 'k', 'fresh')
 FAST_INPUTS = ('image', *WARPS, *KEYFRAME, *STATE, *SCALARS)
 FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
 SLOW_INPUTS = ('image', 'positions')
-SLOW_OUTPUTS = (*KEYFRAME, 'depth')
+SLOW_OUTPUTS = (*KEYFRAME, 'detail', 'depth')
+"""The last two at the image's size: what the fast network's decoder misses of the foundation
+model's depth, and that depth."""
 
 
 def fast_shapes(size: Size, channels: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of every input of the fast graph, in order, for a network size."""
     levels = memory_sizes(patch_grid(size))
     shapes: dict[str, tuple[int, ...]] = {
-        'image': (1, 3, *size), 'trust': (1, 1, *levels[0]),
+        'image': (1, 3, *size), 'trust': (1, 1, *levels[1]),
         'p1': (1, channels, *levels[1]), 'p4': (1, channels, *levels[3]),
         **dict.fromkeys(('step', 'keyframe'), (3, 3)),
         **dict.fromkeys(('step_flow', 'keyframe_flow'), (1, 2, *levels[0])),
         **dict.fromkeys(SCALARS, (1,))}
     for level, level_size in enumerate(levels, start=1):
-        shapes[f'a{level}'] = (1, 1, *level_size)
-        shapes |= dict.fromkeys((f'm{level}', f'phi{level}'), (1, channels, *level_size))
+        shapes |= {f'm{level}': (1, channels, *level_size),
+                   f'phi{level}': (1, channels, *(levels[1] if level == 1 else level_size)),
+                   f'a{level}': (1, 1, *level_size)}
     return {name: shapes[name] for name in FAST_INPUTS}

@@ -1,4 +1,4 @@
-"""A camera image to the networks' input: one preprocessing for node, training, evaluation."""
+"""A camera image to the networks' input, and depth back to an image's size."""
 
 import cv2
 import numpy as np
@@ -28,3 +28,8 @@ def normalise(rgb: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> None:
     for channel in range(3):
         np.multiply(rgb[..., channel], _SCALE[channel], out=out[0, channel], dtype=np.float32)
         out[0, channel] += _SHIFT[channel]
+
+
+def at_size(depth: npt.NDArray[np.float32], size: Size) -> npt.NDArray[np.float32]:
+    """Resize a map to ``size`` (rows, cols), bilinearly, pixel centres aligned.  Always new."""
+    return cv2.resize(depth, size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -49,11 +49,11 @@ def fake_engines(size: Size) -> Engines:
         arrays['share'][...] = 1
 
     fast_engine = FakeEngine(
-        shapes, {'depth': depth, 'share': shapes['a1'],
+        shapes, {'depth': shapes['a2'], 'share': shapes['a2'],
                  **{f'next_{name}': shapes[name] for name in STATE}}, fast)
     slow_engine = FakeEngine(
         {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
-        {**{name: shapes[name] for name in KEYFRAME}, 'depth': depth}, slow)
+        {**{name: shapes[name] for name in KEYFRAME}, 'detail': depth, 'depth': depth}, slow)
     return Engines(size, fast_engine, slow_engine, slow_engine.allocate('positions'))
 
 

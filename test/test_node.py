@@ -86,7 +86,8 @@ def test_parameters_set_over_the_service_change_the_running_node(
     assert peer.set_parameter('output.resolution', 'network').successful
     peer.until(lambda: (peer.depths[-1].height, peer.depths[-1].width) == (126, 168),
                lambda: peer.show(message))
-    peer.until(lambda: peer.infos[-1].width == 168, lambda: peer.show(message))
+    peer.until(lambda: bool(peer.infos) and peer.infos[-1].width == 168,
+               lambda: peer.show(message))
     assert peer.infos[-1].k[0] == pytest.approx(500 * 168 / 640)
     assert peer.infos[-1].k[5] == pytest.approx(240 * 126 / 480)
 

@@ -15,7 +15,12 @@ from safetensors.numpy import save_file
 from asyncmde_ros.engine.loader import Engines, Model, Threads
 from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
+from asyncmde_ros.pipeline.depth_pipeline import (
+    DepthPipeline,
+    DepthResult,
+    DepthSource,
+    PipelineState,
+)
 from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution
 from asyncmde_ros.pipeline.slow_path import NICENESS
 
@@ -205,6 +210,25 @@ def scene(shift: int = 0) -> np.ndarray:
         colour = tuple(map(int, rng.integers(0, 255, 3)))
         cv2.rectangle(canvas, (x, y), (x + size, y + size), colour, -1)
     return cv2.add(canvas, noise)[:, shift:shift + 640].copy()
+
+
+def test_a_hurried_frame_gets_the_last_depth_without_the_network(camera: Camera) -> None:
+    camera.stamp_ns += FRAME_NS
+    waiting = camera.pipeline.process(scene(), camera.stamp_ns, hurry=True)
+    assert waiting.depth is None, 'without a memory there is nothing to move'
+    seen = camera.show_until(scene(), PipelineState.READY)
+    assert seen.source is DepthSource.NETWORK
+    fast = camera.pipeline._model.engines.fast  # type: ignore[attr-defined]
+    for index in range(3):
+        runs = len(fast.runs)
+        camera.stamp_ns += FRAME_NS
+        hurried = camera.pipeline.process(scene(8 * index), camera.stamp_ns, hurry=True)
+        assert len(fast.runs) == runs
+        assert hurried.source is DepthSource.WARPED and hurried.stamp_ns == camera.stamp_ns
+        assert hurried.depth is not None and hurried.depth.shape == LANDSCAPE
+        # What it shows is as old as what it was moved from, whatever was refreshed since.
+        assert hurried.keyframe == seen.keyframe and hurried.lag == seen.lag + index + 1
+    assert camera.show(scene(24)).source is DepthSource.NETWORK
 
 
 def test_motion_compensation_acts_on_the_next_frame(camera: Camera) -> None:

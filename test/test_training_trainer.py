@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ CONFIG = TrainConfig(
     loss=LossConfig(relative=0.0, fused=0.5),
     unroll=UnrollConfig(frames=3, max_delay=1, decoded_frames=2),
     optimiser=OptimiserConfig(rate=2e-3, encoder_rate=1.0, gate_rate=1.0, clip_rate_share=0.4,
-                              average=0.0, warmup_steps=1, observer_share=0.5,
+                              average=0.0, warmup_steps=1, decoder_share=0.0,
+                              distil_rate=0.5, observer_share=0.5,
                               observer_batch=2, batch=2),
     validation_minutes=NEVER, checkpoint_minutes=NEVER)
 
@@ -212,7 +214,7 @@ def test_what_is_learned_holds_on_the_clip_left_out(start: State, clips: list[Cl
                                                     tmp_path: Path) -> None:
     # Without pairs: these pictures are too small for a warp to tell frames apart.
     config = replace(CONFIG, model=replace(CONFIG.model, correction=False))
-    _, training = prepared(start, clips, tmp_path, 40, config)
+    _, training = prepared(start, clips, tmp_path, 80, config)
     after = training.run()
     before = rows(tmp_path / 'validation.csv')[0]
     assert after['error_alone'] < 0.95 * before['error_alone']
@@ -293,19 +295,51 @@ def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Cli
         used.append({group['name']: group['lr'] for group in self.param_groups})
         original(self)
     monkeypatch.setattr(torch.optim.AdamW, 'step', step)
-    settings = with_optimiser(warmup_steps=3, encoder_rate=0.2, gate_rate=0.3,
-                              decoder_rate=0.5).optimiser
-    trained(start, clips, tmp_path, 16, replace(CONFIG, optimiser=settings))
+    settings = with_optimiser(warmup_steps=3, encoder_rate=0.2, gate_rate=0.3, decoder_share=0.25,
+                              distil_rate=0.7, decoder_rate=0.5).optimiser
+    trained(start, clips, tmp_path, 32, replace(CONFIG, optimiser=settings))
     low = settings.final_rate_share
     for index, rates in enumerate(used):
-        on_clips, step_of_phase = divmod(index, 8)
+        phase, length = (0, 8) if index < 8 else (1, 16) if index < 24 else (2, 8)
+        step_of_phase = index - (0, 8, 24)[phase]
         rate = settings.rate * min(1, (step_of_phase + 1) / 3) * (
-            low + (1 - low) * (1 + math.cos(math.pi * step_of_phase / 8)) / 2)
-        observer = settings.clip_rate_share if on_clips else 1
+            low + (1 - low) * (1 + math.cos(math.pi * step_of_phase / length)) / 2)
+        observer = settings.clip_rate_share if phase == 2 else 1
         assert rates == pytest.approx({'encoder': 0.2 * observer * rate, 'gates': 0.3 * rate,
                                        'projector': observer * rate, 'correction': rate,
-                                       'decoder': 0.5 * rate})
-    assert len(used) == 16
+                                       'decoder': (0.5 if phase else 0.7) * rate})
+    assert len(used) == 32
+
+
+def test_the_decoder_learns_first_and_alone(start: State, clips: list[Clip],
+                                            tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    worse = {name: value * (1 + 0.2 * torch.randn_like(value))
+             if name.startswith('decoder.output_conv') else value for name, value in start.items()}
+    config = with_optimiser(decoder_share=1.0, observer_share=0.0, decoder_rate=0.0, rate=2e-3)
+    trained(worse, clips, tmp_path, 60, config)
+    stored = load_file(tmp_path / CHECKPOINT)
+    changed = different(worse, {name: torch.from_numpy(stored[f'network.{name}'])
+                                for name in worse})
+    assert changed and all(name.startswith('decoder.') for name in changed)
+    learned = [row['loss_decoder'] for row in rows(tmp_path / 'train.csv')]
+    assert np.mean(learned[-3:]) < 0.7 * learned[0]
+
+
+def test_after_its_phase_the_decoder_rests(start: State, clips: list[Clip],
+                                           tmp_path: Path) -> None:
+    config = with_optimiser(decoder_share=0.25, observer_share=0.75, decoder_rate=0.0)
+    network, training = prepared(start, clips, tmp_path, 8, config)
+    seen: list[dict[str, Tensor]] = []
+    original = training._step
+
+    def step(*arguments: Any) -> dict[str, float]:
+        values = original(*arguments)
+        seen.append({name: value.clone() for name, value in network.decoder.state_dict().items()})
+        return values
+    training._step = step  # type: ignore[method-assign]
+    training.run()
+    assert different(seen[0], seen[1]) and not different(seen[2], seen[-1])
 
 
 def test_only_kernels_decay(start: State, clips: list[Clip], tmp_path: Path) -> None:
@@ -601,8 +635,9 @@ def test_the_best_weights_by_validation_are_handed_back(start: State, clips: lis
     config = replace(with_optimiser(rate=0.02, observer_share=0.3), validation_minutes=ALWAYS)
     network, training = prepared(start, clips, tmp_path, 8, config)
     scores = training.run()
-    on_clips = [row['ratio_warped'] for row in rows(tmp_path / 'validation.csv')
-                if row['step'] > 3]  # steps 0 to 2 are of the first phase
+    validated = rows(tmp_path / 'validation.csv')
+    assert [row['step'] for row in validated[:6]] == [0, 1, 2, 3, 3, 4]
+    on_clips = [row['ratio_warped'] for row in validated[4:]]  # 0 to 2 are the observer's steps
     assert on_clips[-1] > min(on_clips), 'the last weights happen to be the best'
     assert scores['ratio_warped'] == pytest.approx(min(on_clips), rel=1e-4)
     again = Validation(held_out, config, CPU).measure(network.eval())

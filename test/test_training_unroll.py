@@ -23,14 +23,22 @@ from asyncmde_ros.model_config import VITS
 from asyncmde_ros.network import warp as network_warp
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.spatial_memory import Gate, Projector, climb, interpolate, texture
+from asyncmde_ros.network.spatial_memory import Gate, Projector, climb, interpolate
 from asyncmde_ros.pipeline.motion import Warp, still
 from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.preprocess import normalise
 from asyncmde_ros.training import initial
 from asyncmde_ros.training.config import GATES, ModelChoice, UnrollConfig
 from asyncmde_ros.training.initial import fit_projector, initial_network, save
-from asyncmde_ros.training.unroll import corrected_at, decode, network_image, observe, unroll
+from asyncmde_ros.training.unroll import (
+    as_memory,
+    corrected_at,
+    decode,
+    network_image,
+    observe,
+    unroll,
+    with_detail,
+)
 from asyncmde_ros.training.windows import Batch
 
 SIZE: Size = (56, 84)
@@ -147,7 +155,8 @@ def test_every_frame_is_observed_by_itself(network: FastNetwork) -> None:
     observed = observe(network, batch)
     for index in (0, 1):
         for frame in (0, FRAMES - 1):
-            alone = network.observer(network_image(batch.images[index, frame])[None], SIZES)
+            alone = network.observer(network_image(batch.images[index, frame])[None],
+                                     [level[:1, 0] for level in batch.levels])
             for level, expected in zip(observed, alone, strict=True):
                 assert_same(level[index, frame], expected[0])
 
@@ -161,7 +170,7 @@ def test_full_trust_keeps_the_first_frames_memory(network: FastNetwork, delay: i
     force_trust(network, 1e4)
     batch = make_batch(2, motion='still')
     result = unroll(network, batch, delay, FOUNDATION, SETTINGS)
-    assert result.delay == delay and result.trust.shape == (2, FRAMES - delay, 1, *SIZES[0])
+    assert result.delay == delay and result.trust.shape == (2, FRAMES - delay, 1, *SIZES[1])
     assert (result.trust == 1).all()
     for fused, memory in zip(result.fused, batch.levels, strict=True):
         # Resampling through the identity is exact but for rounding.
@@ -173,8 +182,8 @@ def test_no_trust_shows_the_present(network: FastNetwork) -> None:
     force_trust(network, -1e4)
     network.unit.hold_correction()
     result = unroll(network, make_batch(2), 1, FOUNDATION, SETTINGS)
-    for fused, observed in zip(result.fused, result.observed, strict=True):
-        torch.testing.assert_close(fused, observed[:, 1:], rtol=0, atol=0)
+    for fused, observed in zip(result.fused, as_memory(result.observed), strict=True):
+        assert_same(fused, observed[:, 1:])
 
 
 @torch.inference_mode()
@@ -197,14 +206,13 @@ def by_hand(network: FastNetwork, observed: Sequence[Tensor], memory: Sequence[T
     def h(gate: Gate, p: Tensor, c: Tensor) -> Tensor:
         return torch.sigmoid(gate.score(F.relu(gate.compare(torch.cat([p, c], 1)))))
     modules = network.unit.gates
-    p1, p4 = texture(observed[0][:, 0]), observed[3][:, 0]
+    p1, p4 = observed[0][:, 0], observed[3][:, 0]
     weights, smooth, shown = [1.0] * 4, None, []
-    lacked = [c.reshape(-1, 1, 1) * (m - level[:, 0]) for c, m, level in
-              zip(network.unit.correction, memory, observed, strict=True)]
+    correction = [c.reshape(-1, 1, 1) for c in network.unit.correction]
     for frame in range(delay, FRAMES):
         present = [level[:, frame] for level in observed]
-        fine = interpolate(h(modules.level1, p1, texture(present[0])), SIZES[0])  # eq. 4
-        semantic = interpolate(h(modules.level4, p4, present[3]), SIZES[0])  # eq. 5
+        fine = h(modules.level1, p1, present[0])                            # eq. 4
+        semantic = interpolate(h(modules.level4, p4, present[3]), SIZES[1])  # eq. 5
         g = torch.sigmoid(SETTINGS.k * (semantic - 0.5))                    # eq. 6
         trust = {'full': g * fine + (1 - g) * semantic,                     # eq. 7
                  'level1': fine, 'level4': semantic}[gates]
@@ -212,9 +220,13 @@ def by_hand(network: FastNetwork, observed: Sequence[Tensor], memory: Sequence[T
                   else SETTINGS.beta * trust + (1 - SETTINGS.beta) * smooth)
         weights = [interpolate(smooth, phi.shape[2:]) * a                   # eqs. 8-10
                    for a, phi in zip(weights, present, strict=True)]
-        shown.append([a * m + (1 - a) * (phi + by) for a, m, phi, by
-                      in zip(weights, memory, present, lacked, strict=True)])
-        p1, p4 = texture(present[0]), present[3]
+        new = [(1 - a) * (phi - c * level[:, 0]) for a, c, phi, level
+               in zip(weights, correction, present, observed, strict=True)]
+        new[0] = interpolate(new[0], SIZES[0])
+        kept = [interpolate(a, SIZES[0]) if level == 0 else a for level, a in enumerate(weights)]
+        shown.append([(a + (1 - a) * c) * m + by for a, c, m, by
+                      in zip(kept, correction, memory, new, strict=True)])
+        p1, p4 = present[0], present[3]
     return shown
 
 
@@ -229,7 +241,7 @@ def test_a_still_camera_follows_the_papers_equations(network: FastNetwork, gates
         parameter.uniform_()
     batch = make_batch(2, motion='still')
     result = unroll(network, batch, delay, ModelChoice(memory=memory, gates=gates), SETTINGS)
-    first = result.observed if memory == 'encoder' else batch.levels
+    first = as_memory(result.observed) if memory == 'encoder' else batch.levels
     shown = by_hand(network, result.observed, [level[:, 0].float() for level in first],
                              delay, gates)
     for level in range(4):
@@ -241,9 +253,9 @@ def test_a_still_camera_follows_the_papers_equations(network: FastNetwork, gates
 def test_without_memory_there_is_only_the_present(network: FastNetwork) -> None:
     batch = make_batch(2)
     result = unroll(network, batch, 2, ModelChoice(memory='none'), SETTINGS)
-    for fused, observed in zip(result.fused, observe(network, batch), strict=True):
+    for fused, observed in zip(result.fused, as_memory(observe(network, batch)), strict=True):
         torch.testing.assert_close(fused, observed[:, 2:], rtol=0, atol=0)
-    assert result.trust.shape == (2, FRAMES - 2, 1, *SIZES[0]) and not result.trust.any()
+    assert result.trust.shape == (2, FRAMES - 2, 1, *SIZES[1]) and not result.trust.any()
 
 
 @torch.inference_mode()
@@ -280,7 +292,7 @@ def pair(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
     load_weights(network, weights.load(path))  # what half precision leaves of them
     engines = Model('vits', 'torch', Precision.FP32, Threads(1, 1), foundation_path,
                     path).compile(SIZE)
-    return SimpleNamespace(network=network, engines=engines)
+    return SimpleNamespace(network=network, engines=engines, foundation=foundation)
 
 
 def taught(pair: SimpleNamespace, motion: str) -> tuple[Batch, Tensor, Footage]:
@@ -298,8 +310,7 @@ def taught(pair: SimpleNamespace, motion: str) -> tuple[Batch, Tensor, Footage]:
 
 @torch.inference_mode()
 def test_full_trust_decodes_to_the_foundation_models_own_depth(pair: SimpleNamespace) -> None:
-    network = FastNetwork(VITS).eval()
-    network.load_state_dict(pair.network.state_dict())
+    network = initial_network(replace(VITS, decoder='dpt'), pair.foundation, None, 0.9)
     force_trust(network, 1e4)
     batch, depth, _ = taught(pair, motion='still')
     result = unroll(network, batch, 1, FOUNDATION, SETTINGS)
@@ -314,13 +325,19 @@ def test_training_and_the_robot_compute_the_same_depth(pair: SimpleNamespace, de
                                                        motion: str) -> None:
     batch, teachers, footage = taught(pair, motion)
     result = unroll(pair.network, batch, delay, FOUNDATION, SETTINGS)
-    ours = [decode(pair.network, [level[:, frame] for level in result.fused], SIZE)[0, 0]
-            for frame in range(FRAMES - delay)]
+    detail = teachers - decode(pair.network, [level[:, 0] for level in batch.levels], SIZE)
+    assert float(detail.abs().max()) > 0.01 * float(teachers.max())
+    ours = [with_detail(
+        decode(pair.network, [level[:, frame] for level in result.fused], SIZE), detail,
+        network_warp.Warp(*(part[:, delay + frame] for part in batch.keyframe)))[0, 0]
+        for frame in range(FRAMES - delay)]
     settings = Settings(temporal_smoothing=SETTINGS.beta, gate_temperature=SETTINGS.k)
     live = [torch.from_numpy(depth) for depth, _ in asynchronous(
         pair.engines, footage, delay * [None] + (FRAMES - delay) * [0], settings)][delay:]
+    # OpenCV moves the detail in steps of 1/32 of a pixel.
+    tolerance = CLOSE * float(teachers.max()) + float(detail.abs().max()) / 32
     for depth, expected in zip(ours, live, strict=True):
-        assert_same(depth, expected)
+        torch.testing.assert_close(depth, expected, rtol=0, atol=tolerance)
     assert float((live[-1] - teachers[0, 0]).abs().max()) > 0.05 * float(teachers.max()), \
         'nothing happened'
     assert result.trust.std() > 0.05
@@ -361,7 +378,7 @@ def test_the_gradient_through_time_is_the_finite_difference(network: FastNetwork
     loss().backward()
     expected = float(parameter.grad.flatten()[0])
     scalar = parameter.data.view(-1)[:1]
-    before, step = scalar.clone(), 1e-2
+    before, step = scalar.clone(), 3e-3
     values = []
     with torch.no_grad():
         for sign in (1, -1):

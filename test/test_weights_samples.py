@@ -13,7 +13,8 @@ from asyncmde_ros.weights.canonical import Tensors
 from asyncmde_ros.weights.registry import Foundation, Pinned, Registry, Source, Weights
 
 TINY = ModelConfig('tiny', embed_dim=4, heads=2, head_channels=(2, 3, 4, 5), channels=4,
-                   encoder_width=0.75, projector_context=True, depth=2, trained_grid=2)
+                   encoder_width=0.75, decoder='dpt', projector_context=True, depth=2,
+                   trained_grid=2)
 NAME = 'tiny_foundation'
 FILE = 'tiny.fp16.safetensors'
 UNUSED_SHAPES = {'pretrained.mask_token': (1, 4),

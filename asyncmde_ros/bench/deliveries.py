@@ -1,6 +1,6 @@
 """Which images were answered with depth, when, and how often, from their stamps alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -27,16 +27,18 @@ class Delivery:
 class Answers:
     """Figures of one run: published = answered + dropped.
 
-    ``published`` counts images, ``answered`` those that depth came back for, ``duplicates`` depth
-    maps beyond one for each, ``longest_gap`` the most unanswered images in a row.  ``camera_hz``
-    and ``depth_hz`` are the rates at which images and depth were published.
-    ``stamp_to_publish_ms`` ends where the node sent the depth, ``stamp_to_receipt_ms`` where the
+    ``published`` counts images, ``answered`` those that depth came back for, ``warped`` those of
+    them that the network had no time for, ``duplicates`` depth maps beyond one for each,
+    ``longest_gap`` the most unanswered images in a row.  ``camera_hz`` and ``depth_hz`` are the
+    rates at which images and depth were published.  ``stamp_to_publish_ms`` ends where the node
+    sent the depth, ``stamp_to_receipt_ms`` where the
     listener's callback began.  Lag counts camera frames since the keyframe of the memory.
     """
 
     published: int
     answered: int
     dropped: int
+    warped: int
     duplicates: int
     longest_gap: int
     camera_hz: float | None
@@ -50,10 +52,12 @@ class Answers:
 
 
 def evaluate(stamps_ns: Sequence[int], deliveries: Sequence[Delivery],
-             keyframes_ns: dict[int, int], period_s: float) -> Answers:
+             keyframes_ns: dict[int, int], warped_ns: Collection[int],
+             period_s: float) -> Answers:
     """Match depth maps with the images of ``stamps_ns``; others are ignored.
 
-    ``keyframes_ns`` maps an image's stamp to that of the keyframe which its depth rests on.
+    ``keyframes_ns`` maps an image's stamp to that of the keyframe which its depth rests on,
+    ``warped_ns`` holds the stamps of those whose depth was only moved.
     """
     asked = set(stamps_ns)
     counted = [delivery for delivery in deliveries if delivery.stamp_ns in asked]
@@ -66,7 +70,8 @@ def evaluate(stamps_ns: Sequence[int], deliveries: Sequence[Delivery],
     lags = [round((stamp - keyframe) * 1e-9 / period_s) for stamp, keyframe in used.items()]
     sent = [answer.published_ns for answer in answers if answer.published_ns is not None]
     return Answers(
-        len(asked), len(answers), len(asked) - len(answers), len(counted) - len(answers),
+        len(asked), len(answers), len(asked) - len(answers), len(asked & set(warped_ns)),
+        len(counted) - len(answers),
         _longest_gap([stamp in first for stamp in sorted(asked)]),
         _rate_hz(stamps_ns), _rate_hz(sent or [answer.received_ns for answer in answers]),
         summarise([(answer.published_ns - answer.stamp_ns) * MS for answer in answers

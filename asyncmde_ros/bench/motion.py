@@ -7,8 +7,8 @@ from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.pictures import Pictures
 from asyncmde_ros.bench.progress import rounds
 from asyncmde_ros.bench.statistics import Summary, summarise, timed_ms
-from asyncmde_ros.geometry import Size, network_size
-from asyncmde_ros.pipeline.motion import SHORT_SIDE, MotionEstimator
+from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline.motion import MotionEstimator
 from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.preprocess import shrink
 
@@ -25,9 +25,9 @@ class MotionCost:
 
 
 def measure(options: Options, pictures: Pictures) -> MotionCost:
-    """Track the moving pictures, frame by frame, at a short side of 252 pixels."""
+    """Track the moving pictures, frame by frame, as the network's input has them."""
     estimator = MotionEstimator()
-    size = network_size(options.image, SHORT_SIDE)
+    size = options.size
     estimator.update(0, shrink(pictures.at(0), size), COMPENSATION)
     times_ms = []
     for index in rounds(options.seconds, 'motion'):

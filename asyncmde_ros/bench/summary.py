@@ -74,12 +74,12 @@ def _ros(bench: Mapping[str, Any]) -> str:
         (word, *_cells(answers[key])) for word, key in (
             ('stamp to publish', 'stamp_to_publish_ms'),
             ('stamp to receipt', 'stamp_to_receipt_ms'))])
-    counts = _table(None, ('published', 'answered', 'dropped', 'duplicates', 'longest gap',
-                           'camera Hz', 'depth Hz', 'refresh every N frames', 'lag mean',
-                           'lag max', 'node RSS MiB'), [(
+    counts = _table(None, ('published', 'answered', 'dropped', 'warped', 'duplicates',
+                           'longest gap', 'camera Hz', 'depth Hz', 'refresh every N frames',
+                           'lag mean', 'lag max', 'node RSS MiB'), [(
         *(_number(answers[key]) for key in (
-            'published', 'answered', 'dropped', 'duplicates', 'longest_gap', 'camera_hz',
-            'depth_hz', 'refresh_every_frames', 'lag_mean_frames', 'lag_max_frames')),
+            'published', 'answered', 'dropped', 'warped', 'duplicates', 'longest_gap',
+            'camera_hz', 'depth_hz', 'refresh_every_frames', 'lag_mean_frames', 'lag_max_frames')),
         _number(bench['ros']['node_rss_end_mib']))])
     return f'{times}\n\n{counts}\n\n{bench["ros"]["note"]}'
 

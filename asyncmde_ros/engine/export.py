@@ -28,7 +28,7 @@ from asyncmde_ros.graph_tensors import (
 )
 from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastGraph, FastNetwork, Observer, SlowGraph
+from asyncmde_ros.network.graphs import FastGraph, FastNetwork, SlowGraph
 
 OPSET = 18
 """The oldest with GridSample, LayerNormalization and what torch's exporter emits; TensorRT 10.3
@@ -61,10 +61,11 @@ def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:
     named: dict[str, dict[int, Dim] | None] = dict.fromkeys(FAST_INPUTS)
     named['image'] = {2: Dim('H', min=2 * PATCH, max=MAX_GRID * PATCH),
                       3: Dim('W', min=2 * PATCH, max=MAX_GRID * PATCH)}
-    for kind in ('m', 'phi', 'a'):
-        named |= {f'{kind}{index + 1}': axes for index, axes in enumerate(levels)}
-    finest = ('step_flow', 'keyframe_flow', 'trust')
-    return named | dict.fromkeys(finest, levels[0]) | {'p1': levels[1], 'p4': levels[3]}
+    for index, axes in enumerate(levels, start=1):
+        named |= {f'm{index}': axes, f'phi{index}': axes, f'a{index}': axes}
+    named |= dict.fromkeys(('step_flow', 'keyframe_flow'), levels[0])
+    named |= dict.fromkeys(('phi1', 'p1', 'trust'), levels[1]) | {'p4': levels[3]}
+    return {name: named[name] for name in FAST_INPUTS}
 
 
 def export_fast(config: ModelConfig) -> onnx.ModelProto:
@@ -81,7 +82,7 @@ def export_slow(config: ModelConfig) -> onnx.ModelProto:
     h, w = (Dim(name, min=2, max=MAX_GRID) for name in ('grid_h', 'grid_w'))
     example = (torch.rand(1, 3, PATCH * rows, PATCH * cols),
                torch.rand(1, rows, cols, config.embed_dim))
-    return _export(SlowGraph(DepthAnythingV2(config), Observer(config)), example,
+    return _export(SlowGraph(DepthAnythingV2(config), FastNetwork(config)), example,
                    ({2: PATCH * h, 3: PATCH * w}, {1: h, 2: w}), SLOW_INPUTS, SLOW_OUTPUTS)
 
 

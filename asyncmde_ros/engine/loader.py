@@ -98,29 +98,46 @@ class Model:
 
     def compile(self, size: Size) -> Engines:
         """Compile both engines for a network size (rows, cols); takes seconds."""
-        grid = patch_grid(size)
-        positions = resize_positions(self._weights[POSITIONS_KEY], grid)
-        channels = self._weights[OUTPUT_CONV_KEY].shape[1]
-        fast, slow = self._build(fast_shapes(size, channels),
-                                 {'image': (1, 3, *size), 'positions': positions.shape})
-        buffer = slow.allocate('positions')
-        buffer.array[...] = positions
-        return Engines(size, fast, slow, buffer)
-
-    def _build(self, fast: Mapping[str, tuple[int, ...]],
-               slow: Mapping[str, tuple[int, ...]]) -> tuple[Engine, Engine]:
-        """Return both engines for the shapes of their inputs."""
+        shapes = fast_shapes(size, self._weights[OUTPUT_CONV_KEY].shape[1])
         if self.backend == 'torch':
             from asyncmde_ros.engine import torch as backend
             from asyncmde_ros.model_config import CONFIGS
             config = CONFIGS[self.name]
-            return (backend.fast_engine(config, self._weights, fast, self.threads.fast),
-                    backend.slow_engine(config, self._weights, slow, self.threads.slow))
-        from asyncmde_ros.engine.openvino import OpenVINOEngine
-        return (OpenVINOEngine(self._graphs['fast'], self._weights, fast,
-                               self.threads.fast, self.precision),
-                OpenVINOEngine(self._graphs['slow'], self._weights, slow,
-                               self.threads.slow, self.precision))
+            fast: Engine = backend.fast_engine(config, self._weights, shapes, self.threads.fast)
+            slow: Engine = backend.slow_engine(config, self._weights, self._slow_shapes(size),
+                                               self.threads.slow)
+        else:
+            from asyncmde_ros.engine.openvino import OpenVINOEngine
+            fast = OpenVINOEngine(self._graphs['fast'], self._weights, shapes,
+                                  self.threads.fast, self.precision)
+            slow = OpenVINOEngine(self._graphs['slow'], self._weights, self._slow_shapes(size),
+                                  self.threads.slow, self.precision)
+        return Engines(size, fast, slow, self._positions(slow, size))
+
+    def compile_foundation(self, size: Size) -> tuple[Engine, Buffer]:
+        """Compile the foundation model alone, on the slow path's threads, for its depth.
+
+        What a node without a fast path runs.  Returns the engine and its bound positions.
+        """
+        if self.backend == 'torch':
+            from asyncmde_ros.engine import torch as backend
+            from asyncmde_ros.model_config import CONFIGS
+            engine: Engine = backend.foundation_engine(
+                CONFIGS[self.name], self._weights, self._slow_shapes(size), self.threads.slow)
+        else:
+            from asyncmde_ros.engine.openvino import OpenVINOEngine
+            engine = OpenVINOEngine(self._graphs['slow'], self._weights, self._slow_shapes(size),
+                                    self.threads.slow, self.precision, ('depth',))
+        return engine, self._positions(engine, size)
+
+    def _slow_shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
+        embedding = self._weights[POSITIONS_KEY].shape[-1]
+        return {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), embedding)}
+
+    def _positions(self, engine: Engine, size: Size) -> Buffer:
+        buffer = engine.allocate('positions')
+        buffer.array[...] = resize_positions(self._weights[POSITIONS_KEY], patch_grid(size))
+        return buffer
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, npt.NDArray[np.floating]]

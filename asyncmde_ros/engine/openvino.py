@@ -1,7 +1,7 @@
 """OpenVINO on a CPU."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,9 @@ class OpenVINOEngine(Engine):
 
     def __init__(self, graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
                  shapes: Mapping[str, tuple[int, ...]], threads: int,
-                 precision: Precision = Precision.AUTO) -> None:
-        """Compile ``graph``.
+                 precision: Precision = Precision.AUTO,
+                 outputs: Sequence[str] | None = None) -> None:
+        """Compile ``graph``, or what of it the named ``outputs`` need.
 
         ``weights`` holds the graph's weight inputs by name, ``shapes`` the shape of each other
         input; ``threads`` is how many cores it may use.  With ``precision`` AUTO convolutions and
@@ -56,6 +57,9 @@ class OpenVINOEngine(Engine):
         try:
             model = core.read_model(graph)
             _fill(model, weights)
+            for result in model.get_results() if outputs is not None else ():
+                if not result.input_value(0).names & set(outputs):
+                    model.remove_result(result)
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             compiled = core.compile_model(model, 'CPU', options)
         except RuntimeError as error:

@@ -16,7 +16,7 @@ except ImportError as error:
 from asyncmde_ros.graph_tensors import FAST_INPUTS, FAST_OUTPUTS, SLOW_INPUTS, SLOW_OUTPUTS
 from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastGraph, FastNetwork, Observer, SlowGraph
+from asyncmde_ros.network.graphs import FastGraph, FastNetwork, FoundationGraph, SlowGraph
 
 
 class TorchEngine(Engine):
@@ -61,9 +61,17 @@ def fast_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floati
 def slow_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floating]],
                 shapes: Mapping[str, tuple[int, ...]], threads: int) -> TorchEngine:
     """Return the slow graph with ``weights`` (keys as in the exported graph)."""
-    graph = SlowGraph(DepthAnythingV2(config), Observer(config))
+    graph = SlowGraph(DepthAnythingV2(config), FastNetwork(config))
     load_weights(graph, weights)
     return TorchEngine(graph, SLOW_INPUTS, SLOW_OUTPUTS, shapes, threads)
+
+
+def foundation_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floating]],
+                      shapes: Mapping[str, tuple[int, ...]], threads: int) -> TorchEngine:
+    """Return the foundation model alone, for its depth (keys as in the exported slow graph)."""
+    graph = FoundationGraph(DepthAnythingV2(config))
+    load_weights(graph, weights)
+    return TorchEngine(graph, SLOW_INPUTS, ('depth',), shapes, threads)
 
 
 NEVER_READ = ('.refinenet4.resConfUnit1.', '.num_batches_tracked')

@@ -6,7 +6,6 @@ Every function yields one map per frame; where the schedule has no memory yet, a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +14,14 @@ from asyncmde_ros.engine.loader import Engines
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
-from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, compose, still
+from asyncmde_ros.pipeline.motion import (
+    Homography,
+    MotionEstimator,
+    Warp,
+    compose,
+    resample,
+    still,
+)
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import make_slot
 from asyncmde_ros.preprocess import normalise
@@ -23,8 +29,6 @@ from asyncmde_ros.preprocess import normalise
 Depth = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 Keyframes = Sequence[int | None]
-
-SMALLEST_DEPTH = 1e-6
 
 
 def nowhere(size: Size) -> Warp:
@@ -97,27 +101,11 @@ def hold(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes) -> Itera
 def hold_moved(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes,
                track: Footage) -> Iterator[Depth]:
     """Yield the last keyframe's depth, warped by the chain of homographies since."""
+    nothing = still(teacher_depth.shape[1:])
     for index, keyframe in enumerate(keyframes):
         yield (_nothing(teacher_depth) if keyframe is None
-               else warp(teacher_depth[keyframe].astype(np.float32),
-                         track.homographies_since(keyframe, index)))
-
-
-def warp(depth: Depth, homography: Homography) -> Depth:
-    """Resample (rows, cols) through a homography of normalised coordinates, borders repeated.
-
-    The convention of :mod:`asyncmde_ros.network.warp`, in numpy.
-    """
-    rows, cols = depth.shape
-    x, y = np.meshgrid((2 * np.arange(cols) + 1) / cols - 1, (2 * np.arange(rows) + 1) / rows - 1)
-    u, v, w = np.einsum('ij,jrc->irc', homography.astype(np.float64),
-                        np.stack([x, y, np.ones_like(x)]))
-    w = np.where(w > SMALLEST_DEPTH, w, np.nan)
-    columns = np.clip(((u / w + 1) * cols - 1) / 2, -1, cols)
-    lines = np.clip(((v / w + 1) * rows - 1) / 2, -1, rows)
-    return cv2.remap(depth, np.nan_to_num(columns).astype(np.float32),
-                     np.nan_to_num(lines).astype(np.float32), cv2.INTER_LINEAR,
-                     borderMode=cv2.BORDER_REPLICATE)
+               else resample(teacher_depth[keyframe].astype(np.float32), nothing._replace(
+                   homography=track.homographies_since(keyframe, index))))
 
 
 def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,

@@ -17,6 +17,11 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=True)
 
 
+def doubled(x: Tensor) -> tuple[int, int]:
+    """Return twice a map's (rows, cols)."""
+    return 2 * x.shape[2], 2 * x.shape[3]
+
+
 class ResidualConvUnit(nn.Module):
     """Two pre-activated 3x3 convolutions and a shortcut."""
 
@@ -30,20 +35,26 @@ class ResidualConvUnit(nn.Module):
 
 
 class FeatureFusionBlock(nn.Module):
-    """Refine, merge a finer level, upsample."""
+    """Merge a finer level, refined or as it is, refine the sum, upsample."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, refine_finer: bool = True) -> None:
         super().__init__()
         self.out_conv = nn.Conv2d(channels, channels, 1)
-        self.resConfUnit1 = ResidualConvUnit(channels)
+        if refine_finer:
+            self.resConfUnit1 = ResidualConvUnit(channels)
         self.resConfUnit2 = ResidualConvUnit(channels)
+        self._refine_finer = refine_finer
+
+    def merge(self, x: Tensor, finer: Tensor | None) -> Tensor:
+        """Return the refined sum at the size of ``x``, which is that of ``finer``."""
+        if finer is not None:
+            x = x + (self.resConfUnit1(finer) if self._refine_finer else finer)
+        return self.out_conv(self.resConfUnit2(x))
 
     def forward(self, x: Tensor, finer: Tensor | None, size: Sequence[int]) -> Tensor:
-        if finer is not None:
-            x = x + self.resConfUnit1(finer)
-        # A 1x1 convolution commutes with bilinear resampling, whose weights sum to one: applied
-        # before the upsampling it costs a quarter and gives the same numbers.
-        return resize(self.out_conv(self.resConfUnit2(x)), size)
+        # A 1x1 convolution (out_conv) commutes with bilinear resampling, whose weights sum to
+        # one: applied before the upsampling it costs a quarter and gives the same numbers.
+        return resize(self.merge(x, finer), size)
 
 
 class DPTDecoder(nn.Module):
@@ -67,12 +78,44 @@ class DPTDecoder(nn.Module):
 
         The output is affine-invariant inverse depth: larger is nearer, unitless.
         """
+        return self.native(levels, size)
+
+    def native(self, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return what :meth:`decode` does, at the size that it is computed at for ``size``."""
+        fine = levels[0]
+        x = self.refinenet1(self.coarse(levels), fine, doubled(fine))
+        return self.output_conv2(resize(self.output_conv1(x), size))
+
+    def coarse(self, levels: Sequence[Tensor]) -> Tensor:
+        """Merge levels 4 to 2, at the size of level 1."""
         fine, second, third, coarse = levels
         x = self.refinenet4(coarse, None, third.shape[2:])
         x = self.refinenet3(x, third, second.shape[2:])
-        x = self.refinenet2(x, second, fine.shape[2:])
-        x = self.refinenet1(x, fine, (2 * fine.shape[2], 2 * fine.shape[3]))
-        return self.output_conv2(resize(self.output_conv1(x), size))
+        return self.refinenet2(x, second, fine.shape[2:])
+
+
+class LightDecoder(DPTDecoder):
+    """The DPT decoder with two fifths of its arithmetic, distilled from it.
+
+    Three quarters of the whole go into three places that hardly change the depth: refining M1
+    before it is merged, and two convolutions on maps that were only interpolated before.  Here M1
+    is merged as it is, output_conv1 works at M1's size, output_conv2 at twice that, and what is
+    interpolated to the image's size is depth.  Measured: docs/speed.md.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.refinenet1 = FeatureFusionBlock(channels, refine_finer=False)
+
+    def decode(self, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        return F.interpolate(self.native(levels, size), size=tuple(size), mode='bilinear',
+                             align_corners=False)
+
+    def native(self, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        fine = levels[0]
+        x = self.refinenet1.merge(self.coarse(levels), fine)
+        return self.output_conv2(resize(self.output_conv1(x), doubled(fine)))
+
 
 
 class DPTScratch(DPTDecoder):

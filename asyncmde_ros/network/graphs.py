@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.dpt import DPTDecoder
+from asyncmde_ros.network.dpt import DPTDecoder, LightDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
 from asyncmde_ros.network.spatial_memory import (
     Memory,
     MemoryState,
     Projector,
     SpatialMemoryUnit,
+    observed_sizes,
 )
 from asyncmde_ros.network.warp import Warp
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -37,13 +38,16 @@ class Observer(nn.Module):
         """Map an ImageNet-normalised image (B, 3, H, W) to the encoder's four taps."""
         return self.encoder(image * self.scale + self.shift)
 
-    def forward(self, image: Tensor, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Return Phi of the four levels, each (B, C, *size)."""
-        return self.projector(self.encode(image), sizes)
+    def forward(self, image: Tensor, memory: Sequence[Tensor]) -> list[Tensor]:
+        """Return Phi of the four levels, sized for ``memory``'s."""
+        return self.projector(self.encode(image), observed_sizes(memory))
 
 
 class FastOutputs(NamedTuple):
-    """Inverse depth (1, 1, H, W), the keyframe's share (1, 1, rows, cols), the next state."""
+    """Inverse depth and the keyframe's share, (1, 1, rows, cols) each, and the next state.
+
+    Depth has the decoder's own size, and lacks the keyframe's detail.
+    """
 
     depth: Tensor
     share: Tensor
@@ -61,16 +65,26 @@ class FastNetwork(nn.Module):
         super().__init__()
         self.observer = Observer(config)
         self.unit = SpatialMemoryUnit(config.channels)
-        self.decoder = DPTDecoder(config.channels)
+        decoder = LightDecoder if config.decoder == 'light' else DPTDecoder
+        self.decoder = decoder(config.channels)
 
     def forward(self, image: Tensor, step: Warp, keyframe: Warp, memory: Memory,
                 state: MemoryState, beta: Tensor, k: Tensor, fresh: Tensor) -> FastOutputs:
         """One frame.  ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
         :meth:`SpatialMemoryUnit.forward`."""
-        observed = self.observer(image, [level.shape[2:] for level in memory.levels])
+        observed = self.observer(image, memory.levels)
         fused = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
-        depth = self.decoder.decode(fused.levels, image.shape[2:])
+        depth = self.decoder.native(fused.levels, image.shape[2:])
         return FastOutputs(depth, fused.share, fused.state)
+
+
+    def detail(self, memory: Sequence[Tensor], depth: Tensor) -> Tensor:
+        """Return what the decoder misses of the foundation model's depth (B, 1, H, W).
+
+        Moved with the camera and added to what the decoder shows later, it gives that depth back
+        wherever nothing changed, however light the decoder is.
+        """
+        return depth - self.decoder.decode(memory, depth.shape[2:])
 
 
 class FastGraph(nn.Module):
@@ -84,10 +98,10 @@ class FastGraph(nn.Module):
                 step_flow: Tensor, keyframe_flow: Tensor,
                 m1: Tensor, m2: Tensor, m3: Tensor, m4: Tensor,
                 phi1: Tensor, phi2: Tensor, phi3: Tensor, phi4: Tensor,
-                a1: Tensor, a2: Tensor, a3: Tensor, a4: Tensor,
+                a2: Tensor, a3: Tensor, a4: Tensor,
                 p1: Tensor, p4: Tensor, trust: Tensor,
                 beta: Tensor, k: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
-        state = MemoryState([a1, a2, a3, a4], p1, p4, trust)
+        state = MemoryState([a2, a3, a4], p1, p4, trust)
         out = self.fast(image, Warp(step, step_flow), Warp(keyframe, keyframe_flow),
                         Memory([m1, m2, m3, m4], [phi1, phi2, phi3, phi4]), state, beta, k, fresh)
         return (out.depth, out.share, *out.state.weight, out.state.p1, out.state.p4,
@@ -95,19 +109,29 @@ class FastGraph(nn.Module):
 
 
 class SlowGraph(nn.Module):
-    """Foundation model, encoder and projector: everything a cache slot holds.
+    """Foundation model and what of the fast network looks at the keyframe: all of a cache slot.
 
-    Outputs: the memory M0, the frame's own projected features Phi0 (4 levels each), and the
-    foundation model's own depth.
+    Outputs: the memory M0, the frame's own projected features Phi0 (4 levels each), what the fast
+    network's decoder misses in it, and the foundation model's own depth.
     """
 
-    def __init__(self, foundation: DepthAnythingV2, observer: Observer) -> None:
+    def __init__(self, foundation: DepthAnythingV2, fast: FastNetwork) -> None:
         super().__init__()
         self.foundation = foundation
-        self.fast = nn.Module()
-        self.fast.observer = observer
+        self.fast = fast
 
     def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         depth, memory = self.foundation(image, positions)
-        observed = self.fast.observer(image, [level.shape[2:] for level in memory])
-        return (*memory, *observed, depth)
+        observed = self.fast.observer(image, memory)
+        return (*memory, *observed, self.fast.detail(memory, depth), depth)
+
+
+class FoundationGraph(nn.Module):
+    """The foundation model alone: what a node without a fast path runs."""
+
+    def __init__(self, foundation: DepthAnythingV2) -> None:
+        super().__init__()
+        self.foundation = foundation
+
+    def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor]:
+        return self.foundation(image, positions)[:1]

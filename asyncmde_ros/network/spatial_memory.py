@@ -9,6 +9,9 @@ Ours is also what is mixed in.  The light features Phi are a poor copy of the fo
 and most of what they get wrong in a frame they got wrong in the keyframe, too.  So what was
 missing there, M0 - Phi0, moves with the camera and is added to the observation: mixing in then
 changes what Phi saw change.  With ``correction`` 0 it is Phi itself, as in eq. 9.
+
+Everything of level 1 but M0 itself lives at level 2's size: Phi, A, the gates' map.  What changed
+since the keyframe, and how far to believe it, are smooth next to M0, whose detail stays whole.
 """
 
 from collections.abc import Sequence
@@ -92,9 +95,6 @@ class Gate(nn.Module):
 class SemanticGates(nn.Module):
     """The two-scale modulation factor of eqs. 4-7.
 
-    The texture gate of level 1 looks at :func:`texture`, the features at half their size: a sixth
-    of the fast path's arithmetic would otherwise go into a map that is smooth anyway.
-
     ``scales`` other than ``full`` are the ablations of the paper's table V: ``level1`` alone
     ("w/o SGM") or ``level4`` alone.
     """
@@ -106,22 +106,28 @@ class SemanticGates(nn.Module):
         self.level1 = Gate(channels)
         self.level4 = Gate(channels)
 
-    def forward(self, p1: Tensor, c1: Tensor, p4: Tensor, c4: Tensor, k: Tensor,
-                size: Sequence[int]) -> Tensor:
-        """Return T (B, 1, *size) in (0, 1); ``k`` is eq. 6's temperature."""
-        fine = interpolate(self.level1(p1, c1), size)                       # eq. 4
+    def forward(self, p1: Tensor, c1: Tensor, p4: Tensor, c4: Tensor, k: Tensor) -> Tensor:
+        """Return T (B, 1, rows, cols of ``c1``) in (0, 1); ``k`` is eq. 6's temperature."""
+        fine = self.level1(p1, c1)                                          # eq. 4
         if self.scales == 'level1':
             return fine
-        semantic = interpolate(self.level4(p4, c4), size)                   # eq. 5
+        semantic = interpolate(self.level4(p4, c4), c1.shape[2:])           # eq. 5
         if self.scales == 'level4':
             return semantic
         g = torch.sigmoid(k * (semantic - 0.5))                             # eq. 6
         return g * fine + (1 - g) * semantic                                # eq. 7
 
 
-def texture(x: Tensor) -> Tensor:
-    """Return level-1 features at half their size, for the gate; their size is even."""
-    return F.avg_pool2d(x, 2)
+def observed_sizes(levels: Sequence[Tensor]) -> list[Sequence[int]]:
+    """Return the sizes of Phi for a memory's levels: at level 1 that of level 2."""
+    second, third, fourth = (level.shape[2:] for level in levels[1:])
+    return [second, second, third, fourth]
+
+
+def full_size(observed: Sequence[Tensor]) -> list[Tensor]:
+    """Return Phi with level 1 at the size of the memory's."""
+    first, *others = observed
+    return [interpolate(first, (2 * first.shape[2], 2 * first.shape[3])), *others]
 
 
 class Memory(NamedTuple):
@@ -137,8 +143,8 @@ class Memory(NamedTuple):
 class MemoryState(NamedTuple):
     """What a step hands to the next one; all maps are (B, channels, rows, cols), B = 1 live.
 
-    ``weight`` is A of the four levels, ``p1`` (as :func:`texture` gives it) and ``p4`` the
-    projected features to compare with, ``trust`` the T of the step before, at level 1.
+    ``weight`` is A at the sizes of levels 2 to 4, the first of which serves level 1, too; ``p1``
+    and ``p4`` the projected features to compare with, ``trust`` the T of the step before.
     """
 
     weight: list[Tensor]
@@ -148,7 +154,7 @@ class MemoryState(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """The fused ``levels`` O, the next ``state``, and the keyframe's ``share`` of O at level 1."""
+    """The fused ``levels`` O, the next ``state``, and the keyframe's ``share`` of O1."""
 
     levels: list[Tensor]
     state: MemoryState
@@ -173,17 +179,32 @@ class SpatialMemoryUnit(nn.Module):
     def corrected(self, observed: Sequence[Tensor], memory: Memory,
                   keyframe: Warp) -> list[Tensor]:
         """Return Phi plus what it lacked in the keyframe: what trust 0 shows."""
-        return [present + self._moved(level, memory, keyframe)[1]
-                for level, present in enumerate(observed)]
+        grids = [warp_grid(keyframe, phi.shape[2:])[0] for phi in observed]
+        nothing = torch.zeros_like(observed[0][:, :1])
+        return self._mixed(observed, memory, keyframe, grids,
+                           [interpolate(nothing, phi.shape[2:]) for phi in observed])
 
-    def _moved(self, level: int, memory: Memory,
-               keyframe: Warp) -> tuple[Tensor, Tensor, Tensor]:
-        """Return M0 and the correction of Phi as this view has them, and how far it was seen."""
-        source, seen = warp_grid(keyframe, memory.levels[level].shape[2:])
-        m = sample(memory.levels[level], source)
-        missing = self.correction[level].reshape(1, -1, 1, 1) * (
-            m - sample(memory.observed[level], source))
-        return m, missing, seen
+    def _mixed(self, observed: Sequence[Tensor], memory: Memory, keyframe: Warp,
+               grids: Sequence[Tensor], shares: Sequence[Tensor]) -> list[Tensor]:
+        """Return O: eq. 9 with the correction.
+
+        ``shares`` (B, 1, rows, cols) of the keyframe and the ``grids`` that lead to it are of
+        Phi's sizes.  With c the correction and S the share,
+        S W(M0) + (1 - S) (Phi + c W(M0 - Phi0))
+        = (1 - (1 - c) (1 - S)) W(M0) + (1 - S) (Phi - c W(Phi0)),
+        so that only M0 is needed at its own size.
+        """
+        finest, _ = warp_grid(keyframe, memory.levels[0].shape[2:])
+        fused = []
+        for level, (phi, grid, share) in enumerate(zip(observed, grids, shares, strict=True)):
+            c = self.correction[level].reshape(1, -1, 1, 1)
+            m = sample(memory.levels[level], finest if level == 0 else grid)
+            present = 1 - share
+            change = present * (phi - c * sample(memory.observed[level], grid))
+            if level == 0:
+                present, change = (interpolate(x, m.shape[2:]) for x in (present, change))
+            fused.append((1 - (1 - c) * present) * m + change)
+        return fused
 
     def forward(self, observed: Sequence[Tensor], memory: Memory, state: MemoryState, step: Warp,
                 keyframe: Warp, beta: Tensor, k: Tensor, fresh: Tensor) -> Fused:
@@ -197,31 +218,29 @@ class SpatialMemoryUnit(nn.Module):
         """
         is_fresh = fresh.reshape(1, 1, 1, 1) > 0.5
         beta = beta.reshape(1, 1, 1, 1)
-        step_grids = [warp_grid(step, level.shape[2:]) for level in observed]
-        fine, half, coarse = (step_grids[level][0] for level in (0, 1, 3))
+        c1, c4 = observed[0], observed[3]
+        sizes = [phi.shape[2:] for phi in observed[1:]]
+        steps = [warp_grid(step, size)[0] for size in sizes]
 
         # where(), not a product: a stale state may hold anything.
-        p1 = torch.where(is_fresh, texture(memory.observed[0]), state.p1)
+        p1 = torch.where(is_fresh, memory.observed[0], state.p1)
         p4 = torch.where(is_fresh, memory.observed[3], state.p4)
-        c1, c4 = texture(observed[0]), observed[3]
-        raw = self.gates(sample(p1, half), c1, sample(p4, coarse), c4, k.reshape(1, 1, 1, 1),
-                         observed[0].shape[2:])
+        raw = self.gates(sample(p1, steps[0]), c1, sample(p4, steps[2]), c4,
+                         k.reshape(1, 1, 1, 1))
         # Temporal smoothing (III-C-1).
-        before = torch.where(is_fresh, raw, sample(state.trust, fine))
-        smooth = beta * raw + (1 - beta) * before
+        before = torch.where(is_fresh, raw, sample(state.trust, steps[0]))
+        trust = beta * raw + (1 - beta) * before
 
-        fused, weights, shares = [], [], []
-        for level, present in enumerate(observed):
-            grid, _ = step_grids[level]
-            trust = smooth if level == 0 else interpolate(smooth, present.shape[2:])   # eq. 8
-            a = state.weight[level]
-            a = trust * torch.where(is_fresh, torch.ones_like(a), sample(a, grid))
-
+        weights, grids, shares = [], [], []
+        for weight, size, back in zip(state.weight, sizes, steps, strict=True):
+            a = torch.where(is_fresh, torch.ones_like(weight), sample(weight, back))
+            a = a * interpolate(trust, size)                                         # eq. 8
+            grid, seen = warp_grid(keyframe, size)
+            weights.append(a)
+            grids.append(grid)
             # What the keyframe never saw, the present shows.  The state does not hear of it, so
             # that what comes back into view is remembered.
-            m, missing, seen = self._moved(level, memory, keyframe)
-            share = seen * a
-            fused.append(share * m + (1 - share) * (present + missing))     # eq. 9
-            weights.append(a)
-            shares.append(share)
-        return Fused(fused, MemoryState(weights, c1, c4, smooth), shares[0])
+            shares.append(seen * a)
+        fused = self._mixed(observed, memory, keyframe, [grids[0], *grids],
+                            [shares[0], *shares])
+        return Fused(fused, MemoryState(weights, c1, c4, trust), shares[0])

@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from asyncmde_ros.geometry import BORDER_REACH
+
 MIN_DENOMINATOR = 1e-6
 """Below this the pixel's ray does not meet the remembered image plane from the front."""
-
-BORDER_REACH = 0.25
-"""How far beyond a remembered view its repeated border still counts, in normalised coordinates:
-an eighth of the image."""
 
 
 def pixel_centres(count: int, device: torch.device) -> Tensor:
@@ -58,7 +56,7 @@ def warp_grid(warp: Warp, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     v = (h[:, 1, 0] * x + h[:, 1, 1] * y + h[:, 1, 2]) * scale + flow[:, 1]
     beyond = torch.maximum(u.abs(), v.abs()) - 1
     seen = torch.where(in_front, 1 - beyond / BORDER_REACH, torch.zeros_like(u)).clamp(0, 1)
-    return torch.stack([u, v], dim=-1), seen[:, None]
+    return torch.stack([u, v], dim=1).permute(0, 2, 3, 1), seen[:, None]
 
 
 def sample(x: Tensor, grid: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +19,7 @@ from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, still
 from asyncmde_ros.pipeline.settings import OutputResolution, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathStatus, make_slot
-from asyncmde_ros.preprocess import shrink
+from asyncmde_ros.preprocess import at_size, shrink
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +48,13 @@ class PipelineState(str, Enum):
     BUILDING = 'building engines for this image size'
 
 
+class DepthSource(str, Enum):
+    """Where a frame's depth is from."""
+
+    NETWORK = 'network'
+    WARPED = 'the last depth of the network, moved with the camera'
+
+
 @dataclass(frozen=True)
 class Timings:
     """Milliseconds spent on one frame, by part."""
@@ -70,7 +76,8 @@ class DepthResult:
     ``depth``: (H, W) float32, affine-invariant inverse depth, larger is nearer, unitless; None
     while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
     [0, 1] at the memory's finest level, the foundation model's remaining share.  ``lag`` counts
-    frames since ``keyframe``, the frame that the memory shows.
+    frames since ``keyframe``, the frame that the memory shows; ``source`` tells whether the
+    network saw this frame.
     """
 
     state: PipelineState
@@ -79,6 +86,7 @@ class DepthResult:
     trust: npt.NDArray[np.float32] | None = None
     keyframe: Keyframe | None = None
     lag: int | None = None
+    source: DepthSource = DepthSource.NETWORK
     timings: Timings = Timings()
 
 
@@ -172,8 +180,12 @@ class DepthPipeline:
         self._session.mailbox.clear()
         self._session.fast.forget()
 
-    def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int) -> DepthResult:
+    def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int,
+                hurry: bool = False) -> DepthResult:
         """Take a frame, (H, W, 3) uint8 RGB captured at ``stamp_ns``; return its depth.
+
+        ``hurry``: rather than through the network, which takes its time, give the last depth as
+        this frame sees it.
 
         A stamp before the last one (a bag that loops), one over ten seconds after it, or another
         image size resets the memory; a scene cut drops it.  Raises ImageError for an image that
@@ -204,15 +216,19 @@ class DepthPipeline:
             self._state = (PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
                            else PipelineState.SLOW_PATH_OFF)
             return DepthResult(self._state, stamp_ns)
-        keyframe = slot.keyframe
-        depth, trust = session.fast.step(
-            small, slot, motion.step, self._motion_since(keyframe, session.engines.size),
-            settings.temporal_smoothing, settings.gate_temperature)
+        source = DepthSource.WARPED
+        maps = session.fast.skip(motion.step) if hurry else None
+        if maps is None:
+            source = DepthSource.NETWORK
+            maps = session.fast.step(
+                small, slot, motion.step, self._motion_since(slot.keyframe, session.engines.size),
+                settings.temporal_smoothing, settings.gate_temperature)
+        depth, trust = maps
+        keyframe = session.fast.keyframe
+        assert keyframe is not None
         ran = time.perf_counter()
-        if settings.output_resolution is OutputResolution.INPUT:
-            depth = cv2.resize(depth, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        else:
-            depth = depth.copy()
+        depth = at_size(depth, rgb.shape[:2] if settings.output_resolution is
+                        OutputResolution.INPUT else session.engines.size)
         if not np.isfinite(depth).all():
             session.fast.forget()
             raise EngineError('the fast network gave depth that is not finite')
@@ -221,7 +237,7 @@ class DepthPipeline:
         timings = Timings(*(1e3 * (b - a) for a, b in (
             (started, prepared), (prepared, moved), (moved, ran), (ran, finished))))
         return DepthResult(self._state, stamp_ns, depth, trust.copy(), keyframe,
-                           self._frame_id - keyframe.frame_id, timings)
+                           self._frame_id - keyframe.frame_id, source, timings)
 
     def _motion_since(self, keyframe: Keyframe, size: Size) -> Warp:
         motion = self._motion.since(keyframe.frame_id, self._frame_id)

@@ -4,14 +4,20 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.geometry import BORDER_REACH
 from asyncmde_ros.graph_tensors import KEYFRAME, SCALARS, STATE, WARPS
-from asyncmde_ros.pipeline.feature_cache import Slot
-from asyncmde_ros.pipeline.motion import Warp
-from asyncmde_ros.preprocess import normalise
+from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
+from asyncmde_ros.pipeline.motion import Warp, compose, resample
+from asyncmde_ros.preprocess import at_size, normalise
+
+Map = npt.NDArray[np.float32]
 
 
 class FastPath:
-    """Owns the running state A, p1, p4, T in ping-pong buffers."""
+    """Owns the running state A, p1, p4, T in ping-pong buffers.
+
+    ``keyframe`` is that of the last step, None before the first.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -20,24 +26,43 @@ class FastPath:
         self._depth, self._share = engine.allocate('depth'), engine.allocate('share')
         self._states = tuple({name: engine.allocate(name) for name in STATE} for _ in range(2))
         self._side = 0
-        self._generation: int | None = None
+        self.keyframe: Keyframe | None = None
+        self._shown: Map | None = None
+        self._skipped: Warp | None = None
 
     def forget(self) -> None:
         """Drop the running state; the next step starts from its slot as if just swapped."""
-        self._generation = None
+        self.keyframe = None
+        self._skipped = None
+
+    def skip(self, step: Warp) -> tuple[Map, Map] | None:
+        """Return depth and trust of a frame without the network: the last step's, moved.
+
+        ``step`` maps to the frame before; sizes are those of :meth:`step`.  None where there was
+        no step yet.
+        """
+        if self.keyframe is None:
+            return None
+        self._skipped = self._since_the_last(step)
+        assert self._shown is not None
+        return (resample(self._shown, self._skipped),
+                resample(self._share.array[0, 0], self._skipped))
+
+    def _since_the_last(self, step: Warp) -> Warp:
+        return step if self._skipped is None else compose(self._skipped, step)
 
     def step(self, rgb: npt.NDArray[np.uint8], slot: Slot, step: Warp,
-             keyframe: Warp, beta: float,
-             k: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+             keyframe: Warp, beta: float, k: float) -> tuple[Map, Map]:
         """Return inverse depth (H, W) and trust (rows, cols) for an image at network size.
 
-        Both are views that the next step overwrites.  ``step`` maps to the frame of the step
-        before, ``keyframe`` to the slot's.  On a slot's first step this frame is compared with
-        the keyframe itself, which is what the memory shows (design, "Delay").
+        Both are the caller's only until the next step.  ``step`` maps to the frame before,
+        ``keyframe`` to the slot's.  On a slot's first step this frame is compared with the
+        keyframe itself, which is what the memory shows (design, "Delay").
         """
         assert slot.keyframe is not None
-        fresh = slot.keyframe.generation != self._generation
-        self._generation = slot.keyframe.generation
+        fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
+        self.keyframe = slot.keyframe
+        step, self._skipped = self._since_the_last(step), None
         normalise(rgb, self._inputs['image'].array)
         for name, warp in (('step', keyframe if fresh else step), ('keyframe', keyframe)):
             self._inputs[name].array[...] = warp.homography
@@ -56,4 +81,9 @@ class FastPath:
             self.forget()  # half-written state must not be built upon
             raise
         self._side = 1 - self._side
-        return self._depth.array[0, 0], self._share.array[0, 0]
+        # Where nothing changed this gives the foundation model's own depth back, whatever the
+        # network's decoder misses of it.
+        depth = at_size(self._depth.array[0, 0], rgb.shape[:2])
+        depth += resample(slot.buffers['detail'].array[0, 0], keyframe, BORDER_REACH)
+        self._shown = np.maximum(depth, 0, out=depth)
+        return self._shown, self._share.array[0, 0]

@@ -1,5 +1,8 @@
 """Motion between frames, from the images: one homography, and what dense flow adds to it.
 
+Both are found on small images: at twice their resolution warping is no better, and takes four
+times as long.
+
 Convention: a homography maps this frame's normalised coordinates to the earlier frame's, and the
 flow is added to them (:mod:`asyncmde_ros.network.warp`).  The homography is the camera's motion
 and reaches beyond the image; the flow follows parallax and what moves by itself, inside it.
@@ -22,15 +25,23 @@ Grey = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
 """(2, rows, cols): x and y, in normalised coordinates, at the memory's finest level."""
 
-SHORT_SIDE = 252
-"""Tracking runs on at most this many pixels, whatever the network's size."""
+SHORT_SIDE = 126
+"""Of the images that flow is found on, in pixels, whatever the network's size."""
 
-MAX_CORNERS = 300
+MAX_CORNERS = 150
 CORNER_QUALITY = 0.01
-CORNER_DISTANCE_PX = 7
-FLOW_WINDOW_PX = 15
-FLOW_LEVELS = 3
-RANSAC_THRESHOLD_PX = 2.0
+CORNER_DISTANCE_PX = 5
+TRACK_WINDOW_PX = 11
+TRACK_LEVELS = 3
+
+FLOW_FINEST_SCALE = 1
+"""The flow's finest level is half of the small image."""
+
+FLOW_STEPS = 25
+"""Of gradient descent for each patch, twice the preset's: things that move by themselves get
+sharper borders for a sixth of a millisecond."""
+
+RANSAC_THRESHOLD_PX = 1.0
 RANSAC_ITERATIONS = 500
 RANSAC_CONFIDENCE = 0.995
 MIN_INLIERS = 12
@@ -50,11 +61,7 @@ SAME_SCENE_SIMILARITY = 0.3
 Measured over cuts in a street video (at most 0.22) and tracking failures in fast footage without
 cuts (0.33 and above, but for one frame of a motocross jump)."""
 
-FLOW_MIN_SIDE = 56
-"""Dense flow works on patches at several scales; a smaller image has too few, and in one under 32
-pixels OpenCV 5.0 reads beyond its buffers."""
-
-FLOW_BORDER_PX = 12
+FLOW_BORDER_PX = 6
 """Within so many pixels of the earlier image's border the flow fades into the homography, which
 knows what lies beyond."""
 
@@ -127,11 +134,31 @@ def _centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float3
 def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
            y: npt.NDArray[np.floating]) -> _Points:
     h = homography.astype(np.float32)
-    w = h[2, 0] * x + h[2, 1] * y + h[2, 2]
+    # A row and a column are summed to a map once; a number more would be a map more.
+    w = h[2, 0] * x + (h[2, 1] * y + h[2, 2])
     in_front = w > SMALLEST_DENOMINATOR
     scale = 1 / np.where(in_front, w, 1)
-    return _Points((h[0, 0] * x + h[0, 1] * y + h[0, 2]) * scale,
-                   (h[1, 0] * x + h[1, 1] * y + h[1, 2]) * scale, in_front)
+    return _Points((h[0, 0] * x + (h[0, 1] * y + h[0, 2])) * scale,
+                   (h[1, 0] * x + (h[1, 1] * y + h[1, 2])) * scale, in_front)
+
+
+def resample(values: npt.NDArray[np.float32], warp: Warp,
+             beyond: float | None = None) -> npt.NDArray[np.float32]:
+    """Return a map (rows, cols) of the earlier frame as this one sees it.
+
+    Outside of that frame its border is repeated; with ``beyond`` it fades out, to zero at that
+    distance in normalised coordinates, and is zero behind the camera.
+    """
+    rows, cols = values.shape
+    source = _apply(warp.homography, *_centres((rows, cols)))
+    flow = (cv2.resize(part, (cols, rows), interpolation=cv2.INTER_LINEAR) for part in warp.flow)
+    x, y = (at + moved for at, moved in zip((source.x, source.y), flow, strict=True))
+    moved = cv2.remap(values, (x + 1) * (cols / 2) - 0.5, (y + 1) * (rows / 2) - 0.5,
+                      cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if beyond is not None:
+        outside = np.maximum(np.abs(x), np.abs(y)) - 1
+        moved *= source.in_front * np.clip(1 - outside / np.float32(beyond), 0, 1)
+    return moved
 
 
 class MotionEstimator:
@@ -146,6 +173,7 @@ class MotionEstimator:
         self._history = history
         self._steps: dict[int, Warp] = {}
         self._previous: Grey | None = None
+        self._size: Size | None = None
         self._since: tuple[int, int, Warp] | None = None
 
     def reset(self) -> None:
@@ -161,11 +189,14 @@ class MotionEstimator:
         ``frame_id`` rises by one a frame.  With compensation off nothing is tracked, the step is
         the identity and a cut goes unnoticed.
         """
-        step, cut = still(rgb.shape[:2]), False
-        if compensation is not MotionCompensation.OFF:
-            grey = _grey(rgb)
-            if self._previous is not None and self._previous.shape == grey.shape:
-                found = track(self._previous, grey)
+        size = rgb.shape[:2]
+        step, cut = still(size), False
+        if compensation is MotionCompensation.OFF:
+            self._previous = None
+        else:
+            grey = _small_grey(rgb)
+            if self._previous is not None and self._size == size:
+                found = camera_motion(self._previous, grey)
                 if found is None:
                     self.failures += 1
                     cut = similarity(self._previous, grey) < SAME_SCENE_SIMILARITY
@@ -173,9 +204,7 @@ class MotionEstimator:
                     step = step._replace(homography=found.astype(np.float32))
                 if compensation is MotionCompensation.IMAGE and not cut:
                     step = step._replace(flow=residual_flow(self._previous, grey, step))
-            self._previous = grey
-        else:
-            self._previous = None
+            self._previous, self._size = grey, size
         self._steps[frame_id] = step
         self._steps.pop(frame_id - self._history, None)
         return Motion(step, cut)
@@ -205,33 +234,35 @@ class MotionEstimator:
         return known
 
 
-def residual_flow(previous: Grey, grey: Grey, step: Warp) -> Flow:
-    """Return what dense optical flow adds to a step's homography; ``step``'s own flow is not read.
-
-    DIS flow (Kroeger et al., ECCV 2016) that begins at the homography: half a millisecond.
-    """
-    rows, cols = grey.shape
-    if min(rows, cols) < FLOW_MIN_SIDE:
-        return np.zeros_like(step.flow)
-    source = _apply(step.homography, *_centres((rows, cols)))
-    x, y = ((source.x + 1) * cols - 1) / 2, ((source.y + 1) * rows - 1) / 2
-    by_camera = np.dstack([x - np.arange(cols, dtype=np.float32),
-                           y - np.arange(rows, dtype=np.float32)[:, None]])
-    # A new one each time: a small image would leave its finer and slower scales to later ones.
-    dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    residue = dense.calc(grey, previous, by_camera.copy()) - by_camera
-    inside = np.minimum(np.minimum(x, cols - 1 - x), np.minimum(y, rows - 1 - y))
-    residue *= np.clip(inside / FLOW_BORDER_PX, 0, 1)[..., None]
-    smaller = cv2.resize(residue, step.flow.shape[:0:-1], interpolation=cv2.INTER_AREA)
-    return np.stack([smaller[..., 0] * (2 / cols), smaller[..., 1] * (2 / rows)])
-
-
-def _grey(rgb: npt.NDArray[np.uint8]) -> Grey:
+def _small_grey(rgb: npt.NDArray[np.uint8]) -> Grey:
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     scale = SHORT_SIDE / min(grey.shape)
-    if scale >= 1:
-        return grey
+    # Small images grow: DIS works on patches at several scales, and in an image under 32 pixels
+    # OpenCV 5.0 reads beyond its buffers.
     return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def residual_flow(previous: Grey, grey: Grey, step: Warp) -> Flow:
+    """Return what dense optical flow adds to a step's homography; ``step``'s own is not read.
+
+    DIS flow (Kroeger et al., ECCV 2016) that begins at the homography.
+    """
+    rows, cols = grey.shape
+    source = _apply(step.homography, *_centres((rows, cols)))
+    by_camera = np.dstack([((source.x + 1) * cols - 1) / 2 - np.arange(cols, dtype=np.float32),
+                           ((source.y + 1) * rows - 1) / 2
+                           - np.arange(rows, dtype=np.float32)[:, None]])
+    # A new one each time: an image of another shape would leave its scales to later ones.
+    dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    dense.setFinestScale(FLOW_FINEST_SCALE)
+    dense.setGradientDescentIterations(FLOW_STEPS)
+    residue = dense.calc(grey, previous, by_camera.copy()) - by_camera
+    size = step.flow.shape[1:]
+    source = _apply(step.homography, *_centres(size))
+    inside = np.minimum((1 - np.abs(source.x)) * (cols / 2), (1 - np.abs(source.y)) * (rows / 2))
+    share = np.clip(inside / FLOW_BORDER_PX, 0, 1)
+    smaller = cv2.resize(residue, size[::-1], interpolation=cv2.INTER_AREA)
+    return np.stack([smaller[..., 0] * (2 / cols) * share, smaller[..., 1] * (2 / rows) * share])
 
 
 def similarity(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
@@ -246,28 +277,27 @@ def similarity(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
     return float(np.corrcoef(p.ravel(), q.ravel())[0, 1])
 
 
-def track(previous: npt.NDArray[np.uint8],
-          current: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64] | None:
-    """Return the homography of ``current`` to ``previous`` (grey images of one shape), or None.
+def camera_motion(previous: Grey, grey: Grey) -> npt.NDArray[np.float64] | None:
+    """Return the homography of ``grey`` to ``previous``, or None where there is none to be found.
 
-    Corners (Shi and Tomasi) of the earlier image are followed with pyramidal Lucas-Kanade, then a
-    homography is fitted with RANSAC.
+    Corners (Shi and Tomasi) are followed with pyramidal Lucas-Kanade, then a homography is fitted
+    with RANSAC.
     """
-    corners = cv2.goodFeaturesToTrack(previous, MAX_CORNERS, CORNER_QUALITY, CORNER_DISTANCE_PX)
+    corners = cv2.goodFeaturesToTrack(grey, MAX_CORNERS, CORNER_QUALITY, CORNER_DISTANCE_PX)
     if corners is None or len(corners) < MIN_INLIERS:
         return None
     moved, found, _ = cv2.calcOpticalFlowPyrLK(
-        previous, current, corners, None, winSize=(FLOW_WINDOW_PX, FLOW_WINDOW_PX),
-        maxLevel=FLOW_LEVELS)
+        grey, previous, corners, None, winSize=(TRACK_WINDOW_PX, TRACK_WINDOW_PX),
+        maxLevel=TRACK_LEVELS)
     kept = found.ravel() == 1
     if kept.sum() < MIN_INLIERS:
         return None
     matrix, inliers = cv2.findHomography(
-        moved[kept], corners[kept], cv2.RANSAC, RANSAC_THRESHOLD_PX, maxIters=RANSAC_ITERATIONS,
+        corners[kept], moved[kept], cv2.RANSAC, RANSAC_THRESHOLD_PX, maxIters=RANSAC_ITERATIONS,
         confidence=RANSAC_CONFIDENCE)
     if matrix is None or inliers.sum() < max(MIN_INLIERS, MIN_INLIER_SHARE * kept.sum()):
         return None
-    normalised = from_pixels(matrix, current.shape)
+    normalised = from_pixels(matrix, grey.shape)
     return normalised if is_plausible(normalised) else None
 
 

@@ -34,8 +34,9 @@ from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.pictures import Pictures, open_pictures
 from asyncmde_ros.bench.progress import bar
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.pipeline.depth_pipeline import DepthSource
 from asyncmde_ros.ros import children
-from asyncmde_ros.ros.messages import depth_image, to_nanoseconds
+from asyncmde_ros.ros.messages import MEMORY_SOURCE, depth_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.video_publisher import image_message
@@ -45,7 +46,8 @@ NOTE = ('Camera, depth node and listener are three processes on the same cores, 
         'stamped when they are handed to the middleware. Stamp-to-publish ends at the source '
         'timestamp that the middleware gives the depth map, stamp-to-receipt where the callback '
         'of the listener begins. Frames before the first depth map and for two seconds after it '
-        'are left out.')
+        'are left out. Warped are those answers that the network had no time for: the last '
+        'depth, moved with the camera (fast_path.overload).')
 
 START_TIMEOUT_S = 180.0
 """Longest wait for the node to load and to answer its first image."""
@@ -86,12 +88,13 @@ def depth_message_work(options: Options) -> Callable[[], object]:
 
 
 class Listener(Node):
-    """Notes each depth map's stamp and times, and each keyframe's stamp."""
+    """Notes each depth map's stamp and times, its keyframe's stamp, and whether it was moved."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__('bench_listener', namespace=namespace)
         self.deliveries: list[Delivery] = []
         self.keyframes_ns: dict[int, int] = {}
+        self.warped_ns: set[int] = set()
         profile = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(Image, 'depth/relative', self._on_depth,  # type: ignore[arg-type]
                                  profile)
@@ -104,7 +107,10 @@ class Listener(Node):
                                         info.get('source_timestamp') or None, received_ns))
 
     def _on_memory(self, message: TimeReference) -> None:
-        self.keyframes_ns[to_nanoseconds(message.header.stamp)] = to_nanoseconds(message.time_ref)
+        stamp_ns = to_nanoseconds(message.header.stamp)
+        self.keyframes_ns[stamp_ns] = to_nanoseconds(message.time_ref)
+        if message.source == MEMORY_SOURCE[DepthSource.WARPED]:
+            self.warped_ns.add(stamp_ns)
 
 
 def measure(options: Options) -> Session:
@@ -163,7 +169,7 @@ def _measure(options: Options, namespace: str, listener: Listener,
                 shown.update(min(options.seconds, time.monotonic() - started) - shown.n)
         rss_end = resident_mib(node.pid)
     answers = evaluate(json.loads(stamps.read_text(encoding='ascii')), listener.deliveries,
-                       listener.keyframes_ns, options.period_s)
+                       listener.keyframes_ns, listener.warped_ns, options.period_s)
     return Session(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start, rss_end)
 
 

@@ -11,8 +11,14 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline.depth_pipeline import DepthSource
 
 NANOSECONDS = 1_000_000_000
+
+MEMORY_SOURCE = {
+    DepthSource.NETWORK: 'keyframe of the depth memory',
+    DepthSource.WARPED: 'keyframe of the depth memory; this depth is the last one, moved'}
+"""What depth/memory says of a depth map, by where it is from."""
 
 
 def to_nanoseconds(stamp: Time) -> int:

@@ -2,8 +2,10 @@
 
 import functools
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -18,10 +20,17 @@ from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError
 from asyncmde_ros.geometry import Size, parse_size
 from asyncmde_ros.media.codec import decode_compressed, decode_image
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, PipelineState
+from asyncmde_ros.pipeline.depth_pipeline import (
+    DepthPipeline,
+    DepthResult,
+    DepthSource,
+    PipelineState,
+)
+from asyncmde_ros.pipeline.overload import MS, Overload
 from asyncmde_ros.ros import parameters
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import (
+    MEMORY_SOURCE,
     depth_image,
     from_nanoseconds,
     scaled_camera_info,
@@ -39,6 +48,9 @@ LOADER_TIMEOUT_S = 0.5
 """Longest wait for an interrupted load; the node has a second to end in."""
 
 THROTTLE_S = 5.0
+
+WAITING_FRAMES = 2
+"""Images that may wait, where one that waited too long is answered in a moment."""
 
 
 Transition = Callable[['DepthNode', LifecycleState], TransitionCallbackReturn]
@@ -60,13 +72,16 @@ class DepthNode(LifecycleNode):
     """Lifecycle node around :class:`DepthPipeline`.
 
     Configure loads and warms up, activate subscribes, deactivate keeps the model, cleanup frees
-    it.  ``dropped`` counts images that gave no depth, by reason.
+    it.  ``dropped`` counts images that gave no depth, by reason; ``answered`` the others, by where
+    their depth is from.
     """
 
     def __init__(self, stop: threading.Event) -> None:
         """``stop`` set means that the process is to end."""
         super().__init__('depth_node')
         self.dropped: Counter[str] = Counter()
+        self.answered: Counter[DepthSource] = Counter()
+        self._overload = Overload()
         self._stop = stop
         forward_logs(self.get_logger())
         self._pipeline: DepthPipeline | None = None
@@ -188,6 +203,9 @@ class DepthNode(LifecycleNode):
         topic = self.resolve_topic_name('image')
         return f'{topic}/compressed' if self._compressed() else topic
 
+    def _warps(self) -> bool:
+        return self.get_parameter('fast_path.overload').value == 'warp'
+
     def _compressed(self) -> bool:
         return self.get_parameter('input.image_transport').value == 'compressed'
 
@@ -208,9 +226,10 @@ class DepthNode(LifecycleNode):
         if self._images is not None:
             self.destroy_subscription(self._images)
         self._reliability = reliability
-        profile: QoSProfile = newest_only(reliability)
+        profile: QoSProfile = newest_only(reliability, WAITING_FRAMES if self._warps() else 1)
         self._images = self.create_subscription(
-            CompressedImage if self._compressed() else Image, topic, self._on_image, profile)
+            CompressedImage if self._compressed() else Image, topic,
+            self._on_image, profile)  # type: ignore[arg-type]
         self.get_logger().info(f'listening to {topic} ({reliability.name.lower()})')
 
     def _unsubscribe(self) -> None:
@@ -226,15 +245,22 @@ class DepthNode(LifecycleNode):
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
         if self._pipeline is None:
             return
+        started_ns = time.time_ns()
+        # Zero or absent where a middleware does not tell when a message came.
+        late = self._overload.hurry(info.get('received_timestamp') or started_ns, started_ns)
         try:
             rgb = decode_compressed(message) if self._compressed() else decode_image(message)
-            result = self._pipeline.process(rgb, to_nanoseconds(message.header.stamp))
+            result = self._pipeline.process(rgb, to_nanoseconds(message.header.stamp),
+                                            late and self._warps())
             self._report(result)
             if result.depth is not None:
                 self._publish(message, rgb.shape[:2], result)
+                self.answered[result.source] += 1
+                if result.source is DepthSource.NETWORK:
+                    self._overload.took(MS * (time.time_ns() - started_ns))
         except ImageError as error:
             self.dropped[error.reason] += 1
             self._warn(f'image dropped: {error}')
@@ -251,7 +277,7 @@ class DepthNode(LifecycleNode):
         # Small messages first: whoever gets the depth has its age and calibration already.
         self._memory_publisher.publish(TimeReference(
             header=message.header, time_ref=from_nanoseconds(result.keyframe.stamp_ns),
-            source='keyframe of the depth memory'))
+            source=MEMORY_SOURCE[result.source]))
         if self._camera_info is not None:
             self._info_publisher.publish(scaled_camera_info(
                 self._camera_info, message.header, image, result.depth.shape))
@@ -261,6 +287,12 @@ class DepthNode(LifecycleNode):
         if result.state is not self._state:
             self._state = result.state
             self.get_logger().info(result.state.value)
+        if result.source is DepthSource.WARPED:
+            warped = self.answered[DepthSource.WARPED] + 1
+            self.get_logger().info(
+                f'{warped} of {warped + self.answered[DepthSource.NETWORK]} frames so far had '
+                'no time for the network: their depth is the last one, moved with the camera',
+                throttle_duration_sec=THROTTLE_S)
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)

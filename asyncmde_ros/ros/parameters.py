@@ -104,6 +104,9 @@ SPECIFICATIONS = (
                   choices=('auto', 'reliable', 'best_effort')),
     Specification('fast_path.threads', 0, 'Cores for the fast network; 0 chooses.',
                   low=0, high=MAX_THREADS),
+    Specification('fast_path.overload', 'warp',
+                  'For a frame that the network has no time for: warp gives the last depth, moved '
+                  'with the camera; drop gives none.', choices=('warp', 'drop')),
     Specification('slow_path.threads', 0, 'Cores for the foundation model; 0 chooses.',
                   low=0, high=MAX_THREADS),
     Specification('slow_path.enabled', True, 'Refresh the memory; with false the last keyframe '

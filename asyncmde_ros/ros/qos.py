@@ -18,6 +18,6 @@ def offered_reliability(publishers: Iterable[ReliabilityPolicy]) -> ReliabilityP
     return ReliabilityPolicy.BEST_EFFORT
 
 
-def newest_only(reliability: ReliabilityPolicy) -> QoSProfile:
-    """Return a profile of depth 1: a late consumer gets the newest message, not a backlog."""
-    return QoSProfile(depth=1, reliability=reliability)
+def newest_only(reliability: ReliabilityPolicy, depth: int = 1) -> QoSProfile:
+    """Return a profile for a consumer that, if late, gets the newest message and no backlog."""
+    return QoSProfile(depth=depth, reliability=reliability)

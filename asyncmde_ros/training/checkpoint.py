@@ -20,11 +20,12 @@ _MOMENTS = ('exp_avg', 'exp_avg_sq', 'step')
 
 @dataclass
 class Progress:
-    """Counters of a run; ``best`` is the best validation score so far."""
+    """Counters of a run; ``best`` is the phase's best validation score so far."""
 
     step: int = 0
     minutes: float = 0.0
-    clip_step: int = 0
+    phase: int = 0
+    phase_step: int = 0
     best: float = float('inf')
 
 

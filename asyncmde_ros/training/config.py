@@ -10,7 +10,7 @@ from typing import Any
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.geometry import PATCH, Size, parse_size
-from asyncmde_ros.model_config import CONFIGS
+from asyncmde_ros.model_config import CONFIGS, DECODERS
 from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.training.augment import Appearance
 from asyncmde_ros.training.quality import Thresholds
@@ -68,12 +68,14 @@ class ModelChoice:
 
     ``memory`` and ``gates`` are the paper's table V: a memory from the ``foundation`` model, from
     the ``encoder`` itself or ``none``; both gates, or one of them.  ``correction`` (ours): what
-    the light features lacked in the keyframe is added to every observation.
+    the light features lacked in the keyframe is added to every observation.  ``decoder``: the
+    foundation model's (``dpt``), or one distilled from it (``light``).
     """
 
     name: str = 'vits'
     encoder_width: float = 0.75
     projector_context: bool = True
+    decoder: str = 'light'
     correction: bool = True
     memory: str = 'foundation'
     gates: str = 'full'
@@ -121,15 +123,17 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """AdamW with a warm-up and a cosine over the budget.
+    """AdamW with a warm-up and a cosine over each of three phases.
 
-    ``observer_share`` of the budget goes to encoder and projector alone, before clips (``batch``)
-    train all: on single frames (``observer_batch``, of which ``observer_decoded`` are decoded and
-    the others give only features to compare) and, in three of four steps, on pairs of
-    frames (half as many), of which the first is a keyframe for the second.
+    ``decoder_share`` of the budget goes to the decoder, at ``distil_rate`` times the rate: it
+    learns the foundation model's depth from its features.  ``observer_share`` goes to encoder and
+    projector alone, before clips (``batch``) train all: on single frames (``observer_batch``, of
+    which ``observer_decoded`` are decoded and the others give only features to compare) and, in
+    three of four steps, on pairs of frames (half as many), of which the first is a keyframe for
+    the second.
 
     Encoder, gates and decoder learn at ``encoder_rate``, ``gate_rate`` and ``decoder_rate`` times
-    the rate; 0 leaves the decoder as the foundation model's.  In the clips the observer slows
+    the rate; with 0 the decoder learns in the first phase only.  In the clips the observer slows
     down to ``clip_rate_share``; 0 freezes it.  Validated and kept is an exponential average of the
     weights: each step ``average`` of it stays.
     """
@@ -143,7 +147,9 @@ class OptimiserConfig:
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     warmup_steps: int = 50
-    observer_share: float = 0.65
+    decoder_share: float = 0.15
+    distil_rate: float = 0.1
+    observer_share: float = 0.55
     observer_batch: int = 16
     observer_decoded: int = 8
     batch: int = 4
@@ -264,6 +270,7 @@ def _check(config: TrainConfig) -> None:
     data, model, unroll = config.data, config.model, config.unroll
     one_of = [('model.name', model.name, tuple(CONFIGS)), ('model.memory', model.memory, MEMORIES),
               ('model.gates', model.gates, GATES),
+              ('model.decoder', model.decoder, tuple(DECODERS)),
               ('model.encoder_width', model.encoder_width, ENCODER_WIDTHS)]
     for name, value, choices in one_of:
         if value not in choices:
@@ -272,11 +279,15 @@ def _check(config: TrainConfig) -> None:
               ('data.gate_share', data.gate_share), ('data.crop_min', data.crop_min),
               ('data.frame_drop', data.frame_drop), ('data.reverse', data.reverse),
               ('unroll.beta', unroll.beta), ('model.initial_trust', model.initial_trust),
+              ('optimiser.decoder_share', config.optimiser.decoder_share),
               ('optimiser.observer_share', config.optimiser.observer_share),
               ('optimiser.average', config.optimiser.average)]
     for name, share in shares:
         if not 0 <= share <= 1:
             raise ConfigError(f'{name} {share}: must lie in [0, 1]')
+    if config.optimiser.decoder_share + config.optimiser.observer_share > 1:
+        raise ConfigError('optimiser.decoder_share and optimiser.observer_share: their sum is at '
+                          'most 1')
     counts = [('seed', config.seed, 0), ('data.segment_frames', data.segment_frames, 1),
               ('data.virtual_frames', data.virtual_frames, 1),
               ('data.rendered_frames', data.rendered_frames, 1),

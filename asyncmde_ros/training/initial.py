@@ -91,7 +91,8 @@ def initial_network(config: ModelConfig, foundation: DepthAnythingV2,
                     trust: float) -> FastNetwork:
     """Return the fast network with the foundation model's decoder and gates at ``trust``.
 
-    ``encoder`` None leaves the encoder random.
+    A light decoder begins with those of its weights that it has.  ``encoder`` None leaves the
+    encoder random.
     """
     network = FastNetwork(config).eval()
     if encoder is not None:

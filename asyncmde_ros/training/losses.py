@@ -12,9 +12,15 @@ EPS = 1e-6
 
 def normalised(maps: Tensor) -> Tensor:
     """Shift and scale each (B, 1, H, W) map to mean 0 and standard deviation 1 (eq. 11)."""
-    maps = maps.float()
-    centred = maps - maps.mean((2, 3), keepdim=True)
-    return centred / (centred.square().mean((2, 3), keepdim=True) + EPS).sqrt()
+    return standardised(maps, maps)
+
+
+def standardised(maps: Tensor, reference: Tensor) -> Tensor:
+    """Shift and scale each (B, 1, H, W) map as takes ``reference`` to mean 0 and deviation 1."""
+    reference = reference.float()
+    mean = reference.mean((2, 3), keepdim=True)
+    variance = (reference - mean).square().mean((2, 3), keepdim=True)
+    return (maps.float() - mean) / (variance + EPS).sqrt()
 
 
 def scale_shift_invariant(prediction: Tensor, target: Tensor) -> Tensor:

@@ -79,7 +79,8 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
     for name, reason in prepared.dropped.items():
         logger.info('%s: left out, %s', name, reason)
     model = dataclasses.replace(CONFIGS[config.model.name],
-                                encoder_width=config.model.encoder_width)
+                                encoder_width=config.model.encoder_width,
+                                decoder=config.model.decoder)
     network, frozen_norm = _start(model, config, teacher, prepared.clips, request)
     trainer = Trainer(network, prepared.clips, config, request.budget, request.out,
                       request.device, frozen_norm)

@@ -1,4 +1,4 @@
-"""The training run: observer first, then clips; validated, resumable, within a budget."""
+"""The training run: decoder, observer, then clips; validated, resumable, within a budget."""
 
 import logging
 import math
@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from asyncmde_ros.training import checkpoint, curves, losses
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import TrainConfig, to_tables
 from asyncmde_ros.training.initial import reset_gates
-from asyncmde_ros.training.unroll import corrected_at, decode, observe, unroll
+from asyncmde_ros.training.unroll import as_memory, corrected_at, decode, observe, unroll
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
 
@@ -38,6 +39,14 @@ MAX_BAD_STEPS = 20
 SPREAD_FRAMES = 64
 VALIDATIONS = 20
 """Over a budget in steps."""
+
+
+class Phase(IntEnum):
+    """What is learned, in this order: see :class:`OptimiserConfig`."""
+
+    DECODER = 0
+    OBSERVER = 1
+    CLIPS = 2
 
 
 class TrainingError(AsyncMDEError):
@@ -77,8 +86,8 @@ class Trainer:
             raise TrainingError('every clip is held out: nothing is left to train on')
         self._sampler = Sampler(training, config)
         self._validation = Validation([clip for clip in clips if clip.validation], config, device)
-        for parameter in network.decoder.parameters():
-            parameter.requires_grad_(config.optimiser.decoder_rate > 0)
+        rates = config.optimiser
+        network.decoder.requires_grad_(max(rates.decoder_rate, rates.decoder_share) > 0)
         self._optimiser = torch.optim.AdamW(self._groups(), weight_decay=
                                             config.optimiser.weight_decay)
         self.progress = checkpoint.Progress()
@@ -103,26 +112,27 @@ class Trainer:
         self._last = time.monotonic()
         validated = saved = self.progress.minutes
         if self.progress.step == 0:
+            self.progress.phase = int(self._phase())
             self._validate(log)
         with ThreadPoolExecutor(AHEAD) as pool, tqdm(
                 total=100, unit='%', desc='training', initial=self._percent(),
                 bar_format='{desc}: {percentage:3.0f}% |{bar}| {elapsed}<{remaining} {postfix}'
                 ) as bar:
-            pending: dict[tuple[bool, int], Future[Batch]] = {}
+            pending: dict[tuple[Phase, int], Future[Batch]] = {}
             while (share := self._budget.share(self.progress)) < 1:
-                on_clips = self._on_clips()
+                phase = self._phase()
                 step = self.progress.step
                 for ahead in range(step, step + AHEAD):
-                    if (on_clips, ahead) not in pending:
-                        pending[on_clips, ahead] = pool.submit(self._load, on_clips, ahead)
-                batch = pending.pop((on_clips, step)).result().to(self._device)
-                for stale in [key for key in pending if key[0] != on_clips or key[1] < step]:
+                    if (phase, ahead) not in pending:
+                        pending[phase, ahead] = pool.submit(self._load, phase, ahead)
+                batch = pending.pop((phase, step)).result().to(self._device)
+                for stale in [key for key in pending if key[0] != phase or key[1] < step]:
                     pending.pop(stale).cancel()
-                if on_clips and self.progress.clip_step == 0:
-                    self._begin_clips(log)
-                values = self._step(batch, on_clips, share)
+                if phase != self.progress.phase:
+                    self._begin(phase, log)
+                values = self._step(batch, phase, share)
                 self.progress.step += 1
-                self.progress.clip_step += on_clips
+                self.progress.phase_step += 1
                 self._tick()
                 if step % LOG_EVERY == 0:
                     log.train(step, self.progress.minutes, **values)
@@ -145,10 +155,17 @@ class Trainer:
             return self.progress.step % max(1, self._budget.steps // VALIDATIONS) == 0
         return self.progress.minutes - validated >= self._config.validation_minutes
 
-    def _on_clips(self) -> bool:
-        # Once on clips, always: a resumed run with a larger budget must not go back.
-        return (self.progress.clip_step > 0 or self._budget.share(self.progress)
-                >= self._config.optimiser.observer_share)
+    def _phase(self) -> Phase:
+        share = self._budget.share(self.progress)
+        due = max(phase for phase in Phase if share >= self._begins(phase))
+        # Never back: a resumed run may have a larger budget.
+        return max(due, Phase(self.progress.phase))
+
+    def _begins(self, phase: Phase) -> float:
+        """Return the share of the budget at which a phase begins."""
+        settings = self._config.optimiser
+        return (0.0, settings.decoder_share, settings.decoder_share + settings.observer_share
+                )[phase]
 
     def _percent(self) -> int:
         return min(100, int(100 * self._budget.share(self.progress)))
@@ -158,10 +175,12 @@ class Trainer:
         self.progress.minutes += (now - self._last) / 60
         self._last = now
 
-    def _load(self, on_clips: bool, step: int) -> Batch:
+    def _load(self, phase: Phase, step: int) -> Batch:
         optimiser = self._config.optimiser
-        if on_clips:
+        if phase is Phase.CLIPS:
             batch = self._sampler.windows(step, optimiser.batch)
+        elif phase is Phase.DECODER:
+            batch = self._sampler.stills(step, optimiser.observer_decoded)
         elif self._of_pairs(step):
             batch = self._sampler.pairs(step, max(1, optimiser.observer_batch // 2))
         else:
@@ -188,57 +207,59 @@ class Trainer:
                                   | ({} if kernels else {'weight_decay': 0.0}))
         return groups
 
-    def _begin_clips(self, log: curves.Log) -> None:
-        """Go on from the first phase's best observer; from here on the memory counts.
-
-        The gates compare features that have changed since, so they begin anew.
-        """
-        if not self._config.optimiser.observer_share:
-            return
+    def _begin(self, phase: Phase, log: curves.Log) -> None:
+        """Go on from the best of the phase before; another score counts from here on."""
+        self.progress.phase, self.progress.phase_step = int(phase), 0
         self._optimiser.state.clear()
         self._network.load_state_dict(self._best)
         self.progress.best = math.inf
-        torch.manual_seed(self._config.seed)
-        reset_gates(self._network, self._config.model.initial_trust)
+        if phase is Phase.CLIPS:
+            # The gates compare features that have changed since.
+            torch.manual_seed(self._config.seed)
+            reset_gates(self._network, self._config.model.initial_trust)
         self._averaged = self._new_average()
-        self._validate(log)  # what the clips have to improve on
+        self._validate(log)  # what this phase has to improve on
 
     def _new_average(self) -> AveragedModel:
         """Return a running average of the weights that begins with the present ones."""
         return AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(
             self._config.optimiser.average))
 
-    def _set_rate(self, on_clips: bool, share: float) -> None:
+    def _set_rate(self, phase: Phase, share: float) -> None:
         settings = self._config.optimiser
-        start, end = ((min(settings.observer_share, share), 1.0) if on_clips
-                      else (0.0, settings.observer_share))
+        start = min(self._begins(phase), share)
+        end = 1.0 if phase is Phase.CLIPS else self._begins(Phase(phase + 1))
         done = (share - start) / max(end - start, 1e-9)
-        steps = self.progress.clip_step if on_clips else self.progress.step
+        steps = self.progress.phase_step
         low = settings.final_rate_share
         cosine = low + (1 - low) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
         rate = settings.rate * cosine * min(1.0, (steps + 1) / max(1, settings.warmup_steps))
         for group in self._optimiser.param_groups:
-            observer = group['name'] in ('encoder', 'projector')
-            slower = settings.clip_rate_share if on_clips and observer else 1.0
-            group['lr'] = rate * group['share'] * slower
+            part, slower = group['name'], 1.0
+            if phase is Phase.CLIPS and part in ('encoder', 'projector'):
+                slower = settings.clip_rate_share
+            group['lr'] = rate * slower * (
+                settings.distil_rate if phase is Phase.DECODER and part == 'decoder'
+                else group['share'])
 
-    def _step(self, batch: Batch, on_clips: bool, share: float) -> dict[str, float]:
-        self._set_rate(on_clips, share)
+    def _step(self, batch: Batch, phase: Phase, share: float) -> dict[str, float]:
+        self._set_rate(phase, share)
         self._train_mode()
+        self._network.decoder.requires_grad_(
+            phase is Phase.DECODER or self._config.optimiser.decoder_rate > 0)
         self._optimiser.zero_grad(set_to_none=True)
         with self._autocast(self._device.type == 'cuda'):
-            parts = (self._clip_losses(batch) if on_clips
+            parts = (self._clip_losses(batch) if phase is Phase.CLIPS
+                     else self._decoder_losses(batch) if phase is Phase.DECODER
                      else self._pair_losses(batch) if self._of_pairs(self.progress.step)
                      else self._still_losses(batch))
         weights = self._config.loss
-        # Eq. 11 is of pairs, single frames or clips; each kind has its own curve in the log.
-        ssi = parts['loss_corrected'] if 'loss_corrected' in parts else parts['loss_ssi']
-        total = (weights.ssi * ssi + weights.gradient * parts['loss_gradient']
-                 + weights.observed * parts['loss_observed'])
-        if on_clips:
-            total = total + (weights.fused * parts['loss_fused']
-                             + weights.memory * parts['loss_memory']
-                             + weights.alone * parts.get('loss_alone', 0))
+        factors = {'loss_decoder': weights.ssi, 'loss_ssi': weights.ssi,
+                   'loss_corrected': weights.ssi, 'loss_gradient': weights.gradient,
+                   'loss_observed': weights.observed, 'loss_fused': weights.fused,
+                   'loss_memory': weights.memory, 'loss_alone': weights.alone}
+        total = torch.stack([factor * parts[name] for name, factor in factors.items()
+                             if name in parts]).sum()
         total.backward()
         norm = nn.utils.clip_grad_norm_(
             [p for group in self._optimiser.param_groups for p in group['params']],
@@ -253,8 +274,7 @@ class Trainer:
             if self._bad_steps > MAX_BAD_STEPS:
                 raise TrainingError(f'{self._bad_steps} steps in a row had no finite gradient: '
                                     'lower optimiser.rate')
-        absent = {name: math.nan for name in ('loss_ssi', 'loss_corrected', 'loss_fused',
-                                                  'loss_memory', 'loss_alone', 'trust')}
+        absent = dict.fromkeys((*factors, 'trust'), math.nan)
         return {'loss': float(total.detach()), **absent,
                 **{name: float(value.detach()) for name, value in parts.items()},
                 'gradient': float(norm), 'rate': self._optimiser.param_groups[-1]['lr']}
@@ -266,6 +286,19 @@ class Trainer:
     def _of_pairs(self, step: int) -> bool:
         """Whether a step of the observer's phase has pairs: three of four, if they are of use."""
         return self._with_pairs() and step % 4 != 0
+
+    def _decoder_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Compare what the decoder makes of the foundation model's features with its depth.
+
+        In that depth's own scale, which the memory's features carry from frame to frame.
+        """
+        target = batch.depth[:, 0].float()
+        with self._autocast(True):
+            depth = decode(self._network, [level[:, 0].float() for level in batch.levels],
+                           target.shape[2:])
+        prediction, truth = (losses.standardised(maps, target) for maps in (depth, target))
+        return {'loss_decoder': (prediction - truth).abs().mean(),
+                'loss_gradient': losses.multi_scale_gradient(prediction, truth)}
 
     def _pair_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Compare the second frame's corrected features with the foundation model's."""
@@ -280,7 +313,7 @@ class Trainer:
                     corrected, [level[:, 1] for level in batch.levels], self._spread)}
 
     def _still_losses(self, batch: Batch) -> dict[str, Tensor]:
-        observed = observe(self._network, batch)
+        observed = as_memory(observe(self._network, batch))
         count = self._config.optimiser.observer_decoded
         first = [level[:count, 0] for level in observed]
         ssi, gradient = self._depth_losses(first, batch.depth[:count, 0])
@@ -304,12 +337,12 @@ class Trainer:
         if config.loss.relative:
             ssi = ssi / (config.loss.relative + _warped_hold_score(batch, chosen, delay, depth))
         parts = {'loss_ssi': ssi.mean(), 'loss_gradient': gradient}
+        own = as_memory(result.observed)
         if learning:
             alone = int(rng.integers(batch.images.shape[1]))
             parts['loss_alone'] = self._depth_losses(
-                [level[:, alone] for level in result.observed], batch.depth[:, alone])[0].mean()
-        parts['loss_observed'] = losses.feature_distance(result.observed, batch.levels,
-                                                         self._spread)
+                [level[:, alone] for level in own], batch.depth[:, alone])[0].mean()
+        parts['loss_observed'] = losses.feature_distance(own, batch.levels, self._spread)
         parts['loss_fused'] = losses.feature_distance(result.fused, after, self._spread)
         parts['loss_memory'] = losses.memory_floor(result.trust.flatten(0, 1), config.loss.tau)
         parts['trust'] = result.trust.mean()
@@ -348,7 +381,9 @@ class Trainer:
     def _validate(self, log: curves.Log) -> None:
         values = self._validation.measure(self._averaged.module.eval())
         # Before the gates are trained, what can get better is the network without them.
-        score = values['ratio_warped' if self._on_clips() else
+        phase = Phase(self.progress.phase)
+        score = values['ratio_warped' if phase is Phase.CLIPS else
+                       'error_decoder' if phase is Phase.DECODER else
                        'error_corrected' if self._with_pairs() else 'error_alone']
         if score < self.progress.best:
             self.progress.best = score

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.spatial_memory import Memory, MemoryState, texture
-from asyncmde_ros.network.warp import Warp
+from asyncmde_ros.network.spatial_memory import Memory, MemoryState, full_size
+from asyncmde_ros.network.warp import Warp, sample, warp_grid
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from asyncmde_ros.training.config import ModelChoice, UnrollConfig
 from asyncmde_ros.training.windows import Batch
@@ -18,6 +19,7 @@ from asyncmde_ros.training.windows import Batch
 class Unrolled:
     """``observed`` Phi and ``fused`` O of levels 1-4, (B, T, C, rows, cols), and ``trust``.
 
+    Phi has the network's own sizes (:func:`asyncmde_ros.network.spatial_memory.observed_sizes`).
     ``fused`` and ``trust`` (B, T - delay, 1, rows, cols) begin at frame ``delay``, at which the
     first frame's memory arrives.
     """
@@ -39,9 +41,15 @@ def observe(network: FastNetwork, batch: Batch) -> list[Tensor]:
     """Return Phi of every frame of a batch, (B, T, C, rows, cols) for levels 1-4."""
     images = network_image(batch.images).flatten(0, 1)
     images = images.contiguous(memory_format=torch.channels_last)
-    sizes = [level.shape[3:] for level in batch.levels]
     return [level.unflatten(0, batch.images.shape[:2])
-            for level in network.observer(images, sizes)]
+            for level in network.observer(images, [level[:, 0] for level in batch.levels])]
+
+
+def as_memory(observed: Sequence[Tensor]) -> list[Tensor]:
+    """Return Phi (B, T, C, rows, cols) at the memory's sizes, to decode or to compare with it."""
+    leading = observed[0].shape[:2]
+    return [level.unflatten(0, leading)
+            for level in full_size([level.flatten(0, 1) for level in observed])]
 
 
 def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
@@ -55,13 +63,13 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
         observed = observe(network, batch)
     if model.memory == 'none':
         shape = observed[0][:, delay:, :1]
-        return Unrolled(observed, [level[:, delay:] for level in observed],
+        return Unrolled(observed, [level[:, delay:] for level in as_memory(observed)],
                         torch.zeros_like(shape), delay)
     own = [level[:, 0] for level in observed]
-    memory = Memory(own if model.memory == 'encoder'
+    memory = Memory(full_size(own) if model.memory == 'encoder'
                     else [level[:, 0].float() for level in batch.levels], own)
-    state = MemoryState([torch.ones_like(level[:, :1]) for level in own],
-                        texture(own[0]), own[3], torch.ones_like(own[0][:, :1]))
+    state = MemoryState([torch.ones_like(level[:, :1]) for level in own[1:]],
+                        own[0], own[3], torch.ones_like(own[0][:, :1]))
     scalar = own[0].new_tensor
     beta, k = scalar([settings.beta]), scalar([settings.k])
     fused: list[list[Tensor]] = []
@@ -86,6 +94,15 @@ def corrected_at(network: FastNetwork, batch: Batch, observed: Sequence[Tensor],
                     [level[:, 0] for level in observed])
     return network.unit.corrected([level[:, frame] for level in observed], memory,
                                   Warp(*(part[:, frame] for part in batch.keyframe)))
+
+
+def with_detail(depth: Tensor, detail: Tensor, keyframe: Warp) -> Tensor:
+    """Add the keyframe's detail (N, 1, H, W), moved with the camera, to depth of its size.
+
+    As :class:`asyncmde_ros.pipeline.fast_path.FastPath` does on the robot.
+    """
+    source, seen = warp_grid(keyframe, depth.shape[2:])
+    return F.relu(depth + seen * sample(detail, source))
 
 
 def decode(network: FastNetwork, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
