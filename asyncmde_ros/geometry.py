@@ -5,10 +5,6 @@ import math
 PATCH = 14
 """Side of the foundation model's patches; image sides are multiples of it."""
 
-BORDER_REACH = 0.25
-"""How far beyond a remembered view its repeated border still counts, in normalised coordinates:
-an eighth of the image."""
-
 Size = tuple[int, int]
 """(rows, cols)"""
 

@@ -22,9 +22,8 @@ SCALARS = ('beta', 'k', 'fresh')
 FAST_INPUTS = ('image', *WARPS, *KEYFRAME, *STATE, *SCALARS)
 FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
 SLOW_INPUTS = ('image', 'positions')
-SLOW_OUTPUTS = (*KEYFRAME, 'detail', 'depth')
-"""The last two at the image's size: what the fast network's decoder misses of the foundation
-model's depth, and that depth."""
+SLOW_OUTPUTS = (*KEYFRAME, 'depth')
+"""The foundation model's own depth is for whoever compares with it; a refresh leaves it out."""
 
 
 def fast_shapes(size: Size, channels: int) -> dict[str, tuple[int, ...]]:

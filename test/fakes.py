@@ -36,13 +36,11 @@ class FakeEngine(Engine):
 
 
 def fake_engines(size: Size) -> Engines:
-    """Engines with the real graphs' names and shapes; the slow depth is the image's mean."""
+    """Engines with the real graphs' names and shapes; m1 and depth are the image's mean."""
     shapes = fast_shapes(size, CHANNELS)
-    depth = (1, 1, *size)
 
     def slow(arrays: Mapping[str, np.ndarray]) -> None:
         arrays['m1'][...] = arrays['image'].mean()
-        arrays['depth'][...] = 1
 
     def fast(arrays: Mapping[str, np.ndarray]) -> None:
         arrays['depth'][...] = arrays['m1'].mean()
@@ -53,7 +51,7 @@ def fake_engines(size: Size) -> Engines:
                  **{f'next_{name}': shapes[name] for name in STATE}}, fast)
     slow_engine = FakeEngine(
         {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
-        {**{name: shapes[name] for name in KEYFRAME}, 'detail': depth, 'depth': depth}, slow)
+        {name: shapes[name] for name in KEYFRAME}, slow)
     return Engines(size, fast_engine, slow_engine, slow_engine.allocate('positions'))
 
 

@@ -172,11 +172,12 @@ def test_a_model_with_two_inputs_is_no_peer(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_at_lag_zero_the_untrained_network_is_the_teacher(foundation_path: Path,
                                                           rng: np.random.Generator) -> None:
-    engines = Model(threads=Threads(2, 2), foundation=foundation_path).compile((126, 168))
+    model, size = Model(threads=Threads(2, 2), foundation=foundation_path), (126, 168)
+    engines = model.compile(size)
     noise = rng.integers(0, 255, (9, 12, 3), np.uint8)
     shown = [np.kron(noise, np.ones((14, 14, 1), np.uint8))] * 2
     track = predict.footage(shown, MotionCompensation.IMAGE)
-    teacher = np.stack(list(predict.teacher(engines, shown)))
+    teacher = np.stack(list(predict.teacher(predict.Foundation(model, size), shown)))
     ours = [depth for depth, _ in predict.asynchronous(engines, track, [0, 0], Settings())]
     for depth in ours:
         assert np.abs(depth - teacher[0]).mean() < 0.02 * teacher[0].mean()

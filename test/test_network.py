@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from asyncmde_ros.engine.export import fast_example
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.torch import load_weights
-from asyncmde_ros.geometry import BORDER_REACH, PATCH, memory_sizes, patch_grid
+from asyncmde_ros.geometry import PATCH, memory_sizes, patch_grid
 from asyncmde_ros.graph_tensors import FAST_OUTPUTS, STATE
 from asyncmde_ros.model_config import VITB, VITS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
@@ -29,7 +29,7 @@ from asyncmde_ros.network.spatial_memory import (
     interpolate,
     observed_sizes,
 )
-from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.network.warp import BORDER_REACH, Warp, sample, warp_grid
 
 CHANNELS = 6
 SMALL_GRID = (4, 5)

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from asyncmde_ros.engine.loader import Engines, Model, Threads
 from asyncmde_ros.errors import EngineError, ImageError
+from asyncmde_ros.evaluation.predict import Foundation
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
@@ -23,6 +24,7 @@ from asyncmde_ros.pipeline.depth_pipeline import (
 )
 from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution
 from asyncmde_ros.pipeline.slow_path import NICENESS
+from asyncmde_ros.preprocess import shrink
 
 DEADLINE_S = 30.0
 FRAME_NS = 33_000_000
@@ -288,10 +290,11 @@ def test_with_full_trust_it_shows_the_keyframes_own_depth_moved_with_the_camera(
         time.sleep(1)  # the refresh that is under way may end
         held = camera.show(scene())
         assert held.depth is not None and held.keyframe is not None
-        slot = pipeline._session.cache.front()
-        assert slot is not None
-        own = cv2.resize(slot.buffers['depth'].array[0, 0], (640, 480))
-        assert np.abs(held.depth - own).max() < 0.02 * own.max()
+        own = cv2.resize(Foundation(trusting, (252, 336)).depth(shrink(scene(), (252, 336))),
+                         (640, 480))
+        # The light decoder is a copy of the foundation model's that is a little off at edges.
+        assert np.abs(held.depth - own).mean() < 0.01 * own.max()
+        assert np.abs(held.depth - own).max() < 0.15 * own.max()
         for shift in range(6, 61, 6):
             panned = camera.show(scene(shift))
         assert panned.depth is not None

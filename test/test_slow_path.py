@@ -86,13 +86,13 @@ def test_an_engine_that_raises_is_counted_reported_and_tried_again(rig: Rig) -> 
     rig.until_keyframe(6)
 
 
-def test_depth_that_is_not_finite_is_never_published(rig: Rig) -> None:
+def test_features_that_are_not_finite_are_never_published(rig: Rig) -> None:
     rig.offer(1)
     rig.until_keyframe(1)
     working = rig.engine.compute
 
     def poison(arrays: dict[str, np.ndarray]) -> None:
-        arrays['depth'][...] = np.nan
+        arrays['m1'][0, 0, 1, 1] = np.nan
     rig.engine.compute = poison
     rig.offer(2)
     rig.until(lambda: rig.slow.status.failures == 1)

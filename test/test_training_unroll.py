@@ -15,7 +15,7 @@ from asyncmde_ros import weights
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.torch import NEVER_READ, load_weights
-from asyncmde_ros.evaluation.predict import Footage, asynchronous
+from asyncmde_ros.evaluation.predict import Footage, Foundation, asynchronous
 from asyncmde_ros.evaluation.predict import Teacher as LiveTeacher
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
 from asyncmde_ros.graph_tensors import MEMORY
@@ -37,7 +37,6 @@ from asyncmde_ros.training.unroll import (
     network_image,
     observe,
     unroll,
-    with_detail,
 )
 from asyncmde_ros.training.windows import Batch
 
@@ -290,9 +289,9 @@ def pair(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
     path = tmp_path_factory.mktemp('weights') / 'own.safetensors'
     save(network, path)
     load_weights(network, weights.load(path))  # what half precision leaves of them
-    engines = Model('vits', 'torch', Precision.FP32, Threads(1, 1), foundation_path,
-                    path).compile(SIZE)
-    return SimpleNamespace(network=network, engines=engines, foundation=foundation)
+    model = Model('vits', 'torch', Precision.FP32, Threads(1, 1), foundation_path, path)
+    return SimpleNamespace(network=network, engines=model.compile(SIZE), foundation=foundation,
+                           own=Foundation(model, SIZE))
 
 
 def taught(pair: SimpleNamespace, motion: str) -> tuple[Batch, Tensor, Footage]:
@@ -304,7 +303,7 @@ def taught(pair: SimpleNamespace, motion: str) -> tuple[Batch, Tensor, Footage]:
     batch.levels = [level.float() for level in batch.levels]  # frames that nobody may look at
     for level, name in zip(batch.levels, MEMORY, strict=True):
         level[:, 0] = torch.from_numpy(slot.buffers[name].array)
-    return (batch, torch.from_numpy(slot.buffers['depth'].array.copy()),
+    return (batch, torch.from_numpy(pair.own.depth(shown[0]).copy())[None, None],
             Footage(list(shown), walk(0, motion)))
 
 
@@ -325,19 +324,13 @@ def test_training_and_the_robot_compute_the_same_depth(pair: SimpleNamespace, de
                                                        motion: str) -> None:
     batch, teachers, footage = taught(pair, motion)
     result = unroll(pair.network, batch, delay, FOUNDATION, SETTINGS)
-    detail = teachers - decode(pair.network, [level[:, 0] for level in batch.levels], SIZE)
-    assert float(detail.abs().max()) > 0.01 * float(teachers.max())
-    ours = [with_detail(
-        decode(pair.network, [level[:, frame] for level in result.fused], SIZE), detail,
-        network_warp.Warp(*(part[:, delay + frame] for part in batch.keyframe)))[0, 0]
-        for frame in range(FRAMES - delay)]
+    ours = [decode(pair.network, [level[:, frame] for level in result.fused], SIZE)[0, 0]
+            for frame in range(FRAMES - delay)]
     settings = Settings(temporal_smoothing=SETTINGS.beta, gate_temperature=SETTINGS.k)
     live = [torch.from_numpy(depth) for depth, _ in asynchronous(
         pair.engines, footage, delay * [None] + (FRAMES - delay) * [0], settings)][delay:]
-    # OpenCV moves the detail in steps of 1/32 of a pixel.
-    tolerance = CLOSE * float(teachers.max()) + float(detail.abs().max()) / 32
     for depth, expected in zip(ours, live, strict=True):
-        torch.testing.assert_close(depth, expected, rtol=0, atol=tolerance)
+        assert_same(depth, expected)
     assert float((live[-1] - teachers[0, 0]).abs().max()) > 0.05 * float(teachers.max()), \
         'nothing happened'
     assert result.trust.std() > 0.05

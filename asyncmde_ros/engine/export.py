@@ -28,7 +28,7 @@ from asyncmde_ros.graph_tensors import (
 )
 from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastGraph, FastNetwork, SlowGraph
+from asyncmde_ros.network.graphs import FastGraph, FastNetwork, Observer, SlowGraph
 
 OPSET = 18
 """The oldest with GridSample, LayerNormalization and what torch's exporter emits; TensorRT 10.3
@@ -82,7 +82,7 @@ def export_slow(config: ModelConfig) -> onnx.ModelProto:
     h, w = (Dim(name, min=2, max=MAX_GRID) for name in ('grid_h', 'grid_w'))
     example = (torch.rand(1, 3, PATCH * rows, PATCH * cols),
                torch.rand(1, rows, cols, config.embed_dim))
-    return _export(SlowGraph(DepthAnythingV2(config), FastNetwork(config)), example,
+    return _export(SlowGraph(DepthAnythingV2(config), Observer(config)), example,
                    ({2: PATCH * h, 3: PATCH * w}, {1: h, 2: w}), SLOW_INPUTS, SLOW_OUTPUTS)
 
 

@@ -15,7 +15,7 @@ from asyncmde_ros.engine.interface import Buffer, Engine, Precision
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import Size, patch_grid
-from asyncmde_ros.graph_tensors import fast_shapes
+from asyncmde_ros.graph_tensors import KEYFRAME, fast_shapes
 from asyncmde_ros.resources import share_directory
 
 BACKENDS = ('auto', 'openvino', 'torch')
@@ -111,7 +111,7 @@ class Model:
             fast = OpenVINOEngine(self._graphs['fast'], self._weights, shapes,
                                   self.threads.fast, self.precision)
             slow = OpenVINOEngine(self._graphs['slow'], self._weights, self._slow_shapes(size),
-                                  self.threads.slow, self.precision)
+                                  self.threads.slow, self.precision, KEYFRAME)
         return Engines(size, fast, slow, self._positions(slow, size))
 
     def compile_foundation(self, size: Size) -> tuple[Engine, Buffer]:

@@ -13,10 +13,16 @@ try:
 except ImportError as error:
     raise EngineError('the torch backend needs PyTorch: pip install torch') from error
 
-from asyncmde_ros.graph_tensors import FAST_INPUTS, FAST_OUTPUTS, SLOW_INPUTS, SLOW_OUTPUTS
+from asyncmde_ros.graph_tensors import FAST_INPUTS, FAST_OUTPUTS, KEYFRAME, SLOW_INPUTS
 from asyncmde_ros.model_config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastGraph, FastNetwork, FoundationGraph, SlowGraph
+from asyncmde_ros.network.graphs import (
+    FastGraph,
+    FastNetwork,
+    FoundationGraph,
+    KeyframeGraph,
+    Observer,
+)
 
 
 class TorchEngine(Engine):
@@ -60,10 +66,10 @@ def fast_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floati
 
 def slow_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floating]],
                 shapes: Mapping[str, tuple[int, ...]], threads: int) -> TorchEngine:
-    """Return the slow graph with ``weights`` (keys as in the exported graph)."""
-    graph = SlowGraph(DepthAnythingV2(config), FastNetwork(config))
+    """Return what a refresh runs, with ``weights`` (keys as in the exported slow graph)."""
+    graph = KeyframeGraph(DepthAnythingV2(config), Observer(config))
     load_weights(graph, weights)
-    return TorchEngine(graph, SLOW_INPUTS, SLOW_OUTPUTS, shapes, threads)
+    return TorchEngine(graph, SLOW_INPUTS, KEYFRAME, shapes, threads)
 
 
 def foundation_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floating]],

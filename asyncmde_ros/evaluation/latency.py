@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from asyncmde_ros.engine.loader import Engines, Model, Threads
-from asyncmde_ros.evaluation.predict import Teacher, nowhere
+from asyncmde_ros.evaluation.predict import Foundation, Teacher, nowhere
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.preprocess import normalise
 
 RUNS = 5
 
@@ -55,14 +54,9 @@ def measure(model: Model, engines: Engines, size: Size) -> Latencies:
         done.set()
         thread.join()
     every = model.threads.fast + model.threads.slow
-    alone, positions = model.with_threads(Threads(every, every)).compile_foundation(size)
-    bindings = {'image': alone.allocate('image'), 'positions': positions,
-                'depth': alone.allocate('depth')}
-
-    def show() -> None:
-        normalise(picture, bindings['image'].array)
-        alone.run(bindings)
-    return Latencies(slow_ms, statistics.median(fast_ms), _median_ms(show))
+    alone = Foundation(model.with_threads(Threads(every, every)), size)
+    return Latencies(slow_ms, statistics.median(fast_ms),
+                     _median_ms(lambda: alone.depth(picture)))
 
 
 def _median_ms(work: Callable[[], object]) -> float:

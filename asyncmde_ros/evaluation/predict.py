@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.image_model import ImageModel
-from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.engine.loader import Engines, Model
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
@@ -24,7 +24,7 @@ from asyncmde_ros.pipeline.motion import (
 )
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import make_slot
-from asyncmde_ros.preprocess import normalise
+from asyncmde_ros.preprocess import at_size, normalise
 
 Depth = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -65,8 +65,24 @@ def footage(pictures: Sequence[Picture], compensation: MotionCompensation) -> Fo
                               for index, picture in enumerate(pictures)])
 
 
+class Foundation:
+    """The foundation model alone, for its depth."""
+
+    def __init__(self, model: Model, size: Size) -> None:
+        """Compile it for images of ``size``, on the slow path's threads."""
+        self._engine, positions = model.compile_foundation(size)
+        self._bindings = {'image': self._engine.allocate('image'), 'positions': positions,
+                          'depth': self._engine.allocate('depth')}
+
+    def depth(self, picture: Picture) -> Depth:
+        """Return inverse depth (H, W) of a picture; the next call overwrites it."""
+        normalise(picture, self._bindings['image'].array)
+        self._engine.run(self._bindings)
+        return self._bindings['depth'].array[0, 0]
+
+
 class Teacher:
-    """The foundation model with buffers of its own."""
+    """What refreshes the memory, with buffers of its own."""
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
@@ -84,11 +100,10 @@ class Teacher:
         return self.slot
 
 
-def teacher(engines: Engines, pictures: Sequence[Picture]) -> Iterator[Depth]:
-    """Yield the foundation model's own depth of every picture."""
-    model = Teacher(engines)
-    for index, picture in enumerate(pictures):
-        yield model.refresh(picture, index).buffers['depth'].array[0, 0].copy()
+def teacher(foundation: Foundation, pictures: Sequence[Picture]) -> Iterator[Depth]:
+    """Yield the foundation model's own depth of every frame."""
+    for picture in pictures:
+        yield foundation.depth(picture).copy()
 
 
 def hold(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes) -> Iterator[Depth]:
@@ -128,7 +143,7 @@ def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,
         depth, trust = fast.step(
             track.pictures[index], model.slot, track.steps[index], track.since(keyframe, index),
             settings.temporal_smoothing, settings.gate_temperature)
-        yield depth.copy(), trust.copy()
+        yield at_size(depth, engines.size), trust.copy()
 
 
 def fast_alone(engines: Engines, pictures: Sequence[Picture],
@@ -138,8 +153,9 @@ def fast_alone(engines: Engines, pictures: Sequence[Picture],
     nothing = nowhere(engines.size)
     for index, picture in enumerate(pictures):
         slot.keyframe = Keyframe(index, index, 0, index, 0.0)  # fresh: no state carries over
-        yield fast.step(picture, slot, nothing, nothing, settings.temporal_smoothing,
-                        settings.gate_temperature)[0].copy()
+        depth, _ = fast.step(picture, slot, nothing, nothing, settings.temporal_smoothing,
+                             settings.gate_temperature)
+        yield at_size(depth, engines.size)
 
 
 def peer(model: ImageModel, pictures: Sequence[Picture]) -> Iterator[Depth]:

@@ -162,9 +162,11 @@ class _Stage:
                      'size': self._size, 'precision': model.precision.value,
                      'backend': model.backend, 'weights': model.digest()}
         self.latencies = self._measure()
-        self.teacher = self._stored(
-            {'row': 'teacher'}, lambda: self._gather(predict.teacher(self.engines, self.pictures),
-                                                     'teacher'))['depth']
+        self.teacher = self._stored({'row': 'teacher'}, self._shown_by_the_teacher)['depth']
+
+    def _shown_by_the_teacher(self) -> Arrays:
+        foundation = predict.Foundation(self._model, self._size)
+        return self._gather(predict.teacher(foundation, self.pictures), 'teacher')
 
     @property
     def engines(self) -> Engines:

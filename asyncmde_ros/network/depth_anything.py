@@ -25,5 +25,9 @@ class DepthAnythingV2(nn.Module):
 
         ``image`` and ``positions`` as :meth:`DinoVisionTransformer.forward`.
         """
-        memory = self.depth_head.memory(self.pretrained(image, positions, self.taps))
+        memory = self.memory(image, positions)
         return self.depth_head.scratch.decode(memory, image.shape[2:]), memory
+
+    def memory(self, image: Tensor, positions: Tensor) -> list[Tensor]:
+        """Return M1-M4 alone, without decoding them."""
+        return self.depth_head.memory(self.pretrained(image, positions, self.taps))

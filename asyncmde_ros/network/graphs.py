@@ -46,7 +46,7 @@ class Observer(nn.Module):
 class FastOutputs(NamedTuple):
     """Inverse depth and the keyframe's share, (1, 1, rows, cols) each, and the next state.
 
-    Depth has the decoder's own size, and lacks the keyframe's detail.
+    Depth has the size that the decoder computes it at.
     """
 
     depth: Tensor
@@ -78,15 +78,6 @@ class FastNetwork(nn.Module):
         return FastOutputs(depth, fused.share, fused.state)
 
 
-    def detail(self, memory: Sequence[Tensor], depth: Tensor) -> Tensor:
-        """Return what the decoder misses of the foundation model's depth (B, 1, H, W).
-
-        Moved with the camera and added to what the decoder shows later, it gives that depth back
-        wherever nothing changed, however light the decoder is.
-        """
-        return depth - self.decoder.decode(memory, depth.shape[2:])
-
-
 class FastGraph(nn.Module):
     """:class:`FastNetwork` with flat inputs and outputs (:mod:`asyncmde_ros.graph_tensors`)."""
 
@@ -108,22 +99,31 @@ class FastGraph(nn.Module):
                 out.state.trust)
 
 
-class SlowGraph(nn.Module):
-    """Foundation model and what of the fast network looks at the keyframe: all of a cache slot.
+class KeyframeGraph(nn.Module):
+    """Foundation model, encoder and projector: everything a cache slot holds.
 
-    Outputs: the memory M0, the frame's own projected features Phi0 (4 levels each), what the fast
-    network's decoder misses in it, and the foundation model's own depth.
+    Outputs: the memory M0 and the frame's own projected features Phi0, 4 levels each.  The
+    foundation model's own depth is not among them: nobody on a robot would look at it, and
+    decoding it takes a fifth of the whole.
     """
 
-    def __init__(self, foundation: DepthAnythingV2, fast: FastNetwork) -> None:
+    def __init__(self, foundation: DepthAnythingV2, observer: Observer) -> None:
         super().__init__()
         self.foundation = foundation
-        self.fast = fast
+        self.fast = nn.Module()
+        self.fast.observer = observer
+
+    def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        memory = self.foundation.memory(image, positions)
+        return (*memory, *self.fast.observer(image, memory))
+
+
+class SlowGraph(KeyframeGraph):
+    """With the foundation model's depth as well; what is exported, in whole or in part to run."""
 
     def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         depth, memory = self.foundation(image, positions)
-        observed = self.fast.observer(image, memory)
-        return (*memory, *observed, self.fast.detail(memory, depth), depth)
+        return (*memory, *self.fast.observer(image, memory), depth)
 
 
 class FoundationGraph(nn.Module):

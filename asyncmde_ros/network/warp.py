@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from asyncmde_ros.geometry import BORDER_REACH
-
 MIN_DENOMINATOR = 1e-6
 """Below this the pixel's ray does not meet the remembered image plane from the front."""
+
+BORDER_REACH = 0.25
+"""How far beyond a remembered view its repeated border still counts, in normalised coordinates:
+an eighth of the image."""
 
 
 def pixel_centres(count: int, device: torch.device) -> Tensor:

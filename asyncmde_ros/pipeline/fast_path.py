@@ -4,11 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine
-from asyncmde_ros.geometry import BORDER_REACH
 from asyncmde_ros.graph_tensors import KEYFRAME, SCALARS, STATE, WARPS
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Warp, compose, resample
-from asyncmde_ros.preprocess import at_size, normalise
+from asyncmde_ros.preprocess import normalise
 
 Map = npt.NDArray[np.float32]
 
@@ -27,7 +26,6 @@ class FastPath:
         self._states = tuple({name: engine.allocate(name) for name in STATE} for _ in range(2))
         self._side = 0
         self.keyframe: Keyframe | None = None
-        self._shown: Map | None = None
         self._skipped: Warp | None = None
 
     def forget(self) -> None:
@@ -44,8 +42,7 @@ class FastPath:
         if self.keyframe is None:
             return None
         self._skipped = self._since_the_last(step)
-        assert self._shown is not None
-        return (resample(self._shown, self._skipped),
+        return (resample(self._depth.array[0, 0], self._skipped),
                 resample(self._share.array[0, 0], self._skipped))
 
     def _since_the_last(self, step: Warp) -> Warp:
@@ -53,11 +50,12 @@ class FastPath:
 
     def step(self, rgb: npt.NDArray[np.uint8], slot: Slot, step: Warp,
              keyframe: Warp, beta: float, k: float) -> tuple[Map, Map]:
-        """Return inverse depth (H, W) and trust (rows, cols) for an image at network size.
+        """Return inverse depth and trust, (rows, cols) each, for an image at network size.
 
-        Both are the caller's only until the next step.  ``step`` maps to the frame before,
-        ``keyframe`` to the slot's.  On a slot's first step this frame is compared with the
-        keyframe itself, which is what the memory shows (design, "Delay").
+        Both are the caller's only until the next step, at the sizes that the network has them.
+        ``step`` maps to the frame before, ``keyframe`` to the slot's.  On a slot's first step
+        this frame is compared with the keyframe itself, which is what the memory shows (design,
+        "Delay").
         """
         assert slot.keyframe is not None
         fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
@@ -81,9 +79,4 @@ class FastPath:
             self.forget()  # half-written state must not be built upon
             raise
         self._side = 1 - self._side
-        # Where nothing changed this gives the foundation model's own depth back, whatever the
-        # network's decoder misses of it.
-        depth = at_size(self._depth.array[0, 0], rgb.shape[:2])
-        depth += resample(slot.buffers['detail'].array[0, 0], keyframe, BORDER_REACH)
-        self._shown = np.maximum(depth, 0, out=depth)
-        return self._shown, self._share.array[0, 0]
+        return self._depth.array[0, 0], self._share.array[0, 0]

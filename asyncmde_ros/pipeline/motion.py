@@ -142,23 +142,14 @@ def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
                    (h[1, 0] * x + (h[1, 1] * y + h[1, 2])) * scale, in_front)
 
 
-def resample(values: npt.NDArray[np.float32], warp: Warp,
-             beyond: float | None = None) -> npt.NDArray[np.float32]:
-    """Return a map (rows, cols) of the earlier frame as this one sees it.
-
-    Outside of that frame its border is repeated; with ``beyond`` it fades out, to zero at that
-    distance in normalised coordinates, and is zero behind the camera.
-    """
+def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.float32]:
+    """Return a map (rows, cols) of the earlier frame as this one sees it, borders repeated."""
     rows, cols = values.shape
     source = _apply(warp.homography, *_centres((rows, cols)))
     flow = (cv2.resize(part, (cols, rows), interpolation=cv2.INTER_LINEAR) for part in warp.flow)
     x, y = (at + moved for at, moved in zip((source.x, source.y), flow, strict=True))
-    moved = cv2.remap(values, (x + 1) * (cols / 2) - 0.5, (y + 1) * (rows / 2) - 0.5,
-                      cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    if beyond is not None:
-        outside = np.maximum(np.abs(x), np.abs(y)) - 1
-        moved *= source.in_front * np.clip(1 - outside / np.float32(beyond), 0, 1)
-    return moved
+    return cv2.remap(values, (x + 1) * (cols / 2) - 0.5, (y + 1) * (rows / 2) - 0.5,
+                     cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 class MotionEstimator:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from asyncmde_ros.engine.interface import Engine
 from asyncmde_ros.engine.loader import Engines
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.graph_tensors import SLOW_OUTPUTS
+from asyncmde_ros.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.settings import Settings
@@ -78,8 +78,8 @@ def _lower_priority() -> None:
 
 
 def make_slot(engine: Engine) -> Slot:
-    """Return a cache slot with a buffer for every output of the slow graph."""
-    return Slot({name: engine.allocate(name) for name in SLOW_OUTPUTS})
+    """Return a cache slot with a buffer for every part of a keyframe."""
+    return Slot({name: engine.allocate(name) for name in KEYFRAME})
 
 
 class SlowPath:
@@ -152,8 +152,8 @@ class SlowPath:
             normalise(frame.rgb, self._image.array)
             self._engines.slow.run({'image': self._image, 'positions': self._engines.positions,
                                     **slot.buffers})
-            if not np.isfinite(slot.buffers['depth'].array).all():
-                raise EngineError('the foundation model gave depth that is not finite')
+            if not all(np.isfinite(slot.buffers[name].array).all() for name in KEYFRAME):
+                raise EngineError('the foundation model gave features that are not finite')
         except Exception:
             self._cache.abandon()
             raise

@@ -11,11 +11,11 @@ from asyncmde_ros import weights
 from asyncmde_ros.engine.interface import Engine, Precision
 from asyncmde_ros.engine.loader import POSITIONS_KEY, Threads
 from asyncmde_ros.engine.positions import resize_positions
-from asyncmde_ros.engine.torch import load_weights, slow_engine
+from asyncmde_ros.engine.torch import load_weights
 from asyncmde_ros.geometry import Size, patch_grid
 from asyncmde_ros.model_config import CONFIGS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastNetwork
+from asyncmde_ros.network.graphs import Observer
 from asyncmde_ros.preprocess import normalise
 from asyncmde_ros.resources import share_directory
 
@@ -51,8 +51,8 @@ class Teacher:
 
     def targets(self, pictures: Sequence[Picture]) -> Iterator[Targets]:
         """Yield the targets of pictures of one network size, (H, W, 3) uint8 RGB each."""
-        if self._device.type == 'cuda':
-            yield from self._on_gpu(pictures)
+        if self._device.type == 'cuda' or importlib.util.find_spec('openvino') is None:
+            yield from self._by_torch(pictures)
             return
         for picture in pictures:
             engine, buffers = self._engine(picture.shape[:2])
@@ -67,29 +67,26 @@ class Teacher:
 
     def _engine(self, size: Size) -> tuple[Engine, Mapping]:
         if size not in self._engines:
-            # The slow graph also holds a fast network, whose outputs nobody reads here.
+            # The slow graph also holds an observer, whose outputs nobody reads here.
             tensors: dict[str, npt.NDArray[np.floating]] = {
                 f'foundation.{name}': value for name, value in self.tensors.items()}
-            tensors |= {f'fast.{name}': value.numpy() for name, value
-                        in FastNetwork(self.config).state_dict().items()}
+            tensors |= {f'fast.observer.{name}': value.numpy() for name, value
+                        in Observer(self.config).state_dict().items()}
             shapes = {'image': (1, 3, *size),
                       'positions': resize_positions(tensors[POSITIONS_KEY],
                                                     patch_grid(size)).shape}
             threads = Threads().resolved()
             cores = threads.fast + threads.slow
-            if importlib.util.find_spec('openvino') is None:
-                engine: Engine = slow_engine(self.config, tensors, shapes, cores)
-            else:
-                from asyncmde_ros.engine.openvino import OpenVINOEngine
-                graph = share_directory() / 'models' / f'slow_{self.config.name}.onnx'
-                engine = OpenVINOEngine(graph, tensors, shapes, cores, Precision.AUTO)
+            from asyncmde_ros.engine.openvino import OpenVINOEngine
+            graph = share_directory() / 'models' / f'slow_{self.config.name}.onnx'
+            engine = OpenVINOEngine(graph, tensors, shapes, cores, Precision.AUTO, TARGETS)
             buffers = {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}
             buffers['positions'].array[...] = self.positions(size)
             self._engines[size] = engine, buffers
         return self._engines[size]
 
     @torch.inference_mode()
-    def _on_gpu(self, pictures: Sequence[Picture]) -> Iterator[Targets]:
+    def _by_torch(self, pictures: Sequence[Picture]) -> Iterator[Targets]:
         size = pictures[0].shape[:2]
         positions = torch.from_numpy(self.positions(size)).to(self._device)
         for start in range(0, len(pictures), GPU_BATCH):
@@ -97,7 +94,8 @@ class Teacher:
             images = np.empty((len(group), 3, *size), np.float32)
             for index, picture in enumerate(group):
                 normalise(picture, images[index:index + 1])
-            with torch.autocast('cuda', torch.float16):
+            with torch.autocast(self._device.type, torch.float16,
+                                enabled=self._device.type == 'cuda'):
                 depth, levels = self.module(torch.from_numpy(images).to(self._device), positions)
             arrays = [t.half().cpu().numpy() for t in (*levels, depth[:, 0])]
             for index in range(len(group)):

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.network.spatial_memory import Memory, MemoryState, full_size
-from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.network.warp import Warp
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from asyncmde_ros.training.config import ModelChoice, UnrollConfig
 from asyncmde_ros.training.windows import Batch
@@ -94,15 +93,6 @@ def corrected_at(network: FastNetwork, batch: Batch, observed: Sequence[Tensor],
                     [level[:, 0] for level in observed])
     return network.unit.corrected([level[:, frame] for level in observed], memory,
                                   Warp(*(part[:, frame] for part in batch.keyframe)))
-
-
-def with_detail(depth: Tensor, detail: Tensor, keyframe: Warp) -> Tensor:
-    """Add the keyframe's detail (N, 1, H, W), moved with the camera, to depth of its size.
-
-    As :class:`asyncmde_ros.pipeline.fast_path.FastPath` does on the robot.
-    """
-    source, seen = warp_grid(keyframe, depth.shape[2:])
-    return F.relu(depth + seen * sample(detail, source))
 
 
 def decode(network: FastNetwork, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ from asyncmde_ros.network.warp import Warp, sample, warp_grid
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import TrainConfig
 from asyncmde_ros.training.losses import aligned_error
-from asyncmde_ros.training.unroll import as_memory, corrected_at, decode, unroll, with_detail
+from asyncmde_ros.training.unroll import as_memory, corrected_at, decode, unroll
 from asyncmde_ros.training.windows import Batch, window
 
 WINDOWS = 20
@@ -59,14 +59,9 @@ class Validation:
             result = unroll(network, batch, 0, model, settings)
             depth = batch.depth[0].float()
             # Frame by frame: ten decoders' activations at once would be gigabytes for nothing.
-            shown = _decoded(network, result.fused, size)
-            if model.memory == 'foundation':
-                own = decode(network, [level[0, :1].float() for level in batch.levels], size)
-                decoder.append(_mean(own, depth[:1]))
-                detail = (depth[:1] - own).expand_as(depth)
-                keyframe = Warp(*(part[0] for part in batch.keyframe))
-                shown = with_detail(shown, detail, keyframe)
-            ours.append(_mean(shown, depth))
+            ours.append(_mean(_decoded(network, result.fused, size), depth))
+            decoder.append(_mean(decode(network, [level[0, :1].float() for level in batch.levels],
+                                        size), depth[:1]))
             alone.append(_mean(_decoded(network, as_memory(result.observed), size), depth))
             if model.memory == 'foundation':
                 levels = [corrected_at(network, batch, result.observed, frame)
@@ -82,8 +77,7 @@ class Validation:
                 'error_warped': float(np.mean(self._warped)),
                 'error_held': float(np.mean(self._held)), 'error_alone': float(np.mean(alone)),
                 'error_corrected': float(np.mean(corrected)) if corrected else math.nan,
-                'error_decoder': float(np.mean(decoder)) if decoder else math.nan,
-                'trust': float(np.mean(trust))}
+                'error_decoder': float(np.mean(decoder)), 'trust': float(np.mean(trust))}
 
 
 def _choose(clips: Sequence[Clip], config: TrainConfig) -> list[Batch]:
