@@ -7,8 +7,8 @@ import numpy as np
 MS = 1e-6
 """Milliseconds in a nanosecond."""
 
-LATENCY_PERIODS = 1.25
-"""How long a frame may take from its arrival to its depth, in camera periods: 42 ms at 30 Hz."""
+LATENCY_PERIODS = 1.15
+"""How long a frame may take from its arrival to its depth, in camera periods: 38 ms at 30 Hz."""
 
 LEAST_WAIT_PERIODS = 0.25
 """A frame that has waited no longer than this gets the network even where the network alone takes
