@@ -19,7 +19,8 @@ from ros_rig import (
 )
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.pipeline.depth_pipeline import DepthSource
+from asyncmde_ros.ros.messages import MEMORY_SOURCE, to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -76,6 +77,28 @@ def test_depth_comes_with_the_images_stamp_frame_and_size_at_its_rate(
     info = peer.infos[-1]
     assert (info.height, info.width, info.k[0]) == (480, 640, 500.0)
     assert info.header.stamp in [depth.header.stamp for depth in peer.depths]
+
+
+def test_an_image_that_waited_for_the_network_gets_the_last_depth_moved(
+        node: NodeProcess, peer: Peer) -> None:
+    """Two images at once, again and again: the second one waits while the first is computed."""
+    message, pairs = image_message(picture()), []
+    peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message), 1 / RATE_HZ)
+    peer.until(lambda: len(pairs) == 40,
+               lambda: pairs.append((peer.show(message), peer.show(message))), 0.15)
+    settled = pairs[20:]  # before, the node has yet to learn how often images come
+    peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) >= settled[-1][0])
+    said = {to_nanoseconds(m.header.stamp): m for m in peer.memories}
+    moved = [second for _, second in settled
+             if second in said and said[second].source == MEMORY_SOURCE[DepthSource.WARPED]]
+    assert len(moved) >= MIN_SHARE * len(settled)
+    for first, second in settled:
+        if second in moved and first in said:
+            assert to_nanoseconds(said[second].time_ref) <= to_nanoseconds(said[first].time_ref)
+    answered = {to_nanoseconds(depth.header.stamp): depth for depth in peer.depths}
+    assert set(moved) <= set(answered)
+    assert all(np.frombuffer(answered[stamp].data, np.float32).std() > 0 for stamp in moved)
+    node.wait_for('no time for the network')
 
 
 def test_parameters_set_over_the_service_change_the_running_node(

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncmde_ros.pipeline.overload import LATENCY_PERIODS, LEAST_WAIT_PERIODS, Overload
+from asyncmde_ros.pipeline.overload import (
+    LATENCY_PERIODS,
+    LEAST_WAIT_PERIODS,
+    MOST_IN_A_ROW,
+    Overload,
+)
 
 SECOND = 1e3
 WAITING = 2
@@ -73,6 +78,25 @@ def test_far_too_slow_a_machine_answers_every_frame_and_goes_on_looking(times: f
     played = play(33.3, 33.3 * times, 4).after_start()
     assert None not in played.ages_ms
     assert 1 / 8 < played.hurried.count(False) / len(played.hurried) < 1 / times
+
+
+@pytest.mark.parametrize('period_ms', [2.0, 4.0, 8.0])
+def test_a_camera_faster_than_frames_can_be_moved_leaves_the_network_its_turn(
+        period_ms: float) -> None:
+    played = play(period_ms, 30, 6, frames=3000).after_start()
+    answered = [hurried for hurried, age in zip(played.hurried, played.ages_ms, strict=True)
+                if age is not None]
+    assert answered.count(False) / len(answered) > 1 / 6
+    assert max(age for age in played.ages_ms if age is not None) < 2 * 30
+
+
+def test_frames_that_all_waited_are_not_all_hurried() -> None:
+    overload, hurried = Overload(), []
+    for frame in range(120):
+        hurried.append(overload.hurry(10**6 * frame, 10**6 * (frame + 500)))
+        overload.took(5)
+    settled = hurried[40:]
+    assert settled.count(False) == len(settled) / (MOST_IN_A_ROW + 1)
 
 
 def test_the_first_frames_are_not_judged() -> None:

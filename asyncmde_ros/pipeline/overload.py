@@ -1,8 +1,7 @@
 """Which frames the network has no time for."""
 
+import itertools
 from collections import deque
-
-import numpy as np
 
 MS = 1e-6
 """Milliseconds in a nanosecond."""
@@ -14,10 +13,13 @@ LEAST_WAIT_PERIODS = 0.25
 """A frame that has waited no longer than this gets the network even where the network alone takes
 longer than all that: a slow machine shows what the network sees as often as it can."""
 
+MOST_IN_A_ROW = 4
+"""Even of a camera so fast that frames wait all the time, the network sees one in five."""
+
 INTERVALS = 16
-PERIOD_QUANTILE = 0.25
-"""The period is a low quantile of the last intervals, since frames that were lost leave long ones.
-"""
+PERIOD_RANK = 4
+"""The period is the lower quartile of the last intervals, since frames that were lost leave long
+ones."""
 
 SMOOTHING = 0.1
 
@@ -32,16 +34,20 @@ class Overload:
     def __init__(self) -> None:
         self._received_ns: deque[int] = deque(maxlen=INTERVALS + 1)
         self._network_ms: float | None = None
+        self._in_a_row = 0
 
     def hurry(self, received_ns: int, now_ns: int) -> bool:
         """Take a frame that arrived at ``received_ns``; True if the network has no time for it."""
         self._received_ns.append(received_ns)
         if self._network_ms is None or len(self._received_ns) <= INTERVALS:
             return False
-        period_ms = MS * float(np.quantile(np.diff(self._received_ns), PERIOD_QUANTILE))
+        intervals = sorted(b - a for a, b in itertools.pairwise(self._received_ns))
+        period_ms = MS * intervals[PERIOD_RANK]
         spare_ms = max(LATENCY_PERIODS * period_ms - self._network_ms,
                        LEAST_WAIT_PERIODS * period_ms)
-        return MS * (now_ns - received_ns) > spare_ms
+        hurry = MS * (now_ns - received_ns) > spare_ms and self._in_a_row < MOST_IN_A_ROW
+        self._in_a_row = self._in_a_row + 1 if hurry else 0
+        return hurry
 
     def took(self, network_ms: float) -> None:
         """Learn how long a frame took with the network, from its turn to its depth."""
