@@ -95,9 +95,9 @@ class DPTDecoder(nn.Module):
 
 
 class LightDecoder(DPTDecoder):
-    """The DPT decoder with two fifths of its arithmetic, distilled from it.
+    """The DPT decoder with less than half of its arithmetic, distilled from it.
 
-    Three quarters of the whole go into three places that hardly change the depth: refining M1
+    Two thirds of the whole go into three places that hardly change the depth: refining M1
     before it is merged, and two convolutions on maps that were only interpolated before.  Here M1
     is merged as it is, output_conv1 works at M1's size, output_conv2 at twice that, and what is
     interpolated to the image's size is depth.  Measured: docs/speed.md.
