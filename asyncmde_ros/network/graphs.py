@@ -104,7 +104,7 @@ class KeyframeGraph(nn.Module):
 
     Outputs: the memory M0 and the frame's own projected features Phi0, 4 levels each.  The
     foundation model's own depth is not among them: nobody on a robot would look at it, and
-    decoding it takes a fifth of the whole.
+    decoding it takes a sixth of the whole.
     """
 
     def __init__(self, foundation: DepthAnythingV2, observer: Observer) -> None:
