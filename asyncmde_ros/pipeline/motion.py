@@ -1,7 +1,7 @@
 """Motion between frames, from the images: one homography, and what dense flow adds to it.
 
-Both are found on small images: at twice their resolution warping is no better, and takes four
-times as long.
+Both are found on small images: at twice their resolution warping is no better, and takes two
+and a half times as long.
 
 Convention: a homography maps this frame's normalised coordinates to the earlier frame's, and the
 flow is added to them (:mod:`asyncmde_ros.network.warp`).  The homography is the camera's motion
