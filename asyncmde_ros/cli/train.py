@@ -8,8 +8,9 @@ from asyncmde_ros.files import cache_directory
 from asyncmde_ros.resources import share_directory
 
 DESCRIPTION = """\
-Trains the fast network of a foundation model: encoder and projector on single frames and
-pairs first, then the gates on clips, through the memory. The foundation model's outputs are
+Trains the fast network of a foundation model: the decoder first, to do what the foundation
+model's does, then encoder and projector on single frames and pairs, then the gates on clips,
+through the memory. The foundation model's outputs are
 computed once and kept (about 1.6 MB a frame); that comes on top of the budget. Ends with
 asyncmde_NAME.safetensors in DIR, the best weights by validation on held-out sources, beside
 curves.png, train.csv, validation.csv and training.json."""
