@@ -30,9 +30,10 @@ SMOOTHED_SHARE = 0.05
 HEADROOM = 2.0
 """Ratios above so many times their median, those of a first validation, are cut off."""
 
-# Colours of Okabe and Ito, which people with any colour vision tell apart.
+# Colours of Okabe and Ito, which people with any colour vision tell apart, and two more: there are
+# nine losses.
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
-           '#808080')
+           '#808080', '#8C564B')
 _STYLE = {
     'font.size': 9, 'axes.titleweight': 'bold', 'axes.titlelocation': 'left',
     'axes.titlesize': 10, 'axes.spines.top': False, 'axes.spines.right': False,
