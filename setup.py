@@ -20,6 +20,8 @@ ROS = [
     'ros-jazzy-sensor-msgs==5.3.6',
     'rosbags>=0.11.7,<0.12',
 ]
+GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']
+RTX = ['tensorrt-rtx>=1.4,<2; platform_machine == "x86_64"']
 EVAL = ['matplotlib>=3.7']
 TRAIN = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5',
          'tomli>=2; python_version < "3.11"', *EVAL]
@@ -46,8 +48,9 @@ setup(
         'ros': ROS,
         'train': TRAIN,
         'eval': EVAL,
-        'test': [*TRAIN, 'pytest>=7', 'hypothesis>=6.80'],
-        'gpu': ['cuda-bindings>=12.6', 'onnx>=1.17'],
+        'test': [*TRAIN, *GPU, *RTX, 'pytest>=7', 'hypothesis>=6.80', 'onnxruntime>=1.18'],
+        'gpu': GPU,
+        'rtx': [*GPU, *RTX],
         'view': ['rerun-sdk>=0.20', 'rosbags>=0.11.7,<0.12'],
     },
     zip_safe=True,

@@ -1,10 +1,16 @@
 """Files that are whole or not there, and the folder that they are kept in."""
 
+import fcntl
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from asyncmde_ros.errors import AsyncMDEError
+
+LOCK_POLL_S = 0.1
 
 
 def cache_directory() -> Path:
@@ -40,3 +46,21 @@ def write_atomically(path: Path, content: bytes) -> None:
             commit(stream, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file ``path``; OSError if it cannot be written.
+
+    ``waiting`` is called again and again while another process has it, and may raise to give up.
+    The file stays: deleting it would let two processes lock two different files.
+    """
+    with path.open('wb') as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waiting()
+                time.sleep(LOCK_POLL_S)
+        yield

@@ -16,6 +16,9 @@ KEYFRAME = (*MEMORY, *OBSERVED)
 
 STATE = ('a2', 'a3', 'a4', 'p1', 'p4', 'trust')
 
+KEYFRAME_OF_STATE = {'p1': 'phi1', 'p4': 'phi4'}
+"""What a frame is compared with, and what of the keyframe that is just after a swap."""
+
 WARPS = ('step', 'keyframe', 'step_flow', 'keyframe_flow')
 SCALARS = ('beta', 'k', 'fresh')
 
@@ -24,6 +27,13 @@ FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
 SLOW_INPUTS = ('image', 'positions')
 SLOW_OUTPUTS = (*KEYFRAME, 'depth')
 """The foundation model's own depth is for whoever compares with it; a refresh leaves it out."""
+
+
+CHECK = 'check'
+"""What a graph on a GPU says of the features it leaves there: finite if they all are."""
+
+FEATURES = frozenset(('image', 'positions', *KEYFRAME, 'p1', 'p4'))
+"""What a graph may have in half precision; warps, weights and trust are float32 for good."""
 
 
 def fast_shapes(size: Size, channels: int) -> dict[str, tuple[int, ...]]:

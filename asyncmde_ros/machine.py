@@ -14,9 +14,12 @@ import cv2
 import numpy as np
 
 import asyncmde_ros
+from asyncmde_ros.engine.cuda import Cuda, load_runtime
+from asyncmde_ros.errors import EngineError
 from asyncmde_ros.resources import share_directory
 
-DISTRIBUTIONS = {'openvino': ('openvino',), 'torch': ('torch',), 'rclpy': ('rclpy', 'ros-rclpy')}
+DISTRIBUTIONS = {'openvino': ('openvino',), 'torch': ('torch',), 'tensorrt': ('tensorrt',),
+                 'tensorrt_rtx': ('tensorrt-rtx', 'tensorrt_rtx'), 'rclpy': ('rclpy', 'ros-rclpy')}
 """Which installed distributions may carry a package; the wheels of rclpy have a name of their own.
 """
 
@@ -32,6 +35,7 @@ class Machine:
     commit: str | None
     arguments: list[str]
     cpu: str
+    gpu: str | None
     cores: int
     memory_gib: float
     load_average: float
@@ -45,7 +49,7 @@ def describe(arguments: Sequence[str]) -> Machine:
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     return Machine(
         datetime.now(timezone.utc).isoformat(timespec='seconds'), asyncmde_ros.__version__,
-        commit(share_directory()), list(arguments), _cpu(),
+        commit(share_directory()), list(arguments), _cpu(), _gpu(),
         len(os.sched_getaffinity(0)), memory / 2**30, os.getloadavg()[0],
         f'{_system()}, {platform.machine()}',
         os.environ.get('ROS_DISTRO'), versions())
@@ -91,6 +95,15 @@ def _cpu() -> str:
         if name.strip() in ('model name', 'Model'):
             return value.strip()
     return platform.machine()
+
+
+def _gpu() -> str | None:
+    """Return the graphics card's name, None where CUDA cannot use one."""
+    try:
+        device = Cuda(load_runtime()).device()
+    except EngineError:
+        return None
+    return f'{device.name} (compute capability {device.compute_capability})'
 
 
 def _system() -> str:

@@ -1,11 +1,12 @@
 """Engines without networks, for tests of the parts around them."""
 
 from collections.abc import Callable, Mapping
+from threading import Event
 
 import numpy as np
 
-from asyncmde_ros.engine.interface import Buffer, Engine
-from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.engine.choice import CPU_SHORT_SIDE
+from asyncmde_ros.engine.interface import Buffer, Engine, Engines, Fence, HostBuffer
 from asyncmde_ros.geometry import Size, patch_grid
 from asyncmde_ros.graph_tensors import KEYFRAME, STATE, fast_shapes
 
@@ -23,9 +24,9 @@ class FakeEngine(Engine):
         self.runs: list[dict[str, Buffer]] = []
 
     def allocate(self, name: str) -> Buffer:
-        return Buffer(np.zeros(self.shape(name), np.float32), None)
+        return HostBuffer(np.zeros(self.shape(name), np.float32), None)
 
-    def run(self, bindings: Mapping[str, Buffer]) -> None:
+    def run(self, bindings: Mapping[str, Buffer], after: Fence | None = None) -> None:
         assert set(bindings) == {*self.inputs, *self.outputs}
         given = [id(bindings[name].array) for name in self.inputs]
         written = [id(bindings[name].array) for name in self.outputs]
@@ -58,11 +59,13 @@ def fake_engines(size: Size) -> Engines:
 class FakeModel:
     """Stands for :class:`Model`; ``compiled`` lists the sizes asked for."""
 
+    short_side = CPU_SHORT_SIDE
+
     def __init__(self) -> None:
         self.compiled: list[Size] = []
         self.engines: Engines | None = None
 
-    def compile(self, size: Size) -> Engines:
+    def compile(self, size: Size, cancel: Event | None = None) -> Engines:
         self.compiled.append(size)
         self.engines = fake_engines(size)
         return self.engines

@@ -32,7 +32,8 @@ SIZE = '126x168'
 
 IMAGE = (120, 160)
 MS = 10**6
-SECTIONS = {'meta', 'startup', 'engines', 'motion', 'parts', 'pipeline', 'ros', 'ros_left_out'}
+SECTIONS = {'meta', 'startup', 'engines', 'saturation', 'roofline', 'motion', 'parts', 'pipeline',
+            'ros', 'ros_left_out'}
 WITHOUT_ROS = """
 import sys
 sys.modules['rclpy'] = None
@@ -106,6 +107,28 @@ def test_both_graphs_ran_equally_often_in_every_configuration(bench: dict[str, A
     for row in rows:
         assert row['foundation_ms']['count'] == row['fast_ms']['count']
         assert row['ratio_p50'] == row['foundation_ms']['p50'] / row['fast_ms']['p50']
+
+
+@pytest.mark.slow
+def test_the_rooflines_counts_are_the_networks(
+        bench: dict[str, Any]) -> None:
+    foundation, fast = bench['roofline']['rows']
+    assert (foundation['graph'], fast['graph']) == ('foundation', 'fast')
+    for row in (foundation, fast):
+        assert row['must_move_mb'] < row['operators_move_mb']
+        assert row['times_the_bound'] == row['measured_ms'] / row['bound_ms'] > 0
+    # 12 blocks of 4 products of width 384 over 9 x 12 patches are a lower bound that one can
+    # count by hand: 12 * 12 * 384**2 * 2 FLOP a token.
+    assert foundation['gflop'] > 12 * 12 * 384**2 * 2 * (9 * 12 + 1) / 1e9
+    assert foundation['gflop'] > 6 * fast['gflop']
+
+
+@pytest.mark.slow
+def test_as_fast_as_it_can_is_faster_alone(bench: dict[str, Any]) -> None:
+    on, off = (bench['saturation'][f'slow_path_{mode}'] for mode in ('on', 'off'))
+    assert on['refresh_hz'] > 0 and off['refresh_hz'] is None
+    for figures in (on, off):
+        assert figures['steps_hz'] == pytest.approx(1e3 / figures['step_ms']['mean'], rel=0.05)
 
 
 @pytest.mark.slow
@@ -296,15 +319,21 @@ def sample() -> dict[str, Any]:
             'refresh_every_frames': 3.0, 'lag_mean_frames': 4.5, 'lag_max_frames': 6}
     return {
         'meta': {'date': '2026-01-01T00:00:00+00:00', 'package': '0.1.0', 'commit': 'f' * 40,
-                 'arguments': ['bench'], 'cpu': 'A CPU', 'cores': 2, 'memory_gib': 8.0,
+                 'arguments': ['bench'], 'cpu': 'A CPU', 'gpu': None, 'cores': 2,
+                 'memory_gib': 8.0,
                  'load_average': 0.1, 'os': 'An OS', 'ros_distro': None,
                  'versions': {'python': '3.12'},
                  'options': {'size': [252, 336], 'image': [480, 640], 'rate_hz': 30.0,
                              'seconds': 10.0, 'model': 'vits', 'video': None}},
         'startup': {'starts': 3, 'figures': {'import_s': times(0.5), 'rss_end_mib': times(400)}},
         'engines': {'note': 'Fair.', 'rows': [
-            {'threads': 1, 'precision': 'auto', 'foundation_ms': times(100),
-             'fast_ms': times(25), 'ratio_p50': 4.0, 'ratio_min': 4.0}]},
+            {'backend': 'openvino', 'threads': 1, 'precision': 'auto',
+             'foundation_ms': times(100), 'fast_ms': times(25), 'ratio_p50': 4.0,
+             'ratio_min': 4.0}]},
+        'saturation': {'note': 'Quick.', 'slow_path_on': {
+            'steps_hz': 1234.5, 'step_ms': times(0.8), 'refresh_hz': 50.0,
+            'refresh_every_steps': 24.7}},
+        'roofline': None,
         'motion': {'size': [252, 336], 'frame_ms': times(2), 'failures': 0},
         'parts': {'shrink': times(0.05), 'depth_message': None},
         'pipeline': {'slow_path_on': mode,
@@ -318,6 +347,7 @@ def test_the_tables_hold_the_figures() -> None:
     lines = [' '.join(line.split()) for line in text.splitlines()]
     assert '| 1 | auto | foundation model | 50.0 | 100.0 | 200.0 | 300.0 | 400.0 | |' in lines
     assert '| 1 | auto | fast step | 12.5 | 25.0 | 50.0 | 75.0 | 100.0 | **4.0x** |' in lines
+    assert '| on | 0.40 | 0.80 | 1.60 | 2.40 | 3.20 | 1234.5 | 50.0 | 24.7 |' in lines
     assert '| shrink | 0.025 | 0.05 | 0.10 | 0.15 | 0.20 |' in lines
     assert '| depth message | - | - | - | - | - |' in lines
     assert '| off | 9 | 1 | 0 | 2 | - | 3.0 | 4.5 | - |' in lines

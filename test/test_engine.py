@@ -9,7 +9,7 @@ import torch
 
 from asyncmde_ros.engine import torch as reference
 from asyncmde_ros.engine.export import fast_example
-from asyncmde_ros.engine.interface import Engine, Precision
+from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision, Specification
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
@@ -54,6 +54,12 @@ def run(engine: Engine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: bindings[name].array for name in engine.outputs}
 
 
+def by_torch(graph: Graph, size: tuple[int, int], weights: dict[str, np.ndarray],
+             shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Engine:
+    return reference.compile_graph(Specification(graph, 'vits', size, MODELS, weights, shapes,
+                                                 outputs), Options(threads=2))
+
+
 def assert_same(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     assert result.keys() == expected.keys()
     for name, value in expected.items():
@@ -69,9 +75,8 @@ def test_slow_graph_equals_torch(size: tuple[int, int], all_weights: dict[str, n
     positions = resize_positions(all_weights['foundation.pretrained.pos_embed'], patch_grid(size))
     inputs = {'image': rng.normal(size=(1, 3, *size)), 'positions': positions}
     shapes = {name: value.shape for name, value in inputs.items()}
-    for engine, outputs in ((reference.slow_engine, KEYFRAME),
-                            (reference.foundation_engine, ('depth',))):
-        expected = run(engine(VITS, all_weights, shapes, 2), inputs)
+    for graph, outputs in ((Graph.SLOW, KEYFRAME), (Graph.FOUNDATION, ('depth',))):
+        expected = run(by_torch(graph, size, all_weights, shapes, outputs), inputs)
         ours = OpenVINOEngine(MODELS / 'slow_vits.onnx', all_weights, shapes, 2, Precision.FP32,
                               outputs)
         assert set(ours.outputs) == set(outputs)
@@ -91,7 +96,7 @@ def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
         inputs[name] = rng.normal(0, 0.05, inputs[name].shape).astype(np.float32)
     inputs['fresh'] = np.array([fresh], np.float32)
     shapes = {name: value.shape for name, value in inputs.items()}
-    expected = run(reference.fast_engine(VITS, all_weights, shapes, 2), inputs)
+    expected = run(by_torch(Graph.FAST, size, all_weights, shapes, FAST_OUTPUTS), inputs)
     assert_same(run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2,
                                    Precision.FP32), inputs),
                 expected)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from asyncmde_ros.engine.interface import Buffer
+from asyncmde_ros.engine.interface import HostBuffer
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 
 LONG_S = 10.0
@@ -14,7 +14,7 @@ LONG_S = 10.0
 
 def make_cache() -> FeatureCache:
     def slot() -> Slot:
-        return Slot({'m1': Buffer(np.zeros(4096, np.float32), None)})
+        return Slot({'m1': HostBuffer(np.zeros(4096, np.float32), None)})
     return FeatureCache(slot(), slot())
 
 

@@ -51,7 +51,7 @@ def test_ros_is_imported_in_the_ros_layer_only() -> None:
 def test_the_engine_needs_the_network_only_to_export_and_for_torch() -> None:
     users = {path.name for path in (PACKAGE / 'engine').glob('*.py')
              if any(name.startswith('asyncmde_ros.network') for name in imports(path))}
-    assert users == {'export.py', 'torch.py'}
+    assert users == {'export.py', 'torch.py', 'torch_cuda.py'}
 
 
 def test_running_on_a_cpu_imports_neither_torch_nor_ros() -> None:

@@ -12,7 +12,8 @@ import pytest
 from fakes import FakeEngine, FakeModel
 from safetensors.numpy import save_file
 
-from asyncmde_ros.engine.loader import Engines, Model, Threads
+from asyncmde_ros.engine.interface import Engines
+from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.evaluation.predict import Foundation
 from asyncmde_ros.geometry import Size
@@ -190,7 +191,7 @@ def test_a_failed_build_is_an_error_and_is_tried_again(camera: Camera) -> None:
     model = camera.pipeline._model
     working = model.compile
 
-    def fail(size: Size) -> Engines:
+    def fail(*_: object) -> Engines:
         raise EngineError('injected')
     model.compile = fail  # type: ignore[method-assign]
     deadline = time.monotonic() + DEADLINE_S

@@ -13,22 +13,26 @@ def markdown(bench: Mapping[str, Any]) -> str:
 
     Raises KeyError where ``bench`` is no benchmark's.
     """
-    sections = [_meta(bench['meta']), _engines(bench), _parts(bench), _pipeline(bench),
-                _ros(bench), _startup(bench['startup'])]
+    sections = [_meta(bench), _engines(bench), _saturation(bench['saturation']),
+                _roofline(bench['roofline']), _parts(bench), _pipeline(bench), _ros(bench),
+                _startup(bench['startup'])]
     return '\n\n'.join(sections) + '\n'
 
 
-def _meta(meta: Mapping[str, Any]) -> str:
+def _meta(bench: Mapping[str, Any]) -> str:
+    meta = bench['meta']
     options, versions = meta['options'], meta['versions']
     version = ', '.join(f'{name} {value}' for name, value in versions.items())
     commit = f', commit {meta["commit"][:12]}' if meta['commit'] else ''
     source = options['video'] or 'generated pictures'
+    gpu = f'{meta["gpu"]}, ' if meta['gpu'] else ''
     return '\n'.join((
-        f'{meta["cpu"]}, {meta["cores"]} cores, {meta["memory_gib"]:.0f} GiB, {meta["os"]}. '
+        f'{gpu}{meta["cpu"]}, {meta["cores"]} cores, {meta["memory_gib"]:.0f} GiB, {meta["os"]}. '
         f'{version}, asyncmde_ros {meta["package"]}{commit}. {meta["date"]}. Load average at the '
         f'start: {meta["load_average"]:.1f}.',
         '',
-        f'Model {options["model"]} at {_size(options["size"])}, camera '
+        f'Model {options["model"]} on {bench["engines"]["rows"][0]["backend"]} at '
+        f'{_size(options["size"])}, camera '
         f'{options["image"][1]}x{options["image"][0]} at {options["rate_hz"]:g} Hz ({source}), '
         f'{options["seconds"]:g} s for each measurement. Milliseconds unless named otherwise.'))
 
@@ -44,6 +48,30 @@ def _engines(bench: Mapping[str, Any]) -> str:
     table = _table('Networks, one frame', ('threads', 'precision', 'graph', *COLUMNS, 'ratio'),
                    rows)
     return f'{table}\n\n{bench["engines"]["note"]}'
+
+
+def _saturation(saturation: Mapping[str, Any]) -> str:
+    table = _table('As fast as it can', ('slow path', *COLUMNS, 'steps/s', 'refresh Hz',
+                                         'refresh every N steps'), [
+        (_mode(mode), *_cells(figures['step_ms']), *(_number(figures[key]) for key in (
+            'steps_hz', 'refresh_hz', 'refresh_every_steps')))
+        for mode, figures in saturation.items() if mode != 'note'])
+    return f'{table}\n\n{saturation["note"]}'
+
+
+def _roofline(roofline: Mapping[str, Any] | None) -> str:
+    if roofline is None:
+        return '### Roofline\n\nLeft out: it needs PyTorch to count.'
+    peaks = roofline['peaks']
+    table = _table(
+        f'Roofline: {peaks["device"]}, {peaks["dtype"]}, {_figure(peaks["tflops"])} TFLOP/s, '
+        f'{peaks["bandwidth_gb_s"]:.0f} GB/s',
+        ('graph', 'GFLOP', 'must move MB', 'operators move MB', 'bound ms', 'measured ms',
+         'times the bound'),
+        [(row['graph'], *(_figure(row[key]) for key in (
+            'gflop', 'must_move_mb', 'operators_move_mb', 'bound_ms', 'measured_ms',
+            'times_the_bound'))) for row in roofline['rows']])
+    return f'{table}\n\n{roofline["note"]}'
 
 
 def _parts(bench: Mapping[str, Any]) -> str:

@@ -2,17 +2,18 @@
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asyncmde_ros import weights
 from asyncmde_ros.bench.summary import markdown
-from asyncmde_ros.engine.loader import BACKENDS
+from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.geometry import Size, network_size, parse_size
 
@@ -25,12 +26,14 @@ CAMERA_IMAGE = '480x640'
 DESCRIPTION = """\
 Measures, one after the other, on this machine and in one run:
 
-  startup   import, load, first depth and memory, in fresh processes
-  engines   the foundation model against one fast step, in turn (A B A B)
-  motion    the estimation of the camera's motion
-  parts     decoding, preprocessing, upsampling and messages, each apart
-  pipeline  the whole at the camera's rate, the slow path on and off in turn
-  ros       a camera process and depth_node over ROS 2: latency, drops, duplicates
+  startup     import, load, first depth and memory, in fresh processes
+  engines     the foundation model against one fast step, in turn (A B A B)
+  saturation  fast steps as fast as they can be, the slow path on and off in turn
+  roofline    arithmetic and traffic of both networks, and the bound they set (needs torch)
+  motion      the estimation of the camera's motion
+  parts       decoding, preprocessing, upsampling and messages, each apart
+  pipeline    the whole at the camera's rate, the slow path on and off in turn
+  ros         a camera process and depth_node over ROS 2: latency, drops, duplicates
 
 and writes everything to DIR/bench.json.  Absolute times are this machine's and suffer from
 whatever else it does; the ratios hold better.  Pictures are generated, the same in every run."""
@@ -82,12 +85,13 @@ def run(args: argparse.Namespace) -> int:
         print(_tables(args.markdown), end='')
         return 0
     from asyncmde_ros import machine
-    from asyncmde_ros.bench import engines, motion, parts, pipeline, startup
+    from asyncmde_ros.bench import engines, motion, parts, pipeline, saturation, startup
     from asyncmde_ros.bench.options import Options
     from asyncmde_ros.bench.pictures import open_pictures
-    from asyncmde_ros.pipeline.depth_pipeline import CPU_SHORT_SIDE
+    from asyncmde_ros.engine.choice import choose
+    size = args.size or network_size(args.image, choose(args.backend).short_side)
     options = Options(
-        args.size or network_size(args.image, CPU_SHORT_SIDE), args.image, args.rate,
+        size, args.image, args.rate,
         args.seconds or (QUICK_SECONDS if args.quick else SECONDS), 1 if args.quick else STARTUPS,
         args.model, args.backend, args.video)
     weights.fetch(weights.registry.model(args.model).foundation)
@@ -97,13 +101,16 @@ def run(args: argparse.Namespace) -> int:
     extra: Mapping[str, Callable[[], object]] = {}
     if ros.session is not None:
         extra = {'depth_message': ros.session.depth_message_work(options)}
+    rows = engines.compare(options, pictures)
     bench = {
         'meta': {**dataclasses.asdict(machine.describe(sys.argv[1:])),
                  'options': dataclasses.asdict(options)},
         'startup': {'note': startup.NOTE, **dataclasses.asdict(startup.measure(options))},
-        'engines': {'note': engines.NOTE,
-                    'rows': [dataclasses.asdict(row)
-                             for row in engines.compare(options, pictures)]},
+        'engines': {'note': engines.NOTE, 'rows': [dataclasses.asdict(row) for row in rows]},
+        'saturation': {'note': saturation.NOTE, **{
+            mode: dataclasses.asdict(figures)
+            for mode, figures in saturation.measure(options, pictures).items()}},
+        'roofline': _roofline(options, rows),
         'motion': dataclasses.asdict(motion.measure(options, pictures)),
         'parts': {name: summary and dataclasses.asdict(summary)
                   for name, summary in parts.measure(options, pictures, extra).items()},
@@ -118,6 +125,16 @@ def run(args: argparse.Namespace) -> int:
     print(markdown(bench))
     print(path)
     return 0
+
+
+def _roofline(options: Any, rows: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the bounds as JSON; None without PyTorch, which counts."""
+    if importlib.util.find_spec('torch') is None:
+        return None
+    from asyncmde_ros.bench import roofline
+    peaks, bounds = roofline.measure(options, rows)
+    return {'note': roofline.NOTE, 'peaks': dataclasses.asdict(peaks),
+            'rows': [dataclasses.asdict(bound) for bound in bounds]}
 
 
 @dataclass(frozen=True)

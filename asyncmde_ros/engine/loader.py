@@ -2,25 +2,39 @@
 
 import copy
 import hashlib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros import weights
-from asyncmde_ros.engine.interface import Buffer, Engine, Precision
+from asyncmde_ros.engine.choice import choose
+from asyncmde_ros.engine.interface import (
+    Buffer,
+    Engine,
+    Engines,
+    Graph,
+    Options,
+    Precision,
+    Progress,
+    Specification,
+)
 from asyncmde_ros.engine.positions import resize_positions
+from asyncmde_ros.engine.proof import prove
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import Size, patch_grid
-from asyncmde_ros.graph_tensors import KEYFRAME, fast_shapes
+from asyncmde_ros.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
 from asyncmde_ros.resources import share_directory
 
-BACKENDS = ('auto', 'openvino', 'torch')
 POSITIONS_KEY = 'foundation.pretrained.pos_embed'
 OUTPUT_CONV_KEY = 'fast.decoder.output_conv1.weight'
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,17 +55,9 @@ class Threads:
         return Threads(self.fast or max(1, cores - slow), slow)
 
 
-@dataclass(frozen=True)
-class Engines:
-    """Both paths, compiled for one image size.
-
-    ``positions`` is the slow graph's resized positional embedding, bound on every run.
-    """
-
-    size: Size
-    fast: Engine
-    slow: Engine
-    positions: Buffer
+def log_progress(what: str, share: float) -> None:
+    """Tell the log how far a build is."""
+    logger.info('%s: %.0f %%', what, 100 * share)
 
 
 class Model:
@@ -59,16 +65,17 @@ class Model:
 
     def __init__(self, name: str = 'vits', backend: str = 'auto',
                  precision: Precision = Precision.AUTO, threads: Threads = Threads(),
-                 foundation: Path | None = None, fast: Path | None = None) -> None:
+                 foundation: Path | None = None, fast: Path | None = None,
+                 engines: Path | None = None, progress: Progress = log_progress) -> None:
         """Load and verify the weights.
 
-        ``foundation`` and ``fast`` replace the registry's files.  Raises WeightsError or
+        ``foundation`` and ``fast`` replace the registry's files, ``engines`` the folder of built
+        TensorRT engines; ``progress`` is told of engines being built.  Raises WeightsError or
         EngineError with what to do about it.
         """
-        if backend not in BACKENDS:
-            raise EngineError(f'no backend {backend!r}; there are {", ".join(BACKENDS)}')
         self.name = name
-        self.backend = 'openvino' if backend == 'auto' else backend
+        self._choice = choose(backend)
+        self._engines, self._progress = engines, progress
         self.precision = precision
         self.threads = threads.resolved()
         entry = weights.registry.model(name)
@@ -96,47 +103,84 @@ class Model:
         other.threads = threads.resolved()
         return other
 
-    def compile(self, size: Size) -> Engines:
-        """Compile both engines for a network size (rows, cols); takes seconds."""
-        shapes = fast_shapes(size, self._weights[OUTPUT_CONV_KEY].shape[1])
-        if self.backend == 'torch':
-            from asyncmde_ros.engine import torch as backend
-            from asyncmde_ros.model_config import CONFIGS
-            config = CONFIGS[self.name]
-            fast: Engine = backend.fast_engine(config, self._weights, shapes, self.threads.fast)
-            slow: Engine = backend.slow_engine(config, self._weights, self._slow_shapes(size),
-                                               self.threads.slow)
-        else:
-            from asyncmde_ros.engine.openvino import OpenVINOEngine
-            fast = OpenVINOEngine(self._graphs['fast'], self._weights, shapes,
-                                  self.threads.fast, self.precision)
-            slow = OpenVINOEngine(self._graphs['slow'], self._weights, self._slow_shapes(size),
-                                  self.threads.slow, self.precision, KEYFRAME)
-        return Engines(size, fast, slow, self._positions(slow, size))
+    @property
+    def backend(self) -> str:
+        """Return what computes: the backend chosen, if ``auto`` was asked for."""
+        return self._choice.backend
+
+    @property
+    def on_gpu(self) -> bool:
+        return self._choice.on_gpu
+
+    @property
+    def short_side(self) -> int:
+        """Return the network's short side in pixels where nobody asks for one."""
+        return self._choice.short_side
+
+    def log_choice(self) -> None:
+        """Say in one line what computes, and why."""
+        logger.info('backend %s (%s), precision %s', self.backend, self._choice.reason,
+                    self.precision.value)
+
+    def compile(self, size: Size, cancel: Event | None = None) -> Engines:
+        """Compile both engines for a network size (rows, cols).
+
+        Takes seconds; minutes where TensorRT builds for the first time, which ``cancel`` set
+        ends.  What it built is compared with the reference on a real picture before it is used.
+        """
+        fast = self._compile(Graph.FAST, size, self.threads.fast, cancel)
+        slow = self._compile(Graph.SLOW, size, self.threads.slow, cancel)
+        engines = Engines(size, fast, slow, self._positions(slow, size))
+        if fast.trial is not None or slow.trial is not None:
+            prove(engines, self._reference().compile(size))
+        return engines
 
     def compile_foundation(self, size: Size) -> tuple[Engine, Buffer]:
         """Compile the foundation model alone, on the slow path's threads, for its depth.
 
         What a node without a fast path runs.  Returns the engine and its bound positions.
         """
-        if self.backend == 'torch':
-            from asyncmde_ros.engine import torch as backend
-            from asyncmde_ros.model_config import CONFIGS
-            engine: Engine = backend.foundation_engine(
-                CONFIGS[self.name], self._weights, self._slow_shapes(size), self.threads.slow)
-        else:
-            from asyncmde_ros.engine.openvino import OpenVINOEngine
-            engine = OpenVINOEngine(self._graphs['slow'], self._weights, self._slow_shapes(size),
-                                    self.threads.slow, self.precision, ('depth',))
+        engine = self._compile(Graph.FOUNDATION, size, self.threads.slow, None)
         return engine, self._positions(engine, size)
 
-    def _slow_shapes(self, size: Size) -> dict[str, tuple[int, ...]]:
-        embedding = self._weights[POSITIONS_KEY].shape[-1]
-        return {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), embedding)}
+    def specification(self, graph: Graph, size: Size) -> Specification:
+        """Return what a backend compiles for ``graph``; ValueError unless patches fit ``size``."""
+        if graph is Graph.FAST:
+            path, shapes, outputs = self._graphs['fast'], fast_shapes(
+                size, self._weights[OUTPUT_CONV_KEY].shape[1]), FAST_OUTPUTS
+        else:
+            embedding = self._weights[POSITIONS_KEY].shape[-1]
+            path = self._graphs['slow']
+            shapes = {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), embedding)}
+            outputs = KEYFRAME if graph is Graph.SLOW else ('depth',)
+        return Specification(graph, self.name, size, path, self._weights, shapes, outputs)
+
+    def _compile(self, graph: Graph, size: Size, threads: int, cancel: Event | None) -> Engine:
+        wanted = self.specification(graph, size)
+        options = Options(self.precision, threads, self._engines, cancel or Event(),
+                          self._progress)
+        if self.backend in ('tensorrt', 'tensorrt_rtx'):
+            from asyncmde_ros.engine import tensorrt
+            return tensorrt.compile_graph(self.backend, wanted, options)
+        if self.backend == 'torch' and self._choice.on_gpu:
+            from asyncmde_ros.engine import torch_cuda
+            return torch_cuda.compile_graph(wanted, options)
+        if self.backend == 'torch':
+            from asyncmde_ros.engine import torch
+            return torch.compile_graph(wanted, options)
+        from asyncmde_ros.engine import openvino
+        return openvino.compile_graph(wanted, options)
+
+    def _reference(self) -> 'Model':
+        """Return the same networks in float32 on the CPU, by another runtime."""
+        other = copy.copy(self)
+        other._choice = choose('openvino')
+        other.precision = Precision.FP32
+        return other
 
     def _positions(self, engine: Engine, size: Size) -> Buffer:
         buffer = engine.allocate('positions')
-        buffer.array[...] = resize_positions(self._weights[POSITIONS_KEY], patch_grid(size))
+        buffer.write(resize_positions(self._weights[POSITIONS_KEY], patch_grid(size)))
         return buffer
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.interface import Buffer, Engine, Precision
+from asyncmde_ros.engine.interface import (
+    Buffer,
+    Engine,
+    Fence,
+    HostBuffer,
+    Options,
+    Precision,
+    Specification,
+)
 from asyncmde_ros.errors import EngineError
 
 # OpenVINO reports its use over the network unless told not to, from a process that it forks out of
@@ -57,9 +65,10 @@ class OpenVINOEngine(Engine):
         try:
             model = core.read_model(graph)
             _fill(model, weights)
-            for result in model.get_results() if outputs is not None else ():
-                if not result.input_value(0).names & set(outputs):
-                    model.remove_result(result)
+            if outputs is not None:
+                for result in model.get_results():
+                    if not result.input_value(0).names & set(outputs):
+                        model.remove_result(result)
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             compiled = core.compile_model(model, 'CPU', options)
         except RuntimeError as error:
@@ -70,15 +79,21 @@ class OpenVINOEngine(Engine):
 
     def allocate(self, name: str) -> Buffer:
         array = np.zeros(self.shape(name), np.float32)
-        return Buffer(array, ov.Tensor(array, shared_memory=True))
+        return HostBuffer(array, ov.Tensor(array, shared_memory=True))
 
-    def run(self, bindings: Mapping[str, Buffer]) -> None:
+    def run(self, bindings: Mapping[str, Buffer], after: Fence | None = None) -> None:
         for name in (*self.inputs, *self.outputs):
             self._request.set_tensor(name, bindings[name].handle)
         try:
             self._request.infer()
         except RuntimeError as error:
             raise EngineError(f'OpenVINO inference failed: {error}') from error
+
+
+def compile_graph(wanted: Specification, options: Options) -> OpenVINOEngine:
+    """Compile for the CPU."""
+    return OpenVINOEngine(wanted.path, wanted.weights, wanted.shapes, options.threads,
+                          options.precision, wanted.outputs)
 
 
 def _fill(model: 'ov.Model', weights: Mapping[str, npt.NDArray[np.floating]]) -> None:

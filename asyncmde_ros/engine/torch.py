@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.interface import Buffer, Engine
+from asyncmde_ros.engine.interface import (
+    Buffer,
+    Engine,
+    Fence,
+    Graph,
+    HostBuffer,
+    Options,
+    Specification,
+)
 from asyncmde_ros.errors import EngineError
 
 try:
@@ -13,8 +21,7 @@ try:
 except ImportError as error:
     raise EngineError('the torch backend needs PyTorch: pip install torch') from error
 
-from asyncmde_ros.graph_tensors import FAST_INPUTS, FAST_OUTPUTS, KEYFRAME, SLOW_INPUTS
-from asyncmde_ros.model_config import ModelConfig
+from asyncmde_ros.model_config import CONFIGS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import (
     FastGraph,
@@ -40,9 +47,9 @@ class TorchEngine(Engine):
 
     def allocate(self, name: str) -> Buffer:
         array = np.zeros(self.shape(name), np.float32)
-        return Buffer(array, torch.from_numpy(array))
+        return HostBuffer(array, torch.from_numpy(array))
 
-    def run(self, bindings: Mapping[str, Buffer]) -> None:
+    def run(self, bindings: Mapping[str, Buffer], after: Fence | None = None) -> None:
         results = self._forward([bindings[name].handle for name in self.inputs])
         for name, result in zip(self.outputs, results, strict=True):
             bindings[name].handle.copy_(result)
@@ -56,28 +63,28 @@ class TorchEngine(Engine):
             raise EngineError(f'torch inference failed: {error}') from error
 
 
-def fast_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floating]],
-                shapes: Mapping[str, tuple[int, ...]], threads: int) -> TorchEngine:
-    """Return the fast graph with ``weights`` (keys as in the exported graph)."""
-    graph = FastGraph(FastNetwork(config))
-    load_weights(graph, weights)
-    return TorchEngine(graph, FAST_INPUTS, FAST_OUTPUTS, shapes, threads)
+def build_module(graph: Graph, model: str,
+                 weights: Mapping[str, npt.NDArray[np.floating]]) -> torch.nn.Module:
+    """Return what a shipped graph was exported from, with ``weights`` (keys as in the graph).
+
+    Of the slow graph it is what a refresh runs, without the foundation model's depth.
+    """
+    config = CONFIGS[model]
+    module: torch.nn.Module
+    if graph is Graph.FAST:
+        module = FastGraph(FastNetwork(config))
+    elif graph is Graph.SLOW:
+        module = KeyframeGraph(DepthAnythingV2(config), Observer(config))
+    else:
+        module = FoundationGraph(DepthAnythingV2(config))
+    load_weights(module, weights)
+    return module.eval()
 
 
-def slow_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floating]],
-                shapes: Mapping[str, tuple[int, ...]], threads: int) -> TorchEngine:
-    """Return what a refresh runs, with ``weights`` (keys as in the exported slow graph)."""
-    graph = KeyframeGraph(DepthAnythingV2(config), Observer(config))
-    load_weights(graph, weights)
-    return TorchEngine(graph, SLOW_INPUTS, KEYFRAME, shapes, threads)
-
-
-def foundation_engine(config: ModelConfig, weights: Mapping[str, npt.NDArray[np.floating]],
-                      shapes: Mapping[str, tuple[int, ...]], threads: int) -> TorchEngine:
-    """Return the foundation model alone, for its depth (keys as in the exported slow graph)."""
-    graph = FoundationGraph(DepthAnythingV2(config))
-    load_weights(graph, weights)
-    return TorchEngine(graph, SLOW_INPUTS, ('depth',), shapes, threads)
+def compile_graph(wanted: Specification, options: Options) -> TorchEngine:
+    """Build the module and run it eagerly on the CPU, in float32."""
+    return TorchEngine(build_module(wanted.graph, wanted.model, wanted.weights),
+                       tuple(wanted.shapes), wanted.outputs, wanted.shapes, options.threads)
 
 
 NEVER_READ = ('.refinenet4.resConfUnit1.', '.num_batches_tracked')

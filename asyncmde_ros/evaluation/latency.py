@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asyncmde_ros.engine.loader import Engines, Model, Threads
+from asyncmde_ros.engine.interface import Engines
+from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.evaluation.predict import Foundation, Teacher, nowhere
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.fast_path import FastPath

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.image_model import ImageModel
-from asyncmde_ros.engine.loader import Engines, Model
+from asyncmde_ros.engine.interface import Engines
+from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
@@ -24,7 +25,7 @@ from asyncmde_ros.pipeline.motion import (
 )
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import make_slot
-from asyncmde_ros.preprocess import at_size, normalise
+from asyncmde_ros.preprocess import at_size, write_image
 
 Depth = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -76,7 +77,7 @@ class Foundation:
 
     def depth(self, picture: Picture) -> Depth:
         """Return inverse depth (H, W) of a picture; the next call overwrites it."""
-        normalise(picture, self._bindings['image'].array)
+        write_image(picture, self._bindings['image'].array)
         self._engine.run(self._bindings)
         return self._bindings['depth'].array[0, 0]
 
@@ -92,7 +93,7 @@ class Teacher:
 
     def refresh(self, picture: Picture, index: int) -> Slot:
         """Run the slow graph on a picture; return the slot, which the next call overwrites."""
-        normalise(picture, self._image.array)
+        write_image(picture, self._image.array)
         self._engines.slow.run({'image': self._image, 'positions': self._engines.positions,
                                 **self.slot.buffers})
         self._generation += 1

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from asyncmde_ros import files, machine
 from asyncmde_ros.engine.image_model import ImageModel
-from asyncmde_ros.engine.loader import Engines, Model
+from asyncmde_ros.engine.interface import Engines
+from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.evaluation import latency, metrics, plots, predict, report, temporal
 from asyncmde_ros.evaluation.alignment import (

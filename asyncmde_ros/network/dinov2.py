@@ -16,7 +16,12 @@ LAYER_NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over tokens (B, N, D)."""
+    """Multi-head self-attention over tokens (B, N, D).
+
+    ``fused``: in one kernel, which does not export; the same numbers but for rounding.
+    """
+
+    fused = False
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -29,8 +34,12 @@ class Attention(nn.Module):
         batch, tokens, dim = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)                      # 3 x (B, heads, N, d)
-        weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)  # (B, heads, N, N)
-        return self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, dim))
+        if self.fused:
+            x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)   # (B, heads, N, d)
+        else:
+            weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
+            x = weights @ v                                                 # (B, heads, N, d)
+        return self.proj(x.transpose(1, 2).reshape(batch, tokens, dim))
 
 
 class Mlp(nn.Module):

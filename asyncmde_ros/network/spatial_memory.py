@@ -89,7 +89,8 @@ class Gate(nn.Module):
 
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:
         both = torch.cat([previous, current], dim=1)                        # (B, 2C, ., .)
-        return torch.sigmoid(self.score(F.relu(self.compare(both))))        # (B, 1, ., .)
+        # In float32 whatever the features are in: half precision has few numbers near 1.
+        return torch.sigmoid(self.score(F.relu(self.compare(both))).float())  # (B, 1, ., .)
 
 
 class SemanticGates(nn.Module):
@@ -199,7 +200,7 @@ class SpatialMemoryUnit(nn.Module):
         for level, (phi, grid, share) in enumerate(zip(observed, grids, shares, strict=True)):
             c = self.correction[level].reshape(1, -1, 1, 1)
             m = sample(memory.levels[level], finest if level == 0 else grid)
-            present = 1 - share
+            present = (1 - share).to(phi.dtype)
             change = present * (phi - c * sample(memory.observed[level], grid))
             if level == 0:
                 present, change = (interpolate(x, m.shape[2:]) for x in (present, change))

@@ -10,7 +10,8 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.loader import Engines, Model
+from asyncmde_ros.engine.interface import Engines
+from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.pipeline.fast_path import FastPath
@@ -22,9 +23,6 @@ from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathStatus, mak
 from asyncmde_ros.preprocess import at_size, shrink
 
 logger = logging.getLogger(__name__)
-
-CPU_SHORT_SIDE = 252
-"""Short side of the network's image on a CPU, where ``input.size`` is ``auto``."""
 
 DEFAULT_IMAGE: Size = (480, 640)
 """The aspect that is prepared before the first frame is seen."""
@@ -103,14 +101,17 @@ class PipelineStatus:
 
 
 class _Session:
-    """Everything that exists once per network size."""
+    """Everything that exists once per network size; ready to run, but not started."""
 
     def __init__(self, engines: Engines, settings: Callable[[], Settings]) -> None:
         self.engines = engines
         self.mailbox: Mailbox[Frame] = Mailbox()
-        self.cache = FeatureCache(make_slot(engines.slow), make_slot(engines.slow))
+        slots = make_slot(engines.slow), make_slot(engines.slow)
+        self.cache = FeatureCache(*slots)
         self.fast = FastPath(engines.fast)
         self.slow = SlowPath(engines, self.cache, self.mailbox, settings)
+        self.slow.prepare(slots)
+        self.fast.prepare(slots)
 
 
 class DepthPipeline:
@@ -121,11 +122,11 @@ class DepthPipeline:
     """
 
     def __init__(self, model: Model, settings: Settings | None = None,
-                 size: Size | None = None) -> None:
-        """Compile the engines and start the slow path; takes seconds.
+                 size: Size | None = None, cancel: threading.Event | None = None) -> None:
+        """Compile the engines and start the slow path; takes seconds, building takes minutes.
 
-        ``size`` fixes the network's (rows, cols); None follows the camera's aspect with a short
-        side of 252.
+        ``size`` fixes the network's (rows, cols); None follows the camera's aspect with the
+        backend's short side.  ``cancel`` set, which ``close`` does too, ends a build under way.
         """
         self.settings = settings or Settings()
         self._model = model
@@ -138,11 +139,10 @@ class DepthPipeline:
         self._cuts = 0
         self._last_stamp_ns: int | None = None
         self._image_size: Size | None = None
-        self._built: Engines | Exception | None = None
+        self._built: _Session | Exception | None = None
         self._builder: threading.Thread | None = None
-        engines = model.compile(size or network_size(DEFAULT_IMAGE, CPU_SHORT_SIDE))
-        _warm_up(engines)
-        self._session = self._new_session(engines)
+        self._cancel = cancel or threading.Event()
+        self._session = self._new_session(size or network_size(DEFAULT_IMAGE, model.short_side))
         self._session.slow.start()
 
     def close(self) -> bool:
@@ -151,6 +151,7 @@ class DepthPipeline:
         False if one is still inside the runtime, which cannot be interrupted.
         """
         deadline = time.monotonic() + JOIN_TIMEOUT_S
+        self._cancel.set()
         idle = self._session.slow.stop(JOIN_TIMEOUT_S)
         if self._builder is not None:
             self._builder.join(max(0.0, deadline - time.monotonic()))
@@ -261,13 +262,13 @@ class DepthPipeline:
 
         A build that failed is reported once and tried again at the next frame of that size.
         """
-        wanted = self._fixed_size or network_size(image, CPU_SHORT_SIDE)
+        wanted = self._fixed_size or network_size(image, self._model.short_side)
         if self._builder is not None and not self._builder.is_alive():
             self._builder = None
             built, self._built = self._built, None
             if isinstance(built, Exception):
                 raise EngineError(f'no engines for this image size: {built}') from built
-            if built is not None and built.size == wanted:
+            if built is not None and built.engines.size == wanted:
                 self._adopt(built)
         if wanted == self._session.engines.size:
             return True
@@ -280,23 +281,15 @@ class DepthPipeline:
 
     def _build(self, size: Size) -> None:
         try:
-            engines = self._model.compile(size)
-            _warm_up(engines)
-            self._built = engines
+            self._built = self._new_session(size)
         except Exception as error:  # reported by the next frame, whatever it is
             self._built = error
 
-    def _adopt(self, engines: Engines) -> None:
+    def _adopt(self, session: _Session) -> None:
         self._session.slow.stop(JOIN_TIMEOUT_S)
-        self._session = self._new_session(engines)
+        self._session = session
         self.reset()
         self._session.slow.start()
 
-    def _new_session(self, engines: Engines) -> _Session:
-        return _Session(engines, lambda: self.settings)
-
-
-def _warm_up(engines: Engines) -> None:
-    """Run each engine once, so that the first frame does not pay for lazy set-up."""
-    for engine in (engines.slow, engines.fast):
-        engine.run({name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)})
+    def _new_session(self, size: Size) -> _Session:
+        return _Session(self._model.compile(size, self._cancel), lambda: self.settings)

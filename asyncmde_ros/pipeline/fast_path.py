@@ -1,5 +1,7 @@
 """One fast step: the memory fused with a frame."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -7,7 +9,7 @@ from asyncmde_ros.engine.interface import Buffer, Engine
 from asyncmde_ros.graph_tensors import KEYFRAME, SCALARS, STATE, WARPS
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Warp, compose, resample
-from asyncmde_ros.preprocess import normalise
+from asyncmde_ros.preprocess import write_image
 
 Map = npt.NDArray[np.float32]
 
@@ -27,6 +29,19 @@ class FastPath:
         self._side = 0
         self.keyframe: Keyframe | None = None
         self._skipped: Warp | None = None
+
+    def prepare(self, slots: Iterable[Slot]) -> None:
+        """Do before the first step what the first ones would take their time for."""
+        for slot in slots:
+            for side in range(2):
+                self._engine.prepare(self._bindings(slot, side))
+
+    def _bindings(self, slot: Slot, side: int) -> dict[str, Buffer]:
+        """Return every buffer of a step that reads ``slot`` and the state on ``side``."""
+        before, after = self._states[side], self._states[1 - side]
+        return {**self._inputs, **before, 'depth': self._depth, 'share': self._share,
+                **{name: slot.buffers[name] for name in KEYFRAME},
+                **{f'next_{name}': buffer for name, buffer in after.items()}}
 
     def forget(self) -> None:
         """Drop the running state; the next step starts from its slot as if just swapped."""
@@ -61,20 +76,15 @@ class FastPath:
         fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
         self.keyframe = slot.keyframe
         step, self._skipped = self._since_the_last(step), None
-        normalise(rgb, self._inputs['image'].array)
+        write_image(rgb, self._inputs['image'].array)
         for name, warp in (('step', keyframe if fresh else step), ('keyframe', keyframe)):
             self._inputs[name].array[...] = warp.homography
             self._inputs[f'{name}_flow'].array[0] = warp.flow
         for name, value in zip(SCALARS, (beta, k, float(fresh)), strict=True):
             self._inputs[name].array[...] = value
 
-        before, after = self._states[self._side], self._states[1 - self._side]
-        bindings: dict[str, Buffer] = {**self._inputs, **before, 'depth': self._depth,
-                                       'share': self._share}
-        bindings |= {name: slot.buffers[name] for name in KEYFRAME}
-        bindings |= {f'next_{name}': buffer for name, buffer in after.items()}
         try:
-            self._engine.run(bindings)
+            slot.read = self._engine.run(self._bindings(slot, self._side), after=slot.written)
         except Exception:
             self.forget()  # half-written state must not be built upon
             raise

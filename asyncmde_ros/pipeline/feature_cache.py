@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from asyncmde_ros.engine.interface import Buffer
+from asyncmde_ros.engine.interface import Buffer, Fence
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,17 @@ class Keyframe:
 
 
 class Slot:
-    """One of the two sets of buffers; ``keyframe`` is None until it was first written."""
+    """One of the two sets of buffers; ``keyframe`` is None until it was first written.
+
+    On a device the two sides' work on the slot is ordered by fences, which whoever owns it sets:
+    ``written`` passes when the writer's last work on it is done, ``read`` when the reader's is.
+    """
 
     def __init__(self, buffers: Mapping[str, Buffer]) -> None:
         self.buffers = buffers
         self.keyframe: Keyframe | None = None
+        self.written: Fence | None = None
+        self.read: Fence | None = None
 
 
 class FeatureCache:

@@ -4,21 +4,20 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.interface import Engine
-from asyncmde_ros.engine.loader import Engines
+from asyncmde_ros.engine.interface import Buffer, Engine, Engines
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.preprocess import normalise
+from asyncmde_ros.preprocess import write_image
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +96,11 @@ class SlowPath:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name='slow_path', daemon=True)
 
+    def prepare(self, slots: Iterable[Slot]) -> None:
+        """Do before the start what the first refreshes would take their time for."""
+        for slot in slots:
+            self._engines.slow.prepare(self._bindings(slot))
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -107,6 +111,9 @@ class SlowPath:
         self._mailbox.close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def _bindings(self, slot: Slot) -> dict[str, Buffer]:
+        return {'image': self._image, 'positions': self._engines.positions, **slot.buffers}
 
     def _main(self) -> None:
         _lower_priority()
@@ -149,10 +156,10 @@ class SlowPath:
                 return None
             self.status.state = SlowPathState.RUNNING
             started = time.monotonic()
-            normalise(frame.rgb, self._image.array)
-            self._engines.slow.run({'image': self._image, 'positions': self._engines.positions,
-                                    **slot.buffers})
-            if not all(np.isfinite(slot.buffers[name].array).all() for name in KEYFRAME):
+            write_image(frame.rgb, self._image.array)
+            bindings = self._bindings(slot)
+            slot.written = self._engines.slow.run(bindings, after=slot.read)
+            if not self._engines.slow.finite(bindings):
                 raise EngineError('the foundation model gave features that are not finite')
         except Exception:
             self._cache.abandon()

@@ -20,6 +20,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
+from asyncmde_ros.engine.choice import choose
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.media.codec import RGB, decode_image
@@ -31,7 +32,6 @@ from asyncmde_ros.media.picture import (
     side_by_side,
     write_png,
 )
-from asyncmde_ros.pipeline.depth_pipeline import CPU_SHORT_SIDE
 from asyncmde_ros.ros import children
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.signals import stop_on_signal
@@ -251,7 +251,7 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     # The camera waits for both the recorder and the node, so that no frame is wasted on loading.
     camera = _start('asyncmde_ros.ros.video_publisher', *source, *limit, '--subscribers', '2',
                     '--hold-first')
-    size = network_size(image, CPU_SHORT_SIDE)
+    size = network_size(image, choose('auto').short_side)
     node = _start('asyncmde_ros.ros.main', '--ros-args', '-p', f'input.size:={size[0]}x{size[1]}')
     try:
         _record(recorder, executor, camera, node, stop, report)

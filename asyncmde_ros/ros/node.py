@@ -131,11 +131,13 @@ class DepthNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         outcome: list[DepthPipeline | Exception] = []
         self.get_logger().info('loading the networks')
-        self._loader = threading.Thread(target=self._load, args=(outcome,), name='loader',
+        cancel = threading.Event()
+        self._loader = threading.Thread(target=self._load, args=(outcome, cancel), name='loader',
                                         daemon=True)
         self._loader.start()
         while self._loader.is_alive():
             if self._stop.is_set():
+                cancel.set()
                 return TransitionCallbackReturn.FAILURE
             self._loader.join(POLL_S)
         self._loader = None
@@ -179,7 +181,7 @@ class DepthNode(LifecycleNode):
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
-    def _load(self, outcome: list[DepthPipeline | Exception]) -> None:
+    def _load(self, outcome: list[DepthPipeline | Exception], cancel: threading.Event) -> None:
         """Build the pipeline away from the main thread, which must stay able to hear Ctrl-C."""
         try:
             model = Model(self.get_parameter('model.name').value,
@@ -187,9 +189,12 @@ class DepthNode(LifecycleNode):
                           Precision(self.get_parameter('precision').value),
                           parameters.read_threads(self),
                           parameters.read_path(self, 'model.foundation_weights'),
-                          parameters.read_path(self, 'model.fast_weights'))
+                          parameters.read_path(self, 'model.fast_weights'),
+                          parameters.read_path(self, 'engine.directory'))
+            model.log_choice()
             outcome.append(DepthPipeline(model, parameters.read_settings(self),
-                                         parse_size(self.get_parameter('input.size').value)))
+                                         parse_size(self.get_parameter('input.size').value),
+                                         cancel))
         except Exception as error:
             outcome.append(error)
 

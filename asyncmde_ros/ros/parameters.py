@@ -14,8 +14,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.engine.interface import Precision
-from asyncmde_ros.engine.loader import BACKENDS, Threads
+from asyncmde_ros.engine.loader import Threads
 from asyncmde_ros.geometry import parse_size
 from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution, Settings
 
@@ -83,7 +84,9 @@ def _values(enum: Iterable[str]) -> tuple[str, ...]:
 SPECIFICATIONS = (
     Specification('autostart', True, 'Configure and activate at start; with false a lifecycle '
                                      'manager does.'),
-    Specification('backend', 'auto', 'What computes the networks.', choices=BACKENDS),
+    Specification('backend', 'auto', 'What computes the networks; auto takes TensorRT where it '
+                                     'works, then PyTorch on a GPU, then OpenVINO on the CPU.',
+                  choices=BACKENDS),
     Specification('precision', 'auto', 'auto: the fastest that the hardware has and that keeps '
                                        'the warps exact; fp32: float32 throughout.',
                   choices=_values(Precision)),
@@ -94,8 +97,11 @@ SPECIFICATIONS = (
                                                   'fetched ones: a path; empty for none.'),
     Specification('model.fast_weights', '', 'Fast network weights to use instead of the shipped '
                                             'ones: a path; empty for none.'),
+    Specification('engine.directory', '', 'Folder of built TensorRT engines, found there or '
+                                          'built into it: a path; empty for the cache.'),
     Specification('input.size', 'auto', "Network size HxW in pixels, multiples of 14, or 'auto': "
-                                        "short side 252 at the camera's aspect."),
+                                        "at the camera's aspect a short side of 252 on a CPU, "
+                                        '518 on a GPU.'),
     Specification('input.image_transport', 'raw', 'Message type of the input: sensor_msgs/Image, '
                                                   'or CompressedImage on <image>/compressed.',
                   choices=('raw', 'compressed')),

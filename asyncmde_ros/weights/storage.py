@@ -1,11 +1,10 @@
 """The cache of weights, which several processes share: digests, locks, clear errors."""
 
 import errno
-import fcntl
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,18 +59,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the right to create ``path`` and its helpers; wait for a process that has it.
+    """Hold the right to create ``path`` and its helpers; wait for a process that has it."""
+    told = False
 
-    The lock file stays: deleting it would let two processes lock two different files.
-    """
-    with writing_to(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f'{path.name}.lock').open('wb')
-    with lock:
+    def waiting() -> None:
+        nonlocal told
+        if not told:
+            logger.info('another process is fetching %s; waiting for it', path.name)
+        told = True
+
+    with ExitStack() as held:
         with writing_to(path.parent):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info('another process is fetching %s; waiting for it', path.name)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(files.locked(path.with_name(f'{path.name}.lock'), waiting))
         yield

@@ -1,0 +1,127 @@
+"""The process that builds a TensorRT plan: ``python -m asyncmde_ros.engine.tensorrt_worker``.
+
+A build takes seconds to minutes, gigabytes, and on a bad day the process with it, so it gets a
+process of its own.  It says on standard output how far it is, a JSON object a line: ``what`` and
+``share`` (0 to 1), at last ``seconds`` or ``error``.  When its standard input closes (the parent
+cancelled, or died) it stops at the next step.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from asyncmde_ros.engine.tensorrt_log import shared_logger
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.files import write_atomically
+
+OLDEST_MAJOR = 10
+"""Strongly typed networks as ours came with TensorRT 10."""
+
+
+def build(trt: Any, onnx: bytes, compute_capability: str | None, monitor: Any) -> bytes:
+    """Return the plan for this GPU, or for one of another ``compute_capability``."""
+    logger = shared_logger(trt)
+    builder = trt.Builder(logger)
+    flags = trt.NetworkDefinitionCreationFlag.__members__
+    if 'STRONGLY_TYPED' not in flags:
+        raise EngineError(f'TensorRT {trt.__version__} is too old: it takes {OLDEST_MAJOR} or '
+                          'newer')
+    network = builder.create_network(1 << int(flags['STRONGLY_TYPED']))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(onnx):
+        raise EngineError('it does not read the graph: ' + '; '.join(
+            ' '.join(parser.get_error(index).desc().split())
+            for index in range(parser.num_errors)))
+    config = builder.create_builder_config()
+    config.progress_monitor = monitor
+    if compute_capability is not None:
+        _aim_at(trt, config, compute_capability)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(logger.errors.first())
+    return bytes(plan)
+
+
+def _aim_at(trt: Any, config: Any, compute_capability: str) -> None:
+    """Build for a GPU that need not be in this machine, which only TensorRT for RTX can."""
+    if not hasattr(trt, 'ComputeCapability'):
+        raise EngineError(f'TensorRT {trt.__version__} builds for the GPU in the machine only: '
+                          'leave the compute capability out, or take tensorrt_rtx')
+    known = {name: value for name, value in trt.ComputeCapability.__members__.items()
+             if name.startswith('SM')}
+    name = 'SM' + compute_capability.replace('.', '')
+    if name not in known:
+        raise EngineError(f'it does not build for compute capability {compute_capability}, only '
+                          'for ' + ', '.join(f'{sm[2:-1]}.{sm[-1]}' for sm in known))
+    config.num_compute_capabilities = 1
+    if not config.set_compute_capability(known[name], 0):
+        raise EngineError(f'it does not take compute capability {compute_capability}')
+
+
+def progress_monitor(trt: Any, stop: threading.Event) -> Any:
+    """Return what TensorRT tells its progress to; ``stop`` set ends the build."""
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+            self._top: str | None = None
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            self._steps[phase] = max(1, steps)
+            if not parent:
+                self._top = phase
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            if phase == self._top:
+                _say(what=phase, share=min(1.0, (step + 1) / self._steps[phase]))
+            return not stop.is_set()
+
+        def phase_finish(self, phase: str) -> None:
+            self._steps.pop(phase, None)
+    return Monitor()
+
+
+def _say(**words: object) -> None:
+    print(json.dumps(words), flush=True)
+
+
+def _watch(stop: threading.Event) -> None:
+    """Set ``stop`` when the parent closes our standard input."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    stop.set()
+
+
+def main() -> int:
+    """Build as the command line says; 1 with an ``error`` line if it failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('module')
+    parser.add_argument('onnx', type=Path)
+    parser.add_argument('plan', type=Path)
+    parser.add_argument('--compute-capability')
+    args = parser.parse_args()
+    stop = threading.Event()
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    started = time.monotonic()
+    try:
+        trt = importlib.import_module(args.module)
+        plan = build(trt, args.onnx.read_bytes(), args.compute_capability,
+                     progress_monitor(trt, stop))
+        if stop.is_set():
+            raise EngineError('the build was cancelled')
+        write_atomically(args.plan, plan)
+    except Exception as error:  # whatever it is, the parent shall read it
+        _say(error='the build was cancelled' if stop.is_set() else str(error))
+        return 1
+    _say(seconds=round(time.monotonic() - started, 2))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
