@@ -18,6 +18,7 @@ ROS = [
     # The third-party ROS 2 Jazzy wheels; machines with ROS installed must not pull these.
     'ros-jazzy-rclpy[fastrtps]==7.1.6',
     'ros-jazzy-sensor-msgs==5.3.6',
+    'ros-jazzy-diagnostic-msgs==5.3.6',
     'rosbags>=0.11.7,<0.12',
 ]
 GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']

@@ -60,6 +60,7 @@ class FakeModel:
     """Stands for :class:`Model`; ``compiled`` lists the sizes asked for."""
 
     short_side = CPU_SHORT_SIDE
+    id = 'fake'
 
     def __init__(self) -> None:
         self.compiled: list[Size] = []

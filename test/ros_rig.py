@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import DescribeParameters, SetParameters
@@ -94,6 +95,7 @@ class Peer:
         self.depths: list[Image] = []
         self.infos: list[CameraInfo] = []
         self.memories: list[TimeReference] = []
+        self.diagnostics: list[DiagnosticStatus] = []
         profile = QoSProfile(depth=5, reliability=reliability)
         self.camera = self.node.create_publisher(Image, '/camera/image_raw', profile)
         self.compressed = self.node.create_publisher(
@@ -103,6 +105,8 @@ class Peer:
                                    (CameraInfo, '/depth/camera_info', self.infos),
                                    (TimeReference, '/depth/memory', self.memories)):
             self.node.create_subscription(kind, topic, store.append, 20)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics',
+                                      lambda array: self.diagnostics.extend(array.status), 5)
 
     def close(self) -> None:
         self.executor.shutdown()
@@ -145,19 +149,32 @@ class Peer:
     def state(self) -> str:
         return self.call(GetState, 'get_state', GetState.Request()).current_state.label
 
-    def show(self, message: Image) -> int:
+    def listen(self, topic: str) -> list[Image]:
+        """Subscribe to one more topic of images; return the list that they go to."""
+        store: list[Image] = []
+        self.node.create_subscription(Image, topic, store.append, 5)
+        return store
+
+    def diagnosed(self, key: str) -> str:
+        """Return a value of the newest diagnostics, empty where there is none."""
+        for status in reversed(self.diagnostics):
+            return {value.key: value.value for value in status.values}.get(key, '')
+        return ''
+
+    def show(self, message: Image, focal_px: float = 500.0) -> int:
         """Publish an image stamped now, with its camera info; return the stamp."""
         message.header.stamp = self.node.get_clock().now().to_msg()
-        self.info.publish(CameraInfo(header=message.header, height=message.height,
-                                     width=message.width, distortion_model='plumb_bob',
-                                     k=[500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]))
+        self.info.publish(CameraInfo(
+            header=message.header, height=message.height, width=message.width,
+            distortion_model='plumb_bob',
+            k=[focal_px, 0.0, 320.0, 0.0, focal_px, 240.0, 0.0, 0.0, 1.0]))
         self.camera.publish(message)
         return to_nanoseconds(message.header.stamp)
 
 
-def picture(size: tuple[int, int] = (480, 640)) -> np.ndarray:
+def picture(size: tuple[int, int] = (480, 640), seed: int = 0) -> np.ndarray:
     """A picture with corners to track."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     return np.kron(rng.integers(0, 255, (size[0] // 40, size[1] // 40, 3), np.uint8),
                    np.ones((40, 40, 1), np.uint8))
 

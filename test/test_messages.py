@@ -5,7 +5,7 @@ import pytest
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from asyncmde_ros.ros.messages import depth_image, scaled_camera_info
+from asyncmde_ros.ros.messages import float_image, scaled_camera_info
 
 
 def info() -> CameraInfo:
@@ -36,9 +36,9 @@ def test_smaller_depth_has_a_scaled_calibration() -> None:
     assert (result.d, result.binning_x, result.r.tolist()) == (info().d, 2, info().r.tolist())
 
 
-def test_depth_image_carries_the_bytes() -> None:
+def test_float_image_carries_the_bytes() -> None:
     depth = np.arange(12, dtype=np.float32).reshape(3, 4)
-    message = depth_image(Header(frame_id='f'), depth[:, ::-1])
+    message = float_image(Header(frame_id='f'), depth[:, ::-1])
     assert (message.height, message.width, message.step) == (3, 4, 16)
     assert (message.encoding, message.is_bigendian) == ('32FC1', 0)
     np.testing.assert_array_equal(np.frombuffer(message.data, np.float32).reshape(3, 4),

@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from rclpy.qos import ReliabilityPolicy
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.duration import Duration
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_rig import (
     DEADLINE_S,
     SMALL,
@@ -17,10 +19,10 @@ from ros_rig import (
     node_environment,
     picture,
 )
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, to_nanoseconds
+from asyncmde_ros.ros.messages import MEMORY_SOURCE, TOO_OLD, to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -154,6 +156,170 @@ def test_a_camera_without_our_dds_profile_is_heard_whatever_it_offers(
     finally:
         node.close()
         peer.close()
+
+
+def test_what_nobody_listens_to_is_published_once_somebody_does(node: NodeProcess, peer: Peer
+                                                                ) -> None:
+    message = image_message(picture())
+    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
+    colored, trust = peer.listen('/depth/colored'), peer.listen('/depth/trust')
+    peer.until(lambda: len(colored) >= 2 and len(trust) >= 2, lambda: peer.show(message))
+    stamps = {to_nanoseconds(depth.header.stamp) for depth in peer.depths}
+    for images, encoding, step in ((colored, 'rgb8', 1920), (trust, '32FC1', 2560)):
+        for shown in images:
+            assert (shown.encoding, shown.height, shown.width, shown.step) == (
+                encoding, 480, 640, step)
+            assert shown.header.frame_id == 'camera_optical_frame'
+            assert to_nanoseconds(shown.header.stamp) in stamps
+    values = np.frombuffer(trust[-1].data, np.float32)
+    assert ((values >= 0) & (values <= 1)).all() and values.mean() > 0.1
+    assert np.frombuffer(colored[-1].data, np.uint8).std() > 0
+
+
+def test_diagnostics_say_how_it_goes(node: NodeProcess, peer: Peer) -> None:
+    message = image_message(picture())
+    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message), 1 / RATE_HZ)
+    peer.until(lambda: bool(peer.diagnostics)
+               and peer.diagnostics[-1].level == DiagnosticStatus.OK
+               and float(peer.diagnosed('refresh rate [Hz]') or 0) > 0,
+               lambda: peer.show(message), 1 / RATE_HZ)
+    assert peer.diagnostics[-1].name == '/depth_node: depth'
+    assert 'openvino' in peer.diagnostics[-1].hardware_id
+    assert 0 < float(peer.diagnosed('output rate [Hz]')) <= float(
+        peer.diagnosed('input rate [Hz]')) + 1
+    p50, p99 = (float(peer.diagnosed(f'latency, stamp to publish, {name} [ms]'))
+                for name in ('p50', 'p99'))
+    assert 0 < p50 <= p99
+    assert int(peer.diagnosed('lag [frames]')) >= 0
+    assert float(peer.diagnosed('memory age [ms]')) > 0
+    assert peer.diagnosed('network size') == SMALL
+    assert int(peer.diagnosed('slow path, refreshes')) > 0
+
+    wrong = Image(height=480, width=640, encoding='fancy', step=1920, data=b'\0' * 10)
+    peer.until(lambda: int(peer.diagnosed('dropped: encoding') or 0) > 0,
+               lambda: peer.show(wrong), 0.2)
+    peer.until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.WARN
+               and 'no images' in peer.diagnostics[-1].message)
+
+
+def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, peer: Peer) -> None:
+    first, second = image_message(picture()), image_message(picture(seed=5))
+    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(first))
+    cut_at = peer.show(second)
+    peer.until(lambda: int(peer.diagnosed('scene cuts') or 0) >= 1, lambda: peer.show(second))
+    peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > cut_at,
+               lambda: peer.show(second))
+    for memory in peer.memories:
+        if to_nanoseconds(memory.header.stamp) >= cut_at:
+            assert to_nanoseconds(memory.time_ref) >= cut_at, 'depth from before the cut'
+
+
+def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer: Peer) -> None:
+    message = image_message(picture())
+    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
+    assert peer.set_parameter('memory.max_age', 0.5).successful
+    assert peer.set_parameter('slow_path.enabled', False).successful
+    peer.until(lambda: peer.memories[-1].source.endswith(TOO_OLD), lambda: peer.show(message))
+    peer.until(lambda: 'too old' in peer.diagnostics[-1].message, lambda: peer.show(message))
+    memory = peer.memories[-1]
+    assert to_nanoseconds(memory.header.stamp) - to_nanoseconds(memory.time_ref) > 0.5e9
+    assert peer.set_parameter('memory.when_too_old', 'withhold').successful
+    peer.until(lambda: 'too old' in node.text(), lambda: peer.show(message))
+    peer.depths.clear()
+    end = time.monotonic() + 1
+    peer.until(lambda: time.monotonic() > end, lambda: peer.show(message))
+    assert len(peer.depths) <= 1  # one may have been under way
+    assert peer.set_parameter('slow_path.enabled', True).successful
+    peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
+    assert not peer.memories[-1].source.endswith(TOO_OLD)
+
+
+def test_each_depth_has_the_calibration_of_its_own_image(node: NodeProcess, peer: Peer) -> None:
+    message, focal_px = image_message(picture()), {}
+
+    def show() -> None:
+        focal = 400.0 + len(focal_px)
+        focal_px[peer.show(message, focal)] = focal
+    peer.until(lambda: len(peer.infos) >= 20, show)
+    behind = [focal_px[to_nanoseconds(info.header.stamp)] - info.k[0] for info in peer.infos]
+    # A calibration that comes after its image is not waited for: then it is one from before.
+    assert behind.count(0) > 0 and min(behind) >= 0
+
+
+def test_without_a_calibration_there_is_depth_and_one_warning(node: NodeProcess, peer: Peer
+                                                              ) -> None:
+    message = image_message(picture((240, 320)))
+
+    def show() -> None:
+        message.header.stamp = peer.node.get_clock().now().to_msg()
+        peer.camera.publish(message)
+    peer.until(lambda: 'no calibration' in node.text(), show)
+    count = len(peer.depths)
+    peer.until(lambda: len(peer.depths) >= count + 20, show)
+    assert node.text().count('no calibration') == 1 and not peer.infos
+
+
+def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, foundation_path: Path,
+                                                           peer: Peer) -> None:
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.motion_compensation:=imu',
+                       '-p', 'imu.rotation:=[0.0, 0.0, 0.0, 1.0]')
+    imu = peer.node.create_publisher(Imu, '/imu', 50)
+    try:
+        message = image_message(picture())
+
+        def show() -> None:
+            now = peer.node.get_clock().now()
+            for index in range(-6, 1):
+                measurement = Imu()
+                measurement.header.stamp = (now + Duration(nanoseconds=5_000_000 * index)
+                                            ).to_msg()
+                imu.publish(measurement)
+            peer.show(message)
+        peer.until(lambda: len(peer.depths) >= 20, show)
+        before = node.text().count('instead of the IMU')
+        assert before <= 1  # the first images may come before the first measurement
+        assert peer.set_parameter('memory.motion_compensation', 'image').successful
+        assert peer.set_parameter('memory.motion_compensation', 'imu').successful
+        count = len(peer.depths)
+        time.sleep(1)
+        peer.until(lambda: len(peer.depths) >= count + 5, lambda: peer.show(message))
+        node.wait_for('motion from the image instead of the IMU, for want of angular velocity')
+        assert node.text().count('instead of the IMU') == before + 1
+    finally:
+        node.close()
+
+
+def test_under_simulated_time_that_stands_still_the_node_works(tmp_path: Path,
+                                                               foundation_path: Path,
+                                                               peer: Peer) -> None:
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'use_sim_time:=true')
+    try:
+        message = image_message(picture((240, 320)))
+        peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
+        count = len(peer.diagnostics)
+        peer.until(lambda: len(peer.diagnostics) >= count + 2, lambda: peer.show(message))
+    finally:
+        node.close()
+
+
+def test_quality_of_service_can_be_overridden(tmp_path: Path, foundation_path: Path, peer: Peer
+                                              ) -> None:
+    node = NodeProcess(
+        tmp_path / 'node.log',
+        '-p', 'qos_overrides./depth/relative.publisher.reliability:=best_effort',
+        '-p', 'qos_overrides./camera/image_raw.subscription.depth:=4')
+    try:
+        message = image_message(picture((240, 320)))
+        heard = []
+        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        peer.node.create_subscription(Image, '/depth/relative', heard.append, best_effort)
+        peer.until(lambda: bool(heard), lambda: peer.show(message))
+        offers = peer.node.get_publishers_info_by_topic('/depth/relative')
+        assert [o.qos_profile.reliability for o in offers] == [ReliabilityPolicy.BEST_EFFORT]
+        name = 'qos_overrides./camera/image_raw.subscription.depth'
+        assert peer.describe([name])[0].read_only
+    finally:
+        node.close()
 
 
 def test_bad_images_are_dropped_named_and_do_no_harm(node: NodeProcess, peer: Peer) -> None:

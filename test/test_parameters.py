@@ -1,11 +1,13 @@
 """The parameter table, the shipped YAML and the README agree."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from asyncmde_ros.resources import share_directory
+from asyncmde_ros.ros.parameter_reference import reference
 from asyncmde_ros.ros.parameters import SPECIFICATIONS
 
 
@@ -20,7 +22,24 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 def test_the_shipped_yaml_lists_every_parameter_with_its_default() -> None:
     text = (share_directory() / 'config' / 'depth.yaml').read_text(encoding='utf-8')
     shipped = flatten(yaml.safe_load(text)['/**']['ros__parameters'])
-    assert shipped == {s.name: s.default for s in SPECIFICATIONS}
+    assert shipped == {s.name: list(s.default) if isinstance(s.default, tuple) else s.default
+                       for s in SPECIFICATIONS}
+
+
+def test_the_reference_is_of_the_present_declarations() -> None:
+    page = Path(__file__).parents[1] / 'docs' / 'parameters.md'
+    assert page.read_text(encoding='utf-8') == reference(), (
+        'write it again: python -m asyncmde_ros.ros.parameter_reference > docs/parameters.md')
+
+
+@pytest.mark.parametrize(('name', 'value', 'right'), [
+    ('imu.rotation', [0.0, 0.0, 0.0, 1.0], True), ('imu.rotation', [0.0] * 4, True),
+    ('imu.rotation', [0.0] * 3, False), ('imu.rotation', [float('nan'), 0, 0, 0], False),
+    ('memory.cut_similarity', -1, True), ('memory.cut_similarity', -1.5, False),
+    ('memory.max_age', 0, True), ('memory.when_too_old', 'shout', False)])
+def test_values_are_judged(name: str, value: object, right: bool) -> None:
+    specification = next(item for item in SPECIFICATIONS if item.name == name)
+    assert (specification.objection(value) is None) is right
 
 
 @pytest.mark.parametrize('specification', SPECIFICATIONS, ids=lambda s: s.name)

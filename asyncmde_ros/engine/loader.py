@@ -117,6 +117,11 @@ class Model:
         """Return the network's short side in pixels where nobody asks for one."""
         return self._choice.short_side
 
+    @property
+    def id(self) -> str:
+        """Return what computes, in a few words."""
+        return f'{self.name}, {self.backend}, {self.precision.value}'
+
     def log_choice(self) -> None:
         """Say in one line what computes, and why."""
         logger.info('backend %s (%s), precision %s', self.backend, self._choice.reason,

@@ -17,8 +17,13 @@ from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Keyframe
 from asyncmde_ros.pipeline.mailbox import Mailbox
-from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, still
-from asyncmde_ros.pipeline.settings import OutputResolution, Settings
+from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, still
+from asyncmde_ros.pipeline.settings import (
+    MotionCompensation,
+    OldMemory,
+    OutputResolution,
+    Settings,
+)
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathStatus, make_slot
 from asyncmde_ros.preprocess import at_size, shrink
 
@@ -37,6 +42,10 @@ MAX_GAP_NS = 10 * 10**9
 """After a longer pause the memory shows another time, whatever it shows."""
 
 
+Measure = Callable[[int, int], Homography | None]
+"""The step between the frames of two stamps [ns], None where it is not known."""
+
+
 class PipelineState(str, Enum):
     """Why there is depth, or why not."""
 
@@ -44,6 +53,7 @@ class PipelineState(str, Enum):
     WAITING_FOR_MEMORY = 'waiting for a refresh'
     SLOW_PATH_OFF = 'without a memory, and the slow path is switched off'
     BUILDING = 'building engines for this image size'
+    MEMORY_TOO_OLD = 'withholding depth, whose memory is too old'
 
 
 class DepthSource(str, Enum):
@@ -75,7 +85,7 @@ class DepthResult:
     while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
     [0, 1] at the memory's finest level, the foundation model's remaining share.  ``lag`` counts
     frames since ``keyframe``, the frame that the memory shows; ``source`` tells whether the
-    network saw this frame.
+    network saw this frame; ``too_old`` whether the keyframe is older than the settings want.
     """
 
     state: PipelineState
@@ -85,14 +95,16 @@ class DepthResult:
     keyframe: Keyframe | None = None
     lag: int | None = None
     source: DepthSource = DepthSource.NETWORK
+    too_old: bool = False
     timings: Timings = Timings()
 
 
 @dataclass(frozen=True)
 class PipelineStatus:
-    """For diagnostics; ``slow_path`` is live and goes on counting."""
+    """For diagnostics; ``slow_path`` is live and goes on counting.  ``engine``: what computes."""
 
     state: PipelineState
+    engine: str
     size: Size
     slow_path: SlowPathStatus
     motion_failures: int
@@ -138,6 +150,7 @@ class DepthPipeline:
         self._resets = 0
         self._cuts = 0
         self._last_stamp_ns: int | None = None
+        self._tracked_ns: int | None = None
         self._image_size: Size | None = None
         self._built: _Session | Exception | None = None
         self._builder: threading.Thread | None = None
@@ -166,13 +179,15 @@ class DepthPipeline:
 
     @property
     def status(self) -> PipelineStatus:
-        return PipelineStatus(self._state, self._session.engines.size, self._session.slow.status,
-                              self._motion.failures, self._resets, self._cuts)
+        return PipelineStatus(self._state, self._model.id, self._session.engines.size,
+                              self._session.slow.status, self._motion.failures, self._resets,
+                              self._cuts)
 
     def reset(self) -> None:
         """Forget everything seen so far; depth is withheld until the next refresh."""
         self._resets += 1
         self._motion.reset()
+        self._tracked_ns = None
         self._drop_memory()
 
     def _drop_memory(self) -> None:
@@ -181,17 +196,18 @@ class DepthPipeline:
         self._session.mailbox.clear()
         self._session.fast.forget()
 
-    def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int,
-                hurry: bool = False) -> DepthResult:
+    def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int, hurry: bool = False,
+                measure: Measure | None = None) -> DepthResult:
         """Take a frame, (H, W, 3) uint8 RGB captured at ``stamp_ns``; return its depth.
 
         ``hurry``: rather than through the network, which takes its time, give the last depth as
-        this frame sees it.
+        this frame sees it.  ``measure`` gives the step between two frames, from the later one's
+        view to the earlier one's, as another sensor has it; asked with compensation by IMU only.
 
         A stamp before the last one (a bag that loops), one over ten seconds after it, or another
-        image size resets the memory; a scene cut drops it.  Raises ImageError for an image that
-        no network size fits, and EngineError if the engine fails; the next frame may be tried all
-        the same.
+        image size resets the memory; a scene cut, or trust that collapses, drops it.  Raises
+        ImageError for an image that no network size fits, and EngineError if the engine fails;
+        the next frame may be tried all the same.
         """
         started = time.perf_counter()
         if max(rgb.shape[:2]) > MAX_ASPECT * min(rgb.shape[:2]):
@@ -199,13 +215,18 @@ class DepthPipeline:
                                      f'{MAX_ASPECT} times as long as wide')
         self._notice_jump(rgb.shape[:2], stamp_ns)
         if not self._engines_fit(rgb.shape[:2]):
-            self._state = PipelineState.BUILDING
-            return DepthResult(self._state, stamp_ns)
+            return self._withhold(PipelineState.BUILDING, stamp_ns)
         settings, session = self.settings, self._session
         self._frame_id += 1
         small = shrink(rgb, session.engines.size)
         prepared = time.perf_counter()
-        motion = self._motion.update(self._frame_id, small, settings.motion_compensation)
+        measured = None
+        if (measure is not None and self._tracked_ns is not None
+                and settings.motion_compensation is MotionCompensation.IMU):
+            measured = measure(self._tracked_ns, stamp_ns)
+        self._tracked_ns = stamp_ns
+        motion = self._motion.update(self._frame_id, small, settings.motion_compensation,
+                                     measured, settings.cut_similarity)
         if motion.cut:
             self._cuts += 1
             self._drop_memory()
@@ -214,9 +235,12 @@ class DepthPipeline:
         session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
         slot = session.cache.front()
         if slot is None or slot.keyframe is None or slot.keyframe.epoch != self._epoch:
-            self._state = (PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
-                           else PipelineState.SLOW_PATH_OFF)
-            return DepthResult(self._state, stamp_ns)
+            return self._withhold(PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
+                                  else PipelineState.SLOW_PATH_OFF, stamp_ns)
+        limit_ns = round(1e9 * settings.max_memory_age_s)
+        too_old = 0 < limit_ns < stamp_ns - slot.keyframe.stamp_ns
+        if too_old and settings.old_memory is OldMemory.WITHHOLD:
+            return self._withhold(PipelineState.MEMORY_TOO_OLD, stamp_ns)
         source = DepthSource.WARPED
         maps = session.fast.skip(motion.step) if hurry else None
         if maps is None:
@@ -224,6 +248,11 @@ class DepthPipeline:
             maps = session.fast.step(
                 small, slot, motion.step, self._motion_since(slot.keyframe, session.engines.size),
                 settings.temporal_smoothing, settings.gate_temperature)
+            if session.fast.trust_kept < settings.cut_trust:
+                self._cuts += 1
+                self._drop_memory()
+                session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
+                return self._withhold(PipelineState.WAITING_FOR_MEMORY, stamp_ns)
         depth, trust = maps
         keyframe = session.fast.keyframe
         assert keyframe is not None
@@ -238,7 +267,11 @@ class DepthPipeline:
         timings = Timings(*(1e3 * (b - a) for a, b in (
             (started, prepared), (prepared, moved), (moved, ran), (ran, finished))))
         return DepthResult(self._state, stamp_ns, depth, trust.copy(), keyframe,
-                           self._frame_id - keyframe.frame_id, source, timings)
+                           self._frame_id - keyframe.frame_id, source, too_old, timings)
+
+    def _withhold(self, state: PipelineState, stamp_ns: int) -> DepthResult:
+        self._state = state
+        return DepthResult(state, stamp_ns)
 
     def _motion_since(self, keyframe: Keyframe, size: Size) -> Warp:
         motion = self._motion.since(keyframe.frame_id, self._frame_id)

@@ -13,11 +13,15 @@ from asyncmde_ros.preprocess import write_image
 
 Map = npt.NDArray[np.float32]
 
+SMALLEST_SHARE = 1e-6
+"""A mean share of the keyframe below which there is none left to lose."""
+
 
 class FastPath:
     """Owns the running state A, p1, p4, T in ping-pong buffers.
 
-    ``keyframe`` is that of the last step, None before the first.
+    ``keyframe`` is that of the last step, None before the first; ``trust_kept`` is what its share
+    of the picture became in that step, relative to the step before (1 at a swap).
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -28,6 +32,8 @@ class FastPath:
         self._states = tuple({name: engine.allocate(name) for name in STATE} for _ in range(2))
         self._side = 0
         self.keyframe: Keyframe | None = None
+        self.trust_kept = 1.0
+        self._mean_share = 1.0
         self._skipped: Warp | None = None
 
     def prepare(self, slots: Iterable[Slot]) -> None:
@@ -89,4 +95,7 @@ class FastPath:
             self.forget()  # half-written state must not be built upon
             raise
         self._side = 1 - self._side
+        share = float(self._share.array.mean())
+        self.trust_kept = 1.0 if fresh else share / max(self._mean_share, SMALLEST_SHARE)
+        self._mean_share = share
         return self._depth.array[0, 0], self._share.array[0, 0]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.geometry import PATCH, Size
-from asyncmde_ros.pipeline.settings import MotionCompensation
+from asyncmde_ros.pipeline.settings import SAME_SCENE_SIMILARITY, MotionCompensation
 
 Homography = npt.NDArray[np.float32]
 Grey = npt.NDArray[np.uint8]
@@ -54,12 +54,6 @@ MAX_CORNER_SHIFT = 1.0
 THUMBNAIL: Size = (24, 32)
 FLAT = 1.0
 """Standard deviation, in grey levels, below which a thumbnail shows nothing."""
-
-SAME_SCENE_SIMILARITY = 0.3
-"""Correlation of two frames' thumbnails below which, if tracking failed too, the scene was cut.
-
-Measured over cuts in a street video (at most 0.22) and tracking failures in fast footage without
-cuts (0.33 and above, but for one frame of a motocross jump)."""
 
 FLOW_BORDER_PX = 6
 """Within so many pixels of the earlier image's border the flow fades into the homography, which
@@ -174,28 +168,36 @@ class MotionEstimator:
         self._since = None
 
     def update(self, frame_id: int, rgb: npt.NDArray[np.uint8],
-               compensation: MotionCompensation) -> Motion:
+               compensation: MotionCompensation, measured: Homography | None = None,
+               cut_similarity: float = SAME_SCENE_SIMILARITY) -> Motion:
         """Take the next frame, (H, W, 3) uint8; return its step to the frame before.
 
-        ``frame_id`` rises by one a frame.  With compensation off nothing is tracked, the step is
-        the identity and a cut goes unnoticed.
+        ``frame_id`` rises by one a frame.  ``measured``: the step's homography as another sensor
+        has it, which compensation by IMU takes; without one that tracks the image.  With
+        compensation off the step is the identity.
+
+        A cut is a frame that nothing could be followed into and whose picture correlates less
+        than ``cut_similarity`` with the one before; with a measured step, with the one before as
+        it would look from here.
         """
         size = rgb.shape[:2]
-        step, cut = still(size), False
-        if compensation is MotionCompensation.OFF:
-            self._previous = None
-        else:
-            grey = _small_grey(rgb)
-            if self._previous is not None and self._size == size:
+        step, cut, grey = still(size), False, _small_grey(rgb)
+        if self._previous is not None and self._size == size:
+            by_sensor = compensation is MotionCompensation.IMU and measured is not None
+            found: npt.NDArray[np.floating] | None = None
+            if by_sensor:
+                found = measured
+            elif compensation is not MotionCompensation.OFF:
                 found = camera_motion(self._previous, grey)
-                if found is None:
-                    self.failures += 1
-                    cut = similarity(self._previous, grey) < SAME_SCENE_SIMILARITY
-                else:
-                    step = step._replace(homography=found.astype(np.float32))
-                if compensation is MotionCompensation.IMAGE and not cut:
-                    step = step._replace(flow=residual_flow(self._previous, grey, step))
-            self._previous, self._size = grey, size
+                self.failures += found is None
+            if found is not None:
+                step = step._replace(homography=found.astype(np.float32))
+            if found is None or by_sensor:
+                before = self._previous if found is None else _seen_from_here(self._previous, step)
+                cut = similarity(before, grey) < cut_similarity
+            if compensation is MotionCompensation.IMAGE and not cut:
+                step = step._replace(flow=residual_flow(self._previous, grey, step))
+        self._previous, self._size = grey, size
         self._steps[frame_id] = step
         self._steps.pop(frame_id - self._history, None)
         return Motion(step, cut)
@@ -223,6 +225,11 @@ class MotionEstimator:
             known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(latest.flow))
         self._since = keyframe_id, frame_id, known
         return known
+
+
+def _seen_from_here(previous: Grey, step: Warp) -> Grey:
+    """Return the frame before as the step says that it looks from where this one was taken."""
+    return resample(previous.astype(np.float32), step).astype(np.uint8)
 
 
 def _small_grey(rgb: npt.NDArray[np.uint8]) -> Grey:

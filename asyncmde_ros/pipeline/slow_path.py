@@ -60,6 +60,8 @@ class SlowPathStatus:
     failures: int = 0
     last_error: str = ''
     latency_ms: float = 0.0
+    running_since: float | None = None
+    """``time.monotonic()`` when the refresh under way began."""
 
 
 def _lower_priority() -> None:
@@ -155,7 +157,7 @@ class SlowPath:
                 self._cache.abandon()
                 return None
             self.status.state = SlowPathState.RUNNING
-            started = time.monotonic()
+            started = self.status.running_since = time.monotonic()
             write_image(frame.rgb, self._image.array)
             bindings = self._bindings(slot)
             slot.written = self._engines.slow.run(bindings, after=slot.read)
@@ -164,6 +166,8 @@ class SlowPath:
         except Exception:
             self._cache.abandon()
             raise
+        finally:
+            self.status.running_since = None
         self.status.latency_ms = 1e3 * (time.monotonic() - started)
         self.status.refreshes += 1
         self._cache.publish(frame.id, frame.stamp_ns, frame.epoch, self.status.latency_ms)

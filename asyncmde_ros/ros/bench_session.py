@@ -36,7 +36,7 @@ from asyncmde_ros.bench.progress import bar
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
 from asyncmde_ros.ros import children
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, depth_image, to_nanoseconds
+from asyncmde_ros.ros.messages import MEMORY_SOURCE, float_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.video_publisher import image_message
@@ -81,7 +81,7 @@ def depth_message_work(options: Options) -> Callable[[], object]:
     """Return the work of turning a depth map into a message."""
     depth = np.zeros(options.image, np.float32)
     header = Header(frame_id='camera_optical_frame')
-    return lambda: depth_image(header, depth)
+    return lambda: float_image(header, depth)
 
 
 # The listener

@@ -20,6 +20,9 @@ MEMORY_SOURCE = {
     DepthSource.WARPED: 'keyframe of the depth memory; this depth is the last one, moved'}
 """What depth/memory says of a depth map, by where it is from."""
 
+TOO_OLD = '; older than memory.max_age'
+"""What it adds where the keyframe is."""
+
 
 def to_nanoseconds(stamp: Time) -> int:
     return stamp.sec * NANOSECONDS + stamp.nanosec
@@ -40,12 +43,21 @@ def set_data(message: Image, pixels: npt.NDArray[np.generic]) -> None:
     message._data = data
 
 
-def depth_image(header: Header, depth: npt.NDArray[np.float32]) -> Image:
+def float_image(header: Header, values: npt.NDArray[np.float32]) -> Image:
     """Return (H, W) float32 as a 32FC1 image."""
-    rows, cols = depth.shape
-    message = Image(header=header, height=rows, width=cols, encoding='32FC1',
-                    is_bigendian=int(sys.byteorder == 'big'), step=cols * depth.itemsize)
-    set_data(message, depth)
+    return _image(header, values, '32FC1', values.itemsize)
+
+
+def rgb_image(header: Header, rgb: npt.NDArray[np.uint8]) -> Image:
+    """Return (H, W, 3) uint8 as an rgb8 image."""
+    return _image(header, rgb, 'rgb8', 3)
+
+
+def _image(header: Header, pixels: npt.NDArray[np.generic], encoding: str, size: int) -> Image:
+    rows, cols = pixels.shape[:2]
+    message = Image(header=header, height=rows, width=cols, encoding=encoding,
+                    is_bigendian=int(sys.byteorder == 'big'), step=cols * size)
+    set_data(message, pixels)
     return message
 
 

@@ -3,43 +3,38 @@
 import functools
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
-from rclpy.timer import Timer
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, TimeReference
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError
-from asyncmde_ros.geometry import Size, parse_size
-from asyncmde_ros.media.codec import decode_compressed, decode_image
+from asyncmde_ros.geometry import parse_size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,
     DepthSource,
+    Measure,
     PipelineState,
 )
 from asyncmde_ros.pipeline.overload import MS, Overload
+from asyncmde_ros.pipeline.settings import MotionCompensation
+from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
+from asyncmde_ros.ros.diagnostics import diagnose
+from asyncmde_ros.ros.images import to_rgb
+from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
 from asyncmde_ros.ros.logs import forward_logs
-from asyncmde_ros.ros.messages import (
-    MEMORY_SOURCE,
-    depth_image,
-    from_nanoseconds,
-    scaled_camera_info,
-    to_nanoseconds,
-)
-from asyncmde_ros.ros.qos import newest_only, offered_reliability
+from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.outputs import Outputs
 
-DISCOVERY_PERIOD_S = 0.5
-"""How often the camera's publishers are looked up, to ask for the reliability that they offer."""
+DIAGNOSTICS_PERIOD_S = 1.0
 
 POLL_S = 0.05
 """How often loading looks for Ctrl-C."""
@@ -72,36 +67,29 @@ class DepthNode(LifecycleNode):
     """Lifecycle node around :class:`DepthPipeline`.
 
     Configure loads and warms up, activate subscribes, deactivate keeps the model, cleanup frees
-    it.  ``dropped`` counts images that gave no depth, by reason; ``answered`` the others, by where
-    their depth is from.
+    it.  ``statistics`` says what became of each image.
     """
 
     def __init__(self, stop: threading.Event) -> None:
         """``stop`` set means that the process is to end."""
         super().__init__('depth_node')
-        self.dropped: Counter[str] = Counter()
-        self.answered: Counter[DepthSource] = Counter()
+        self.statistics = Statistics()
         self._overload = Overload()
         self._stop = stop
         forward_logs(self.get_logger())
         self._pipeline: DepthPipeline | None = None
         self._loader: threading.Thread | None = None
-        self._images: Subscription | None = None
-        self._infos: Subscription | None = None
-        self._discovery: Timer | None = None
-        self._reliability: ReliabilityPolicy | None = None
-        self._camera_info: CameraInfo | None = None
+        self._images: ImageInput | None = None
+        self._calibration: Calibration | None = None
+        self._inertia: Inertia | None = None
         self._state: PipelineState | None = None
         parameters.declare(self)
         self.add_post_set_parameters_callback(self._apply)
-        overridable = QoSOverridingOptions.with_default_policies()
-        newest = newest_only(ReliabilityPolicy.RELIABLE)
-        self._depth_publisher = self.create_lifecycle_publisher(
-            Image, 'depth/relative', newest, qos_overriding_options=overridable)
-        self._info_publisher = self.create_lifecycle_publisher(
-            CameraInfo, 'depth/camera_info', newest, qos_overriding_options=overridable)
-        self._memory_publisher = self.create_lifecycle_publisher(
-            TimeReference, 'depth/memory', newest, qos_overriding_options=overridable)
+        self._outputs = Outputs(self)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
+        # Not the node's clock, which stands still with a paused simulation.
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # Start and end
 
@@ -115,7 +103,7 @@ class DepthNode(LifecycleNode):
     def close(self) -> bool:
         """Free everything; False if a thread is still inside the runtime."""
         self._unsubscribe()
-        self._camera_info = self._state = None
+        self._state = None
         idle = True
         if self._pipeline is not None:
             idle = self._pipeline.close()
@@ -154,11 +142,7 @@ class DepthNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._pipeline is not None:
             self._pipeline.reset()  # what it saw before may be long ago
-        self._choose_reliability()
-        self._infos = self.create_subscription(
-            CameraInfo, 'camera_info', self._on_camera_info,
-            newest_only(ReliabilityPolicy.BEST_EFFORT))
-        self._discovery = self.create_timer(DISCOVERY_PERIOD_S, self._choose_reliability)
+        self._subscribe()
         return super().on_activate(state)
 
     @_reported
@@ -201,101 +185,106 @@ class DepthNode(LifecycleNode):
     def _apply(self, changed: list[Parameter]) -> None:
         if self._pipeline is not None:
             self._pipeline.settings = parameters.read_settings(self)
+            self._follow_settings()
 
     # Subscriptions
-
-    def _image_topic(self) -> str:
-        topic = self.resolve_topic_name('image')
-        return f'{topic}/compressed' if self._compressed() else topic
 
     def _warps(self) -> bool:
         return self.get_parameter('fast_path.overload').value == 'warp'
 
-    def _compressed(self) -> bool:
-        return self.get_parameter('input.image_transport').value == 'compressed'
-
-    def _choose_reliability(self) -> None:
-        """Subscribe to the images, again where the publishers' offer has changed."""
-        topic = self._image_topic()
-        chosen = self.get_parameter('input.reliability').value
-        if chosen == 'auto':
-            offers = [info.qos_profile.reliability
-                      for info in self.get_publishers_info_by_topic(topic)]
-            reliability = offered_reliability(offers)
-            if not offers and self._images is not None:
-                return  # the camera is away; what it offered last is the best guess
-        else:
-            reliability = ReliabilityPolicy[chosen.upper()]
-        if self._images is not None and reliability is self._reliability:
-            return
-        if self._images is not None:
-            self.destroy_subscription(self._images)
-        self._reliability = reliability
-        profile: QoSProfile = newest_only(reliability, WAITING_FRAMES if self._warps() else 1)
-        self._images = self.create_subscription(
-            CompressedImage if self._compressed() else Image, topic,
-            self._on_image, profile)  # type: ignore[arg-type]
-        self.get_logger().info(f'listening to {topic} ({reliability.name.lower()})')
+    def _subscribe(self) -> None:
+        def value(name: str) -> Any:
+            return self.get_parameter(name).value
+        # First, since of what has arrived the executor takes the older subscription's before.
+        self._calibration = Calibration(self)
+        self._images = ImageInput(self, self._on_image, value('input.image_transport'),
+                                  value('input.reliability'),
+                                  WAITING_FRAMES if self._warps() else 1)
+        self._follow_settings()
 
     def _unsubscribe(self) -> None:
-        if self._discovery is not None:
-            self.destroy_timer(self._discovery)
-        for subscription in (self._images, self._infos):
-            if subscription is not None:
-                self.destroy_subscription(subscription)
-        self._discovery = self._images = self._infos = None
+        for source in (self._images, self._calibration, self._inertia):
+            if source is not None:
+                source.close()
+        self._images = self._calibration = self._inertia = None
+
+    def _follow_settings(self) -> None:
+        """Listen to an IMU while motion comes from it."""
+        if self._pipeline is None or self._images is None:
+            return
+        by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
+        if by_imu and self._inertia is None:
+            self._inertia = Inertia(self, self.get_parameter('imu.rotation').value)
+        elif not by_imu and self._inertia is not None:
+            self._inertia.close()
+            self._inertia = None
 
     # Frames
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
-
     def _on_image(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
-        if self._pipeline is None:
+        if self._pipeline is None or self._calibration is None:
             return
         started_ns = time.time_ns()
+        self.statistics.image()
         # Zero or absent where a middleware does not tell when a message came.
-        late = self._overload.hurry(info.get('received_timestamp') or started_ns, started_ns)
+        received_ns = info.get('received_timestamp') or started_ns
+        late = self._overload.hurry(received_ns, started_ns)
         try:
-            rgb = decode_compressed(message) if self._compressed() else decode_image(message)
-            result = self._pipeline.process(rgb, to_nanoseconds(message.header.stamp),
-                                            late and self._warps())
+            rgb = to_rgb(message)
+            calibration = self._calibration.of(message)
+            stamp_ns = to_nanoseconds(message.header.stamp)
+            result = self._pipeline.process(rgb, stamp_ns, late and self._warps(),
+                                            self._measure(message, calibration))
             self._report(result)
-            if result.depth is not None:
-                self._publish(message, rgb.shape[:2], result)
-                self.answered[result.source] += 1
+            if result.depth is None:
+                self.statistics.drop(result.state.value)
+            else:
+                self._outputs.publish(message.header, rgb.shape[:2], calibration, result)
+                self._count(result, stamp_ns, MS * (time.time_ns() - received_ns))
                 if result.source is DepthSource.NETWORK:
                     self._overload.took(MS * (time.time_ns() - started_ns))
         except ImageError as error:
-            self.dropped[error.reason] += 1
+            self.statistics.drop(error.reason)
             self._warn(f'image dropped: {error}')
         except AsyncMDEError as error:
-            self.dropped['engine'] += 1
+            self.statistics.drop('engine')
             self._warn(f'no depth for this image: {error}')
         except Exception as error:  # a frame may be lost, the node may not
-            self.dropped['internal'] += 1
+            self.statistics.drop('internal')
             self._warn(f'no depth for this image, through a fault of ours: {error!r}')
 
-    def _publish(self, message: Image | CompressedImage, image: Size,
-                 result: DepthResult) -> None:
-        assert result.depth is not None and result.keyframe is not None
-        # Small messages first: whoever gets the depth has its age and calibration already.
-        self._memory_publisher.publish(TimeReference(
-            header=message.header, time_ref=from_nanoseconds(result.keyframe.stamp_ns),
-            source=MEMORY_SOURCE[result.source]))
-        if self._camera_info is not None:
-            self._info_publisher.publish(scaled_camera_info(
-                self._camera_info, message.header, image, result.depth.shape))
-        self._depth_publisher.publish(depth_image(message.header, result.depth))
+    def _measure(self, message: Image | CompressedImage, calibration: CameraInfo | None
+                 ) -> Measure | None:
+        """Return what knows how the camera turned, where an IMU is listened to."""
+        inertia = self._inertia
+        if inertia is None:
+            return None
+        return lambda before_ns, now_ns: inertia.step(calibration, message.header.frame_id,
+                                                      before_ns, now_ns)
+
+    def _count(self, result: DepthResult, stamp_ns: int, work_ms: float) -> None:
+        assert result.keyframe is not None and result.lag is not None
+        now_ns = self.get_clock().now().nanoseconds  # of the simulation, where stamps are
+        self.statistics.depth(
+            result.source.value, MS * (now_ns - stamp_ns), work_ms, result.lag,
+            MS * (stamp_ns - result.keyframe.stamp_ns), result.too_old,
+            result.keyframe.generation)
+
+    def _diagnose(self) -> None:
+        status = None if self._pipeline is None else self._pipeline.status
+        self._diagnostics.publish(diagnose(self.get_fully_qualified_name(),
+                                           self.statistics.snapshot(), status,
+                                           self.get_clock().now().to_msg()))
 
     def _report(self, result: DepthResult) -> None:
         if result.state is not self._state:
             self._state = result.state
             self.get_logger().info(result.state.value)
         if result.source is DepthSource.WARPED:
-            warped = self.answered[DepthSource.WARPED] + 1
+            answered = self.statistics.answered
+            warped = answered[DepthSource.WARPED.value] + 1
             self.get_logger().info(
-                f'{warped} of {warped + self.answered[DepthSource.NETWORK]} frames so far had '
+                f'{warped} of {warped + answered[DepthSource.NETWORK.value]} frames so far had '
                 'no time for the network: their depth is the last one, moved with the camera',
                 throttle_duration_sec=THROTTLE_S)
 

@@ -1,6 +1,6 @@
 """The node's parameters: names, defaults, ranges, words; and their translation to settings."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Threads
 from asyncmde_ros.geometry import parse_size
-from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution, Settings
+from asyncmde_ros.pipeline.rotation import quaternion_matrix
+from asyncmde_ros.pipeline.settings import (
+    SAME_SCENE_SIMILARITY,
+    MotionCompensation,
+    OldMemory,
+    OutputResolution,
+    Settings,
+)
 
 MAX_THREADS = 256
 
@@ -28,7 +35,7 @@ class Specification:
     """One parameter; ``live`` ones act on the running node, the others are read at configure."""
 
     name: str
-    default: bool | int | float | str
+    default: bool | int | float | str | tuple[float, ...]
     description: str
     live: bool = False
     low: float | None = None
@@ -69,12 +76,23 @@ class Specification:
             if self.low is not None and self.high is not None and not (
                     self.low <= value <= self.high):
                 return f'{value!r} is outside the range [{self.low:g}, {self.high:g}]'
-        if self.name == 'input.size':
+        check = _CHECKS.get(self.name)
+        if check is not None:
             try:
-                parse_size(str(value))
+                check(value)
             except ValueError as error:
                 return str(error)
         return None
+
+
+def _check_rotation(value: Any) -> None:
+    if len(value) != 4 or any(value):
+        quaternion_matrix(value)
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    'input.size': lambda value: parse_size(str(value)), 'imu.rotation': _check_rotation}
+"""Raise ValueError with what is wrong with a value."""
 
 
 def _values(enum: Iterable[str]) -> tuple[str, ...]:
@@ -128,9 +146,26 @@ SPECIFICATIONS = (
                   live=True, low=0.1, high=100.0),
     Specification('memory.motion_compensation', 'image',
                   'Moves the memory with what is seen: homography (one a frame, from tracked '
-                  'corners), image (optical flow as well, for parallax and moving things), or '
-                  'off, which does not notice scene cuts either.',
+                  'corners), image (optical flow as well, for parallax and moving things), imu '
+                  "(the camera's rotation from sensor_msgs/Imu on the topic imu), or off.",
                   live=True, choices=_values(MotionCompensation)),
+    Specification('memory.cut_similarity', SAME_SCENE_SIMILARITY,
+                  'Scene cut: the correlation of two frames below which, where tracking fails '
+                  'as well, the memory is dropped and a refresh asked for; -1 for never.',
+                  live=True, low=-1.0, high=1.0),
+    Specification('memory.cut_trust', 0.3,
+                  'Lost memory: the share of its trust that the memory must keep from one frame '
+                  'to the next, or it is dropped and a refresh asked for; 0 for never.',
+                  live=True, low=0.0, high=1.0),
+    Specification('memory.max_age', 5.0,
+                  'Age of the keyframe [s] beyond which depth is marked or withheld; 0 for no '
+                  'limit.', live=True, low=0.0, high=3600.0),
+    Specification('memory.when_too_old', 'mark',
+                  'What becomes of depth beyond memory.max_age: mark (depth/memory and '
+                  '/diagnostics say so) or withhold.', live=True, choices=_values(OldMemory)),
+    Specification('imu.rotation', (0.0, 0.0, 0.0, 0.0),
+                  "Rotation from the IMU's frame to the camera's optical frame, as a quaternion "
+                  '[x, y, z, w]; four zeros take it from tf.'),
     Specification('output.resolution', 'input', "Size of the depth image: the input's, or the "
                                                 "network's.", live=True,
                   choices=_values(OutputResolution)),
@@ -142,7 +177,9 @@ def declare(node: Node) -> None:
     """Declare every parameter and refuse values outside their choices from now on."""
     node.add_on_set_parameters_callback(_validate)
     for specification in SPECIFICATIONS:
-        node.declare_parameter(specification.name, specification.default,
+        default = specification.default
+        node.declare_parameter(specification.name,
+                               list(default) if isinstance(default, tuple) else default,
                                specification.descriptor())
 
 
@@ -166,6 +203,10 @@ def read_settings(node: Node) -> Settings:
         temporal_smoothing=value('memory.temporal_smoothing'),
         gate_temperature=value('memory.gate_temperature'),
         motion_compensation=MotionCompensation(value('memory.motion_compensation')),
+        cut_similarity=value('memory.cut_similarity'),
+        cut_trust=value('memory.cut_trust'),
+        max_memory_age_s=value('memory.max_age'),
+        old_memory=OldMemory(value('memory.when_too_old')),
         output_resolution=OutputResolution(value('output.resolution')))
 
 

@@ -1,0 +1,105 @@
+"""How the camera turned between two frames, from a gyroscope.
+
+A rotation moves every pixel by the homography K R K^-1, whatever its depth.  What the camera's
+travel adds, parallax, a gyroscope does not know.
+"""
+
+import bisect
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.geometry import Size
+
+Matrix = npt.NDArray[np.float64]
+
+KEPT_NS = 2 * 10**9
+"""Older measurements are forgotten: a frame waits milliseconds for its answer, not seconds."""
+
+LARGEST_GAP_NS = 50 * 10**6
+"""Longer between two measurements, or beyond the last one, the rotation is not known."""
+
+
+def rotation_matrix(vector: npt.NDArray[np.float64]) -> Matrix:
+    """Return the rotation (3, 3) by ``vector`` (3,): axis times angle [rad] (Rodrigues)."""
+    angle = float(np.linalg.norm(vector))
+    x, y, z = vector
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    if angle < 1e-9:
+        return np.eye(3) + cross
+    return (np.eye(3) + np.sin(angle) / angle * cross
+            + (1 - np.cos(angle)) / angle**2 * cross @ cross)
+
+
+def quaternion_matrix(quaternion: npt.ArrayLike) -> Matrix:
+    """Return the rotation (3, 3) of a quaternion [x, y, z, w]; ValueError if it has no length."""
+    values = np.asarray(quaternion, np.float64)
+    norm = np.linalg.norm(values)
+    if values.shape != (4,) or not np.isfinite(norm) or norm < 1e-6:
+        raise ValueError('a rotation is a quaternion [x, y, z, w] of length 1')
+    x, y, z, w = values / norm
+    return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                     [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                     [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
+
+
+class Gyroscope:
+    """Angular velocities [rad/s] by time; stamps in nanoseconds of the camera's clock."""
+
+    def __init__(self) -> None:
+        self._stamps_ns: deque[int] = deque()
+        self._rates: deque[npt.NDArray[np.float64]] = deque()
+
+    def add(self, stamp_ns: int, rate: npt.ArrayLike) -> None:
+        """Take a measurement (3,); one that is not finite is ignored, an older one starts anew."""
+        values = np.asarray(rate, np.float64)
+        if not np.isfinite(values).all():
+            return
+        if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
+            self._stamps_ns.clear()
+            self._rates.clear()
+        self._stamps_ns.append(stamp_ns)
+        self._rates.append(values)
+        while self._stamps_ns[0] < stamp_ns - KEPT_NS:
+            self._stamps_ns.popleft()
+            self._rates.popleft()
+
+    def between(self, before_ns: int, now_ns: int) -> Matrix | None:
+        """Return R (3, 3), which takes directions of the sensor now to those of the sensor before.
+
+        Angular velocity is taken as linear between measurements (the trapezoidal rule), and as
+        constant up to LARGEST_GAP_NS beyond the first and the last.  None where measurements are
+        missing, or ``now_ns`` is not after ``before_ns``.
+        """
+        stamps = list(self._stamps_ns)
+        if not stamps or now_ns <= before_ns:
+            return None
+        if stamps[0] - before_ns > LARGEST_GAP_NS or now_ns - stamps[-1] > LARGEST_GAP_NS:
+            return None
+        first = bisect.bisect_right(stamps, before_ns)
+        last = bisect.bisect_left(stamps, now_ns)
+        times = [before_ns, *stamps[first:last], now_ns]
+        known = np.stack(list(self._rates))
+        relative = np.array([stamp - before_ns for stamp in stamps], np.float64)
+        rotation = np.eye(3)
+        for start, end in zip(times, times[1:], strict=False):
+            if end - start > LARGEST_GAP_NS:
+                return None
+            rate = np.mean([[np.interp(at - before_ns, relative, known[:, axis])
+                             for axis in range(3)] for at in (start, end)], axis=0)
+            rotation = rotation @ rotation_matrix(rate * (end - start) / 1e9)
+        return rotation
+
+
+def rotation_homography(intrinsics: Matrix, rotation: Matrix, image: Size) -> Matrix:
+    """Return K R K^-1 in normalised coordinates (see :mod:`asyncmde_ros.network.warp`).
+
+    ``intrinsics`` K (3, 3) is of an ``image`` (rows, cols); ``rotation`` takes directions of this
+    view to the earlier one's, in the camera's optical frame.
+    """
+    rows, cols = image
+    # K counts from the first pixel's centre, normalised coordinates from the image's border.
+    normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1], [0, 0, 1]])
+    to = normalised @ intrinsics
+    return to @ rotation @ np.linalg.inv(to)

@@ -1,0 +1,92 @@
+"""What /diagnostics says of the node."""
+
+import time
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
+
+from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
+from asyncmde_ros.pipeline.slow_path import SlowPathState
+from asyncmde_ros.pipeline.statistics import Snapshot
+
+STALL_S = 5.0
+"""A refresh that takes longer has stalled: the slowest machine seen needs a second."""
+
+
+def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None, stamp: Time
+             ) -> DiagnosticArray:
+    """Return the state of a node called ``name``; ``status`` is None while nothing is loaded."""
+    level, message = _verdict(figures, status)
+    values = _figures(figures)
+    if status is not None:
+        values |= _status(status)
+    return DiagnosticArray(header=Header(stamp=stamp), status=[DiagnosticStatus(
+        level=level, name=f'{name}: depth', message=message,
+        hardware_id=status.engine if status is not None else '',
+        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()])])
+
+
+def _verdict(figures: Snapshot, status: PipelineStatus | None) -> tuple[bytes, str]:
+    """Return the worst that is true now."""
+    if status is None:
+        return DiagnosticStatus.STALE, 'not configured'
+    slow = status.slow_path
+    stalled_s = _running_s(status)
+    if slow.state is SlowPathState.FAILED:
+        return DiagnosticStatus.ERROR, f'the slow path fails: {slow.last_error}'
+    if stalled_s > STALL_S:
+        return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
+    if figures.input_hz == 0:
+        return DiagnosticStatus.WARN, 'no images'
+    if status.state is not PipelineState.READY:
+        return DiagnosticStatus.WARN, status.state.value
+    if figures.too_old:
+        return DiagnosticStatus.WARN, 'depth rests on a memory that is too old'
+    if figures.output_hz == 0:
+        return DiagnosticStatus.WARN, 'images, but no depth'
+    return DiagnosticStatus.OK, f'{figures.output_hz:.1f} Hz'
+
+
+def _figures(figures: Snapshot) -> dict[str, object]:
+    return {
+        'input rate [Hz]': figures.input_hz,
+        'output rate [Hz]': figures.output_hz,
+        'latency, stamp to publish, p50 [ms]': figures.latency_p50_ms,
+        'latency, stamp to publish, p99 [ms]': figures.latency_p99_ms,
+        'work, arrival to publish, p50 [ms]': figures.work_p50_ms,
+        'work, arrival to publish, p99 [ms]': figures.work_p99_ms,
+        'lag [frames]': figures.lag_frames,
+        'memory age [ms]': figures.age_ms,
+        'refresh rate [Hz]': figures.refresh_hz,
+        **{f'depth from {source}': count for source, count in sorted(figures.answered.items())},
+        **{f'dropped: {reason}': count for reason, count in sorted(figures.dropped.items())},
+        'dropped': sum(figures.dropped.values())}
+
+
+def _status(status: PipelineStatus) -> dict[str, object]:
+    slow = status.slow_path
+    return {
+        'state': status.state.value,
+        'slow path': slow.state.value,
+        'slow path, running for [s]': _running_s(status),
+        'slow path, refreshes': slow.refreshes,
+        'slow path, last refresh [ms]': slow.latency_ms,
+        'slow path, failures': slow.failures,
+        'slow path, last error': slow.last_error,
+        'scene cuts': status.cuts,
+        'resets': status.resets,
+        'motion failures': status.motion_failures,
+        'engine': status.engine,
+        'network size': f'{status.size[0]}x{status.size[1]}'}
+
+
+def _running_s(status: PipelineStatus) -> float:
+    since = status.slow_path.running_since
+    return 0.0 if since is None else time.monotonic() - since
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ''
+    return f'{value:.1f}' if isinstance(value, float) else str(value)

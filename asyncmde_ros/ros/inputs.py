@@ -1,0 +1,207 @@
+"""What the node listens to: images, their calibration, and an IMU."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
+
+from asyncmde_ros.pipeline.motion import Homography
+from asyncmde_ros.pipeline.rotation import (
+    Gyroscope,
+    Matrix,
+    quaternion_matrix,
+    rotation_homography,
+)
+from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.qos import newest_only, offered_reliability
+
+DISCOVERY_PERIOD_S = 0.5
+"""How often the camera's publishers are looked up, to ask for the reliability that they offer."""
+
+IMU_QUEUE = 200
+"""Measurements that may wait while a frame is computed: half a second of a fast IMU."""
+
+RECENT_INFOS = 8
+PATIENCE_FRAMES = 60
+"""Depth maps without a calibration before that is said."""
+
+IMAGE_POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
+"""Overridable by ``qos_overrides``.  Reliability has a parameter: it may follow the camera's."""
+
+
+class ImageInput:
+    """The image subscription, which follows the reliability that the publishers offer."""
+
+    def __init__(self, node: Node, callback: Callable[..., None], transport: str,
+                 reliability: str, depth: int) -> None:
+        """``transport``: raw or compressed; ``reliability``: auto, reliable or best_effort."""
+        self._node, self._callback = node, callback
+        self._kind: Any = CompressedImage if transport == 'compressed' else Image
+        self._wanted, self._depth = reliability, depth
+        self._subscription: Subscription | None = None
+        self._chosen: ReliabilityPolicy | None = None
+        topic = node.resolve_topic_name('image')
+        self.topic = f'{topic}/compressed' if transport == 'compressed' else topic
+        self._choose()
+        # Not the node's clock, which stands still with a paused simulation.
+        self._timer: Timer = node.create_timer(DISCOVERY_PERIOD_S, self._choose,
+                                               clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        self._node.destroy_timer(self._timer)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _choose(self) -> None:
+        """Subscribe, again where the publishers' offer has changed."""
+        if self._wanted == 'auto':
+            offers = [info.qos_profile.reliability
+                      for info in self._node.get_publishers_info_by_topic(self.topic)]
+            reliability = offered_reliability(offers)
+            if not offers and self._subscription is not None:
+                return  # the camera is away; what it offered last is the best guess
+        else:
+            reliability = ReliabilityPolicy[self._wanted.upper()]
+        if self._subscription is not None:
+            if reliability is self._chosen:
+                return
+            self._node.destroy_subscription(self._subscription)
+        self._chosen = reliability
+        profile: QoSProfile = newest_only(reliability, self._depth)
+        self._subscription = self._node.create_subscription(
+            self._kind, self.topic, self._callback, profile,
+            qos_overriding_options=QoSOverridingOptions(IMAGE_POLICIES))
+        self._node.get_logger().info(f'listening to {self.topic} ({reliability.name.lower()})')
+
+
+class Calibration:
+    """The camera's calibration for each image, without waiting for it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._recent: deque[CameraInfo] = deque(maxlen=RECENT_INFOS)
+        self._without = 0
+        self._subscription = node.create_subscription(
+            CameraInfo, 'camera_info', self._on_info,
+            newest_only(ReliabilityPolicy.BEST_EFFORT, RECENT_INFOS),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+    def close(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._recent.append(message)
+
+    def of(self, message: Image | CompressedImage) -> CameraInfo | None:
+        """Return the calibration with the image's stamp, else the newest; None if there is none.
+
+        A camera's calibration seldom changes, so the newest is right where that of this image is
+        late; what is published with it gets the image's header all the same.
+        """
+        for info in reversed(self._recent):
+            if info.header.stamp == message.header.stamp:
+                return info
+        if self._recent:
+            return self._recent[-1]
+        self._without += 1
+        if self._without == PATIENCE_FRAMES:
+            topic = self._node.resolve_topic_name('camera_info')
+            self._node.get_logger().warning(
+                f'no calibration on {topic}: depth comes without depth/camera_info')
+        return None
+
+
+class Extrinsics(Protocol):
+    """The rotation from the IMU's frame to the camera's, as someone else knows it."""
+
+    def __call__(self, camera_frame: str, imu_frame: str) -> Matrix | None:
+        """Return (3, 3), None if it is not known (yet)."""
+
+
+class Inertia:
+    """How the camera turned, from an IMU's angular velocity.
+
+    Warns once where something is missing; the pipeline follows the image meanwhile.
+    """
+
+    def __init__(self, node: Node, rotation: npt.ArrayLike) -> None:
+        """``rotation``: quaternion [x, y, z, w] from the IMU's to the camera's optical frame; four
+        zeros ask tf."""
+        self._node = node
+        self._gyroscope = Gyroscope()
+        self._imu_frame = ''
+        self._warned = False
+        given = np.asarray(rotation, np.float64)
+        self._extrinsics: Matrix | None = quaternion_matrix(given) if given.any() else None
+        self._tf: Extrinsics | None = None if given.any() else _tf_extrinsics(node)
+        self._subscription = node.create_subscription(
+            Imu, 'imu', self._on_imu,
+            QoSProfile(depth=IMU_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+    def close(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_imu(self, message: Imu) -> None:
+        self._imu_frame = message.header.frame_id
+        rate = message.angular_velocity
+        self._gyroscope.add(to_nanoseconds(message.header.stamp), (rate.x, rate.y, rate.z))
+
+    def step(self, info: CameraInfo | None, camera_frame: str, before_ns: int, now_ns: int
+             ) -> Homography | None:
+        """Return the homography of the turn between two frames, None where something is missing.
+
+        Takes the camera for one without distortion.
+        """
+        rotation = self._gyroscope.between(before_ns, now_ns)
+        if self._extrinsics is None and self._tf is not None and self._imu_frame:
+            self._extrinsics = self._tf(camera_frame, self._imu_frame)
+        lacking = ('angular velocity for these stamps on ' + self._node.resolve_topic_name('imu')
+                   if rotation is None else
+                   'the rotation from the IMU to the camera (parameter imu.rotation, or tf)'
+                   if self._extrinsics is None else
+                   'a calibration on camera_info' if not _is_calibrated(info) else None)
+        if lacking is not None:
+            if not self._warned:
+                self._warned = True
+                self._node.get_logger().warning(
+                    f'motion from the image instead of the IMU, for want of {lacking}')
+            return None
+        assert rotation is not None and self._extrinsics is not None and info is not None
+        seen = self._extrinsics @ rotation @ self._extrinsics.T
+        intrinsics = np.array(info.k, np.float64).reshape(3, 3)
+        return rotation_homography(intrinsics, seen, (info.height, info.width)).astype(np.float32)
+
+
+def _is_calibrated(info: CameraInfo | None) -> bool:
+    return (info is not None and info.width > 0 and info.height > 0
+            and bool(np.isfinite(info.k).all()) and info.k[0] > 0 and info.k[4] > 0)
+
+
+def _tf_extrinsics(node: Node) -> Extrinsics | None:
+    """Return a lookup in tf, None where tf2_ros is not installed."""
+    try:
+        from rclpy.time import Time
+        from tf2_ros import Buffer, TransformException, TransformListener
+    except ImportError:
+        return None
+    buffer = Buffer()
+    listener = TransformListener(buffer, node)
+
+    def lookup(camera_frame: str, imu_frame: str, _listener: object = listener) -> Matrix | None:
+        try:
+            turn = buffer.lookup_transform(camera_frame, imu_frame, Time()).transform.rotation
+        except TransformException:
+            return None
+        return quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
+    return lookup

@@ -1,0 +1,61 @@
+"""What the node publishes; nothing is computed that nobody listens to."""
+
+from typing import Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
+from rclpy.qos import ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image, TimeReference
+from std_msgs.msg import Header
+
+from asyncmde_ros.geometry import Size
+from asyncmde_ros.media.picture import RangeTracker, colorize
+from asyncmde_ros.pipeline.depth_pipeline import DepthResult
+from asyncmde_ros.preprocess import at_size
+from asyncmde_ros.ros.messages import (
+    MEMORY_SOURCE,
+    TOO_OLD,
+    float_image,
+    from_nanoseconds,
+    rgb_image,
+    scaled_camera_info,
+)
+from asyncmde_ros.ros.qos import newest_only
+
+
+class Outputs:
+    """The publishers under ``depth/``."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        def publisher(kind: Any, name: str) -> Publisher:
+            return node.create_lifecycle_publisher(
+                kind, f'depth/{name}', newest_only(ReliabilityPolicy.RELIABLE),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        self._relative = publisher(Image, 'relative')
+        self._info = publisher(CameraInfo, 'camera_info')
+        self._memory = publisher(TimeReference, 'memory')
+        self._colored = publisher(Image, 'colored')
+        self._trust = publisher(Image, 'trust')
+        self._range = RangeTracker()
+
+    def publish(self, header: Header, image: Size, info: CameraInfo | None,
+                result: DepthResult) -> None:
+        """Publish a result that has depth, for an ``image`` (rows, cols) with ``header``."""
+        depth, keyframe = result.depth, result.keyframe
+        assert depth is not None and keyframe is not None and result.trust is not None
+        # Small messages first: whoever gets the depth has its age and calibration already.
+        self._memory.publish(TimeReference(
+            header=header, time_ref=from_nanoseconds(keyframe.stamp_ns),
+            source=MEMORY_SOURCE[result.source] + TOO_OLD * result.too_old))
+        if info is not None and self._info.get_subscription_count():
+            self._info.publish(scaled_camera_info(info, header, image, depth.shape))
+        if self._relative.get_subscription_count():
+            self._relative.publish(float_image(header, depth))
+        if self._trust.get_subscription_count():
+            trust = np.ascontiguousarray(result.trust)
+            self._trust.publish(float_image(header, at_size(trust, depth.shape)))
+        if self._colored.get_subscription_count():
+            low, high = self._range.update(depth)
+            self._colored.publish(rgb_image(header, colorize(depth, low, high)))
