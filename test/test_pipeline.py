@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from asyncmde_ros.pipeline.depth_pipeline import (
     DepthSource,
     PipelineState,
 )
-from asyncmde_ros.pipeline.settings import MotionCompensation, OutputResolution
+from asyncmde_ros.pipeline.settings import MotionCompensation, OldMemory, OutputResolution
 from asyncmde_ros.pipeline.slow_path import NICENESS
 from asyncmde_ros.preprocess import shrink
 
@@ -110,6 +110,70 @@ def test_a_scene_cut_drops_the_memory_of_the_old_scene(camera: Camera) -> None:
     again = camera.show_until(after, PipelineState.READY)
     assert again.keyframe is not None and again.keyframe.stamp_ns >= cut.stamp_ns
     assert camera.pipeline.status.cuts == 1
+
+
+def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    fast = camera.pipeline._session.engines.fast
+    assert isinstance(fast, FakeEngine)
+    shares = [1.0]
+
+    def compute(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['depth'][...] = 1
+        arrays['share'][...] = shares[-1]
+    fast.compute = compute
+    for aging in (0.9, 0.8, 0.5, 0.3):  # each keeps over 0.3 of the one before
+        shares.append(aging)
+        assert camera.show(image()).depth is not None
+    shares.append(0.05)
+    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
+    camera.show_until(image(), PipelineState.SLOW_PATH_OFF)
+    assert camera.pipeline.status.cuts == 1
+    dropped_at = camera.stamp_ns
+    shares.append(1.0)
+    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=True)
+    again = camera.show_until(image(), PipelineState.READY)
+    assert again.keyframe is not None and again.keyframe.stamp_ns >= dropped_at
+
+    camera.pipeline.settings = replace(camera.pipeline.settings, cut_trust=0.0,
+                                       slow_path_enabled=False)
+    shares.append(0.001)
+    assert camera.show(image()).depth is not None, 'zero never drops'
+
+
+def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False,
+                                       max_memory_age_s=1.0)
+    time.sleep(0.3)  # a refresh that was under way
+    result = camera.show(image())
+    assert result.keyframe is not None and not result.too_old
+    keyframe_ns = result.keyframe.stamp_ns
+    while not result.too_old:
+        result = camera.show(image())
+        assert result.depth is not None and result.keyframe is not None
+        assert result.too_old == (result.stamp_ns - keyframe_ns > 1e9)
+    camera.pipeline.settings = replace(camera.pipeline.settings, old_memory=OldMemory.WITHHOLD)
+    result = camera.show(image())
+    assert result.depth is None and result.state is PipelineState.MEMORY_TOO_OLD
+    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=0.0)
+    assert camera.show(image()).depth is not None
+
+
+def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera: Camera) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def measure(before_ns: int, now_ns: int) -> None:
+        asked.append((before_ns, now_ns))
+    pipeline = camera.pipeline
+    pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMU)
+    for stamp_ns in (10 * FRAME_NS, 11 * FRAME_NS, 13 * FRAME_NS, 2 * FRAME_NS, 3 * FRAME_NS):
+        pipeline.process(image(), stamp_ns, measure=measure)
+    assert asked == [(10 * FRAME_NS, 11 * FRAME_NS), (11 * FRAME_NS, 13 * FRAME_NS),
+                     (2 * FRAME_NS, 3 * FRAME_NS)]
+    pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMAGE)
+    pipeline.process(image(), 4 * FRAME_NS, measure=measure)
+    assert len(asked) == 3
 
 
 def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera) -> None:

@@ -165,7 +165,8 @@ SPECIFICATIONS = (
                   '/diagnostics say so) or withhold.', live=True, choices=_values(OldMemory)),
     Specification('imu.rotation', (0.0, 0.0, 0.0, 0.0),
                   "Rotation from the IMU's frame to the camera's optical frame, as a quaternion "
-                  '[x, y, z, w]; four zeros take it from tf.'),
+                  '[x, y, z, w]; four zeros take it from tf. [0.5, -0.5, 0.5, 0.5] for a camera '
+                  "that looks along the IMU's x, z of the IMU being up."),
     Specification('output.resolution', 'input', "Size of the depth image: the input's, or the "
                                                 "network's.", live=True,
                   choices=_values(OutputResolution)),

@@ -1,0 +1,68 @@
+"""What /diagnostics makes of the node's figures."""
+
+import time
+
+import pytest
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
+from asyncmde_ros.pipeline.slow_path import SlowPathState, SlowPathStatus
+from asyncmde_ros.pipeline.statistics import Snapshot
+from asyncmde_ros.ros.diagnostics import STALL_S, diagnose
+
+
+def figures(**changes: object) -> Snapshot:
+    usual: dict[str, object] = {
+        'input_hz': 30.0, 'output_hz': 29.5, 'latency_p50_ms': 25.0, 'latency_p99_ms': 38.25,
+        'work_p50_ms': 20.0, 'work_p99_ms': 30.0, 'refresh_hz': 6.5, 'lag_frames': 5,
+        'age_ms': 166.0, 'too_old': False, 'answered': {'network': 295},
+        'dropped': {'encoding': 3, 'step': 2}}
+    return Snapshot(**usual | changes)  # type: ignore[arg-type]
+
+
+def status(state: PipelineState = PipelineState.READY, slow: SlowPathStatus | None = None
+           ) -> PipelineStatus:
+    return PipelineStatus(state, 'vits, openvino, auto', (252, 336),
+                          slow or SlowPathStatus(SlowPathState.RUNNING, refreshes=60), 4, 1, 2)
+
+
+def test_the_values_are_there_under_their_names() -> None:
+    array = diagnose('/front/depth_node', figures(), status(), Time(sec=7))
+    assert array.header.stamp.sec == 7
+    (said,) = array.status
+    assert (said.level, said.name, said.message, said.hardware_id) == (
+        DiagnosticStatus.OK, '/front/depth_node: depth', '29.5 Hz', 'vits, openvino, auto')
+    values = {value.key: value.value for value in said.values}
+    for key, value in {'input rate [Hz]': '30.0', 'latency, stamp to publish, p99 [ms]': '38.2',
+                       'lag [frames]': '5', 'dropped': '5', 'dropped: encoding': '3',
+                       'depth from network': '295', 'refresh rate [Hz]': '6.5',
+                       'slow path': 'running', 'slow path, refreshes': '60', 'scene cuts': '2',
+                       'resets': '1', 'motion failures': '4', 'network size': '252x336'}.items():
+        assert values[key] == value, key
+
+
+STALLED = SlowPathStatus(SlowPathState.RUNNING, running_since=-1000.0)
+
+
+@pytest.mark.parametrize(('seen', 'of', 'level', 'words'), [
+    (figures(), None, DiagnosticStatus.STALE, 'not configured'),
+    (figures(), status(slow=SlowPathStatus(SlowPathState.FAILED, last_error='no memory')),
+     DiagnosticStatus.ERROR, 'no memory'),
+    (figures(), status(slow=STALLED), DiagnosticStatus.ERROR, 'stalled'),
+    (figures(input_hz=0.0), status(), DiagnosticStatus.WARN, 'no images'),
+    (figures(), status(PipelineState.BUILDING), DiagnosticStatus.WARN, 'building'),
+    (figures(), status(PipelineState.MEMORY_TOO_OLD), DiagnosticStatus.WARN, 'too old'),
+    (figures(too_old=True), status(), DiagnosticStatus.WARN, 'too old'),
+    (figures(output_hz=0.0), status(), DiagnosticStatus.WARN, 'no depth'),
+    (figures(latency_p50_ms=None, lag_frames=None), status(), DiagnosticStatus.OK, 'Hz')])
+def test_the_worst_that_is_true_is_said(seen: Snapshot, of: PipelineStatus | None, level: bytes,
+                                        words: str) -> None:
+    (said,) = diagnose('node', seen, of, Time()).status
+    assert said.level == level and words in said.message
+
+
+def test_a_refresh_under_way_is_no_stall() -> None:
+    slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - STALL_S / 2)
+    assert diagnose('node', figures(), status(slow=slow), Time()).status[0].level == (
+        DiagnosticStatus.OK)

@@ -1,0 +1,169 @@
+"""Calibration by stamp, turning by an IMU, and encodings that cv_bridge is asked for."""
+
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rclpy
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Vector3
+from rclpy.node import Node
+from ros_rig import domain_id
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
+from std_msgs.msg import Header
+
+from asyncmde_ros.errors import ImageError
+from asyncmde_ros.pipeline.rotation import rotation_homography, rotation_matrix
+from asyncmde_ros.ros import images, inputs
+from asyncmde_ros.ros.images import to_rgb
+from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, Inertia
+
+MS = 10**6
+K = [300.0, 0, 320.0, 0, 310.0, 240.0, 0, 0, 1]
+
+
+class Logger:
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str, **_: object) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    """A node whose warnings are kept in ``node.log``; messages are handed over by hand."""
+    monkeypatch.setenv('AMENT_PREFIX_PATH', sys.prefix)
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain_id())
+    node = Node('inputs', context=context)
+    node.log = Logger()  # type: ignore[attr-defined]
+    monkeypatch.setattr(node, 'get_logger', lambda: node.log)  # type: ignore[attr-defined]
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def stamped(stamp_ns: int, frame: str = 'camera') -> Header:
+    return Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id=frame)
+
+
+def test_the_calibration_of_the_stamp_else_the_newest(node: Node) -> None:
+    calibration = Calibration(node)
+    assert calibration.of(Image(header=stamped(5))) is None
+    infos = [CameraInfo(header=stamped(index), width=index) for index in range(RECENT_INFOS + 4)]
+    for info in infos:
+        calibration._on_info(info)
+    for index in (RECENT_INFOS + 3, RECENT_INFOS, 4):
+        assert calibration.of(Image(header=stamped(index))) is infos[index]
+    assert calibration.of(Image(header=stamped(1))) is infos[-1], 'too long ago to be kept'
+    assert calibration.of(Image(header=stamped(99))) is infos[-1], 'not there yet'
+    calibration.close()
+
+
+def turning(rate: tuple[float, float, float], node: Node, rotation: list[float]) -> Inertia:
+    inertia = Inertia(node, rotation)
+    for stamp_ns in range(0, 200 * MS, 5 * MS):
+        inertia._on_imu(Imu(header=stamped(stamp_ns, 'imu'),
+                            angular_velocity=Vector3(x=rate[0], y=rate[1], z=rate[2])))
+    return inertia
+
+
+INFO = CameraInfo(height=480, width=640, k=K)
+
+
+@pytest.mark.parametrize(('quaternion', 'camera_rate'), [
+    ([0.0, 0.0, 0.0, 1.0], (0.5, -0.2, 0.1)),
+    # A quarter turn about z takes the IMU's x to the camera's y, and its y to minus x.
+    ([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)], (0.2, 0.5, 0.1)),
+    # REP-103: an IMU with x ahead, y left, z up, on a camera that looks ahead.
+    ([0.5, -0.5, 0.5, 0.5], (0.2, -0.1, 0.5))])
+def test_a_turn_in_the_imus_frame_becomes_one_of_the_cameras(
+        quaternion: list[float], camera_rate: tuple[float, float, float], node: Node) -> None:
+    inertia = turning((0.5, -0.2, 0.1), node, quaternion)
+    step = inertia.step(INFO, 'camera', 100 * MS, 133 * MS)
+    expected = rotation_homography(np.array(K).reshape(3, 3),
+                                   rotation_matrix(np.array(camera_rate) * 0.033), (480, 640))
+    assert step is not None
+    np.testing.assert_allclose(step, expected, atol=1e-5)
+    assert not node.log.warnings  # type: ignore[attr-defined]
+    inertia.close()
+
+
+def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def lookup(camera: str, imu: str) -> np.ndarray | None:
+        asked.append((camera, imu))
+        return np.eye(3) if len(asked) > 1 else None
+    monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: lookup)
+    inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
+    assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is None
+    for _ in range(3):
+        assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is not None
+    assert asked == [('camera', 'imu')] * 2
+
+
+@pytest.mark.parametrize(('info', 'rotation', 'until_ms', 'lacking'), [
+    (None, [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
+    (CameraInfo(height=480, width=640), [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
+    (CameraInfo(height=480, width=640, k=[float('nan')] * 9), [0.0, 0.0, 0.0, 1.0], 133,
+     'calibration'),
+    (INFO, [0.0] * 4, 133, 'imu.rotation'),
+    (INFO, [0.0, 0.0, 0.0, 1.0], 900, 'angular velocity')])
+def test_what_is_missing_is_named_once_and_the_image_is_followed(
+        info: CameraInfo | None, rotation: list[float], until_ms: int, lacking: str, node: Node,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: None)
+    inertia = turning((0.5, 0.0, 0.0), node, rotation)
+    for _ in range(3):
+        assert inertia.step(info, 'camera', 100 * MS, until_ms * MS) is None
+    (warning,) = node.log.warnings  # type: ignore[attr-defined]
+    assert lacking in warning and 'from the image' in warning
+
+
+# Encodings
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A cv_bridge that knows bayer_rggb8; the encodings that it was asked for."""
+    asked: list[str] = []
+
+    def imgmsg_to_cv2(message: Image, wanted: str) -> np.ndarray:
+        asked.append(message.encoding)
+        if message.encoding != 'bayer_rggb8':
+            raise RuntimeError('Unrecognized image encoding')
+        assert wanted == 'rgb8'
+        return np.zeros((message.height, message.width, 3), np.uint8)
+    monkeypatch.setattr(images, '_bridge', lambda: SimpleNamespace(imgmsg_to_cv2=imgmsg_to_cv2))
+    yield asked
+
+
+def message(encoding: str, channels: int = 1) -> Image:
+    return Image(height=4, width=6, encoding=encoding, step=6 * channels,
+                 data=bytes(24 * channels))
+
+
+def test_cv_bridge_is_asked_for_what_we_do_not_know_only(bridge: list[str]) -> None:
+    assert to_rgb(message('rgb8', 3)).shape == (4, 6, 3) and not bridge
+    assert to_rgb(message('bayer_rggb8')).shape == (4, 6, 3) and bridge == ['bayer_rggb8']
+    with pytest.raises(ImageError, match='Unrecognized') as caught:
+        to_rgb(message('fancy'))
+    assert caught.value.reason == 'encoding'
+    broken = message('rgb8', 3)
+    broken.step = 1
+    with pytest.raises(ImageError) as caught:
+        to_rgb(broken)
+    assert caught.value.reason == 'step' and bridge == ['bayer_rggb8', 'fancy']
+
+
+def test_without_cv_bridge_an_unknown_encoding_is_an_error_that_names_it(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, '_bridge', lambda: None)
+    with pytest.raises(ImageError, match='fancy'):
+        to_rgb(message('fancy'))
+    with pytest.raises(ImageError):
+        to_rgb(CompressedImage(format='jpeg', data=b'no jpeg'))
