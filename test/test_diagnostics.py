@@ -28,7 +28,7 @@ def status(state: PipelineState = PipelineState.READY, slow: SlowPathStatus | No
 
 
 def test_the_values_are_there_under_their_names() -> None:
-    array = diagnose('/front/depth_node', figures(), status(), Time(sec=7))
+    array = diagnose('/front/depth_node', figures(), status(), True, Time(sec=7))
     assert array.header.stamp.sec == 7
     (said,) = array.status
     assert (said.level, said.name, said.message, said.hardware_id) == (
@@ -58,11 +58,16 @@ STALLED = SlowPathStatus(SlowPathState.RUNNING, running_since=-1000.0)
     (figures(latency_p50_ms=None, lag_frames=None), status(), DiagnosticStatus.OK, 'Hz')])
 def test_the_worst_that_is_true_is_said(seen: Snapshot, of: PipelineStatus | None, level: bytes,
                                         words: str) -> None:
-    (said,) = diagnose('node', seen, of, Time()).status
+    (said,) = diagnose('node', seen, of, True, Time()).status
     assert said.level == level and words in said.message
 
 
 def test_a_refresh_under_way_is_no_stall() -> None:
     slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - STALL_S / 2)
-    assert diagnose('node', figures(), status(slow=slow), Time()).status[0].level == (
+    assert diagnose('node', figures(), status(slow=slow), True, Time()).status[0].level == (
         DiagnosticStatus.OK)
+
+
+def test_an_inactive_node_is_well_whatever_it_saw_before() -> None:
+    (said,) = diagnose('node', figures(input_hz=0.0), status(), False, Time()).status
+    assert (said.level, said.message) == (DiagnosticStatus.OK, 'inactive')

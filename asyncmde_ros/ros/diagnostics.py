@@ -14,10 +14,10 @@ STALL_S = 5.0
 """A refresh that takes longer has stalled: the slowest machine seen needs a second."""
 
 
-def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None, stamp: Time
-             ) -> DiagnosticArray:
+def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None, active: bool,
+             stamp: Time) -> DiagnosticArray:
     """Return the state of a node called ``name``; ``status`` is None while nothing is loaded."""
-    level, message = _verdict(figures, status)
+    level, message = _verdict(figures, status, active)
     values = _figures(figures)
     if status is not None:
         values |= _status(status)
@@ -27,10 +27,13 @@ def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None, stamp:
         values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()])])
 
 
-def _verdict(figures: Snapshot, status: PipelineStatus | None) -> tuple[bytes, str]:
+def _verdict(figures: Snapshot, status: PipelineStatus | None, active: bool
+             ) -> tuple[bytes, str]:
     """Return the worst that is true now."""
     if status is None:
         return DiagnosticStatus.STALE, 'not configured'
+    if not active:
+        return DiagnosticStatus.OK, 'inactive'
     slow = status.slow_path
     stalled_s = _running_s(status)
     if slow.state is SlowPathState.FAILED:

@@ -274,6 +274,7 @@ class DepthNode(LifecycleNode):
         status = None if self._pipeline is None else self._pipeline.status
         self._diagnostics.publish(diagnose(self.get_fully_qualified_name(),
                                            self.statistics.snapshot(), status,
+                                           self._images is not None,
                                            self.get_clock().now().to_msg()))
 
     def _report(self, result: DepthResult) -> None:
