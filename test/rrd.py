@@ -9,6 +9,9 @@ pa = pytest.importorskip('pyarrow', reason='left out: needs pip install ".[view]
 chunk = pytest.importorskip('rerun.chunk', reason='left out: reading needs a newer rerun-sdk')
 
 
+CLEAR = 'Clear:is_recursive'
+
+
 @dataclass
 class Entity:
     """The rows of one entity in the order of their stamps, with each component's values."""
@@ -18,6 +21,7 @@ class Entity:
     """Type of the timeline: a duration or a timestamp."""
 
     values: dict[str, list] = field(default_factory=dict)
+    cleared_ns: list[int] = field(default_factory=list)
 
 
 def read(path: Path) -> dict[str, Entity]:
@@ -28,6 +32,9 @@ def read(path: Path) -> dict[str, Entity]:
         if 'stamp' not in batch.schema.names:
             continue
         entity = entities.setdefault(part.entity_path, Entity())
+        if CLEAR in batch.schema.names:
+            entity.cleared_ns += batch['stamp'].cast(pa.int64()).to_pylist()
+            continue
         entity.kind = batch.schema.field('stamp').type
         entity.stamps_ns += batch['stamp'].cast(pa.int64()).to_pylist()
         for name in batch.schema.names:

@@ -57,12 +57,12 @@ def test_a_file_holds_every_frame_at_its_stamp(video: Path, tmp_path: Path,
     # Depth is withheld until the first refresh, and is there for every frame from then on.
     assert 0 < len(depth.stamps_ns) < FRAMES
     assert depth.stamps_ns == stamps[-len(depth.stamps_ns):]
-    for name in ('/trust', f'/{SERIES["lag_frames"]}', f'/{SERIES["memory_age_ms"]}',
-                 f'/{SERIES["process_ms"]}'):
+    for name in ('/trust', f'/{SERIES["lag_frames"].entity}', f'/{SERIES["memory_age_ms"].entity}',
+                 f'/{SERIES["process_ms"].entity}'):
         assert entities[name].stamps_ns == depth.stamps_ns
-    assert f'/{SERIES["receipt_ms"]}' not in entities
-    lags = entities[f'/{SERIES["lag_frames"]}'].values['Scalars:scalars']
-    ages = entities[f'/{SERIES["memory_age_ms"]}'].values['Scalars:scalars']
+    assert f'/{SERIES["receipt_ms"].entity}' not in entities
+    lags = entities[f'/{SERIES["lag_frames"].entity}'].values['Scalars:scalars']
+    ages = entities[f'/{SERIES["memory_age_ms"].entity}'].values['Scalars:scalars']
     assert min(lags) >= 1
     assert ages == pytest.approx([lag * 1e3 / RATE_HZ for lag in lags])
     states = entities['/state'].values['TextLog:text']
@@ -111,7 +111,22 @@ def test_pictures_come_back_as_they_were(tmp_path: Path, rng: np.random.Generato
         np.testing.assert_array_equal(stored.view(np.float16).reshape(sent.shape),
                                       sent.astype(np.float16))
     assert entities['/trust'].values['DepthImage:depth_range'][0] == [0, 1]
-    assert f'/{SERIES["memory_age_ms"]}' not in entities, 'a figure that is not known is absent'
+    assert f'/{SERIES["memory_age_ms"].entity}' not in entities, 'it is not known'
+
+
+def test_withheld_depth_is_taken_away_once(tmp_path: Path) -> None:
+    file = tmp_path / 'out.rrd'
+    depth = np.ones((14, 28), np.float32)
+    with Recording(file) as recording:
+        recording.log_no_depth(1 * SECOND)
+        recording.log_depth(2 * SECOND, depth)
+        recording.log_no_depth(3 * SECOND)
+        recording.log_no_depth(4 * SECOND)
+        recording.log_depth(5 * SECOND, depth)
+    entities = read(file)
+    assert entities['/depth'].stamps_ns == [2 * SECOND, 5 * SECOND]
+    for name in ('/depth', '/trust', '/lag'):
+        assert entities[name].cleared_ns == [3 * SECOND]
 
 
 def test_stamps_since_1970_are_dates(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ class Viewer(Node):
         stamp_ns = to_nanoseconds(message.header.stamp)
         if time.monotonic() - self._depth_s > QUIET_S:
             self._recording.log_state(stamp_ns, 'images, but no depth')
+            self._recording.log_no_depth(stamp_ns)
         self._recording.log_image(stamp_ns, decode_compressed(message) if isinstance(
             message, CompressedImage) else decode_image(message))
 

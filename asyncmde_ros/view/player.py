@@ -66,6 +66,7 @@ def _show(recording: Recording, frame: VideoFrame, result: DepthResult,
     recording.log_state(stamp_ns, result.state.value)
     recording.log_image(stamp_ns, frame.image)
     if result.depth is None or result.trust is None or result.keyframe is None:
+        recording.log_no_depth(stamp_ns)
         return
     recording.log_depth(stamp_ns, result.depth)
     recording.log_trust(stamp_ns, result.trust)

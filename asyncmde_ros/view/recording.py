@@ -13,7 +13,15 @@ import numpy.typing as npt
 from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.picture import RangeTracker
-from asyncmde_ros.view.layout import DEPTH, IMAGE, SERIES, STATE, TRUST, blueprint
+from asyncmde_ros.view.layout import (
+    DEPENDS_ON_DEPTH,
+    DEPTH,
+    IMAGE,
+    SERIES,
+    STATE,
+    TRUST,
+    blueprint,
+)
 from asyncmde_ros.view.timing import Timing
 
 try:
@@ -53,6 +61,7 @@ class Recording:
         self._file = file
         self._range = RangeTracker()
         self._state = ''
+        self._depth_shown = False
         self._since_epoch: bool | None = None
         if file is None:
             _check_display()
@@ -66,6 +75,9 @@ class Recording:
                 self._stream.save(file, default_blueprint=blueprint())
             except OSError as error:
                 raise MediaError(f'{file} cannot be written: {error.strerror}') from error
+        for series in SERIES.values():
+            self._stream.log(series.entity, rr.SeriesLines(
+                names=series.name, colors=[series.colour]), static=True)
 
     def __enter__(self) -> 'Recording':
         return self
@@ -102,6 +114,15 @@ class Recording:
         self._stream.log(DEPTH, rr.DepthImage(depth.astype(np.float16), colormap='turbo',
                                               depth_range=self._range.update(depth)))
         self.depths += 1
+        self._depth_shown = True
+
+    def log_no_depth(self, stamp_ns: int) -> None:
+        """Take away the depth and what comes with it: a viewer would go on showing the last."""
+        if self._depth_shown:
+            self._depth_shown = False
+            self._at(stamp_ns)
+            for entity in DEPENDS_ON_DEPTH:
+                self._stream.log(entity, rr.Clear(recursive=True))
 
     def log_trust(self, stamp_ns: int, trust: npt.NDArray[np.float32]) -> None:
         """Show (H, W) float32 in [0, 1], stored in half precision."""
@@ -115,7 +136,7 @@ class Recording:
         for field in fields(timing):
             value = getattr(timing, field.name)
             if value is not None:
-                self._stream.log(SERIES[field.name], rr.Scalars(float(value)))
+                self._stream.log(SERIES[field.name].entity, rr.Scalars(float(value)))
 
     def log_state(self, stamp_ns: int, state: str) -> None:
         """Note a state, if it is another than before."""
