@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from rrd import pa, read
 
 from asyncmde_ros.cli.main import main
+from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.media.picture import VideoWriter
 from asyncmde_ros.media.sources import open_video
 from asyncmde_ros.view.layout import SERIES
@@ -179,15 +181,29 @@ def test_a_wrong_call_is_one_clear_line(words: list[str], answer: str, tmp_path:
 
 
 def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
-    from asyncmde_ros.errors import MediaError
     with pytest.raises(MediaError, match='cannot be written'):
         Recording(tmp_path / 'no' / 'out.rrd')
 
 
 def test_without_a_display_the_file_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from asyncmde_ros.errors import AsyncMDEError
     for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, 'platform', 'linux')
     with pytest.raises(AsyncMDEError, match='--save'):
         Recording(None)
+
+
+def test_a_viewer_is_looked_for_beside_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual environment that is used without activation is not on the PATH."""
+    seen = []
+
+    def spawn(*_: object, **__: object) -> None:
+        seen.append(os.environ['PATH'].split(os.pathsep)[0])
+        raise RuntimeError('no viewer\n\nand a page about it')
+
+    monkeypatch.setenv('DISPLAY', ':0')
+    monkeypatch.setattr('rerun.RecordingStream.spawn', spawn)
+    before = os.environ['PATH']
+    with pytest.raises(AsyncMDEError, match='does not start: no viewer; --save'):
+        Recording(None)
+    assert seen == [sysconfig.get_path('scripts')] and os.environ['PATH'] == before

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import sysconfig
 from dataclasses import fields
 from pathlib import Path
 
@@ -67,8 +68,7 @@ class Recording:
             _check_display()
         self._stream = rr.RecordingStream(APPLICATION)
         if file is None:
-            self._stream.spawn(memory_limit=VIEWER_MEMORY, hide_welcome_screen=True,
-                               default_blueprint=blueprint())
+            self._spawn()
         else:
             try:
                 file.open('wb').close()  # Rerun's own error does not say why
@@ -149,6 +149,21 @@ class Recording:
         self._at(stamp_ns)
         self._stream.log(STATE, rr.TextLog(text, level=rr.TextLogLevel.INFO))
         logger.info(text)
+
+    def _spawn(self) -> None:
+        # Rerun looks for its viewer on the PATH, where a virtual environment that is used
+        # without activation is not.
+        path = os.environ.get('PATH', '')
+        os.environ['PATH'] = os.pathsep.join([sysconfig.get_path('scripts'), path])
+        try:
+            self._stream.spawn(memory_limit=VIEWER_MEMORY, hide_welcome_screen=True,
+                               default_blueprint=blueprint())
+        except Exception as error:
+            reason = str(error).strip().partition('\n')[0]
+            raise AsyncMDEError(f'the Rerun viewer does not start: {reason}; --save FILE.rrd '
+                                'does without it') from error
+        finally:
+            os.environ['PATH'] = path
 
     def _at(self, stamp_ns: int) -> None:
         if self._since_epoch is None:  # a timeline has one kind of time
