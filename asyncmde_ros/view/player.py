@@ -1,6 +1,7 @@
 """A video, camera or bag through the pipeline in this process, at its own pace."""
 
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
 from asyncmde_ros.pipeline.settings import OutputResolution, Settings
 from asyncmde_ros.view.recording import Recording
 from asyncmde_ros.view.timing import RefreshRate, Timing
+
+logger = logging.getLogger(__name__)
 
 
 def play(source: FrameSource, live: bool, model: Model, recording: Recording,
@@ -43,6 +46,8 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
                                                     'memory starts anew')
             cuts, resets = status.cuts, status.resets
             _show(recording, frame, result, refreshes)
+        if not recording.depths:
+            logger.warning('no depth: the source ended before the first refresh of the memory')
     finally:
         while not pipeline.close():
             pass  # a thread inside the runtime would crash it at the interpreter's end

@@ -71,10 +71,9 @@ class Recording:
             self._spawn()
         else:
             try:
-                file.open('wb').close()  # Rerun's own error does not say why
                 self._stream.save(file, default_blueprint=blueprint())
-            except OSError as error:
-                raise MediaError(f'{file} cannot be written: {error.strerror}') from error
+            except RuntimeError as error:
+                raise MediaError(f'{file} cannot be written: {error}') from error
         for series in SERIES.values():
             self._stream.log(series.entity, rr.SeriesLines(
                 names=series.name, colors=[series.colour]), static=True)
@@ -86,9 +85,19 @@ class Recording:
         self.close()
 
     def close(self) -> None:
-        """Send or write what is pending, and complete the file."""
-        self._stream.flush()
-        self._stream.disconnect()
+        """Send or write what is pending, and complete the file.
+
+        Raises MediaError where it is not complete.
+        """
+        try:
+            self._stream.flush()
+        except RuntimeError as error:
+            if self._file is not None:
+                raise MediaError(f'{self._file} is not complete ({error}): is the disk full?'
+                                 ) from error
+            logger.warning('the viewer was closed before the end')
+        finally:
+            self._stream.disconnect()
 
     def __str__(self) -> str:
         text = f'{self.images} images, {self.depths} depth maps'
