@@ -18,6 +18,7 @@ from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.media.picture import VideoWriter
 from asyncmde_ros.media.sources import open_video
 from asyncmde_ros.view.layout import SERIES
+from asyncmde_ros.view.library import REQUIREMENT
 from asyncmde_ros.view.recording import EPOCH_NS, Recording
 from asyncmde_ros.view.timing import WINDOW_NS, RefreshRate, Timing
 
@@ -153,6 +154,8 @@ def test_the_refresh_rate_counts_keyframes_in_a_window() -> None:
 
 
 def test_a_missing_rerun_names_the_command(video: Path, tmp_path: Path) -> None:
+    setup = (Path(__file__).parent.parent / 'setup.py').read_text(encoding='utf-8')
+    assert f"'{REQUIREMENT}'" in setup
     (tmp_path / 'rerun.py').write_text('raise ImportError("no rerun")')
     path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])
     for source in (['--video', str(video)], []):
@@ -160,7 +163,7 @@ def test_a_missing_rerun_names_the_command(video: Path, tmp_path: Path) -> None:
                               capture_output=True, text=True, timeout=TIMEOUT_S,
                               env=os.environ | {'PYTHONPATH': path})
         assert done.returncode == 1
-        assert 'pip install "rerun-sdk' in done.stderr and 'Traceback' not in done.stderr
+        assert f'pip install "{REQUIREMENT}"' in done.stderr and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize(('words', 'answer'), [

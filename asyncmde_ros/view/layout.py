@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-from asyncmde_ros.errors import AsyncMDEError
-
-try:
-    import rerun.blueprint as rrb
-except ImportError as error:
-    raise AsyncMDEError('the view needs Rerun: pip install "rerun-sdk>=0.23.4,<0.42"') from error
+from asyncmde_ros.view.library import rrb
 
 IMAGE = 'image'
 DEPTH = 'depth'

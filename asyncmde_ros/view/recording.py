@@ -23,12 +23,8 @@ from asyncmde_ros.view.layout import (
     TRUST,
     blueprint,
 )
+from asyncmde_ros.view.library import rr
 from asyncmde_ros.view.timing import Timing
-
-try:
-    import rerun as rr
-except ImportError as error:
-    raise AsyncMDEError('the view needs Rerun: pip install "rerun-sdk>=0.23.4,<0.42"') from error
 
 logger = logging.getLogger(__name__)
 
