@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image, TimeReference
 from std_msgs.msg import Header
 
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, depth_image, from_nanoseconds
+from asyncmde_ros.ros.messages import MEMORY_SOURCE, from_nanoseconds, set_data
 from asyncmde_ros.view.layout import SERIES
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -39,6 +39,13 @@ def start_view(*words: str) -> 'subprocess.Popen[str]':
     return subprocess.Popen([sys.executable, '-m', 'asyncmde_ros.cli', 'view', *words],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env=node_environment())
+
+
+def float_message(header: Header, values: np.ndarray) -> Image:
+    message = Image(header=header, height=values.shape[0], width=values.shape[1],
+                    encoding='32FC1', step=4 * values.shape[1])
+    set_data(message, values)
+    return message
 
 
 def scalars(entities: dict[str, Entity], name: str) -> list[float]:
@@ -100,10 +107,10 @@ def test_a_namespace_trust_and_a_best_effort_camera(peer: Peer, tmp_path: Path) 
             rgb = image_message(picture((80, 80)))
             rgb.header = header
             camera.publish(rgb)
-            depth.publish(depth_image(header, np.full((8, 12), count, np.float32)))
-            trust.publish(depth_image(header, np.full((4, 6), 0.5, np.float32)))
+            depth.publish(float_message(header, np.full((8, 12), count, np.float32)))
+            trust.publish(float_message(header, np.full((4, 6), 0.5, np.float32)))
             if count == 12:  # a damaged one costs only itself
-                broken = depth_image(header, np.zeros((2, 2), np.float32))
+                broken = float_message(header, np.zeros((2, 2), np.float32))
                 broken.height = 3
                 depth.publish(broken)
             count += 1
