@@ -23,6 +23,8 @@ ROS = [
 ]
 GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']
 RTX = ['tensorrt-rtx>=1.4,<2; platform_machine == "x86_64"']
+# The versions that were tried: Rerun's API changes from one to the next.
+VIEW = ['rerun-sdk>=0.23.4,<0.42', 'rosbags>=0.11.7,<0.12']
 EVAL = ['matplotlib>=3.7']
 TRAIN = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5',
          'tomli>=2; python_version < "3.11"', *EVAL]
@@ -49,10 +51,10 @@ setup(
         'ros': ROS,
         'train': TRAIN,
         'eval': EVAL,
-        'test': [*TRAIN, *GPU, *RTX, 'pytest>=7', 'hypothesis>=6.80', 'onnxruntime>=1.18'],
+        'test': [*TRAIN, *GPU, *RTX, *VIEW, 'pytest>=7', 'hypothesis>=6.80', 'onnxruntime>=1.18'],
         'gpu': GPU,
         'rtx': [*GPU, *RTX],
-        'view': ['rerun-sdk>=0.20', 'rosbags>=0.11.7,<0.12'],
+        'view': VIEW,
     },
     zip_safe=True,
     maintainer='The asyncmde_ros authors',

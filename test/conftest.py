@@ -11,7 +11,8 @@ from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
 
 ROS_TESTS = ['test_node.py', 'test_demo.py', 'test_launch.py', 'test_messages.py',
-             'test_parameters.py', 'test_inputs.py', 'test_outputs.py', 'test_diagnostics.py']
+             'test_parameters.py', 'test_inputs.py', 'test_outputs.py', 'test_diagnostics.py',
+             'test_view_session.py']
 collect_ignore = [] if find_spec('rclpy') else ROS_TESTS
 FOUNDATION = 'depth_anything_v2_vits'
 

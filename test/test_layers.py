@@ -8,13 +8,17 @@ from pathlib import Path
 import asyncmde_ros
 
 PACKAGE = Path(asyncmde_ros.__file__).parent
-ABOVE = {'network': {'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli', 'weights'},
-         'weights': {'network', 'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli'},
-         'media': {'network', 'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli'},
-         'engine': {'pipeline', 'ros', 'training', 'evaluation', 'cli'},
-         'bench': {'ros', 'training', 'evaluation', 'cli'},
-         'evaluation': {'network', 'ros', 'training', 'cli', 'bench'},
-         'pipeline': {'network', 'ros', 'training', 'evaluation', 'cli'},
+ABOVE = {'network': {'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli', 'weights',
+                     'view'},
+         'weights': {'network', 'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli',
+                     'view'},
+         'media': {'network', 'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli',
+                   'view'},
+         'engine': {'pipeline', 'ros', 'training', 'evaluation', 'cli', 'view'},
+         'bench': {'ros', 'training', 'evaluation', 'cli', 'view'},
+         'evaluation': {'network', 'ros', 'training', 'cli', 'bench', 'view'},
+         'pipeline': {'network', 'ros', 'training', 'evaluation', 'cli', 'view'},
+         'view': {'network', 'ros', 'training', 'evaluation', 'cli', 'bench'},
          'ros': {'network', 'training', 'evaluation', 'cli'}}
 ROS_PACKAGES = {'rclpy', 'sensor_msgs', 'std_msgs', 'rcl_interfaces', 'builtin_interfaces',
                 'diagnostic_msgs', 'lifecycle_msgs'}

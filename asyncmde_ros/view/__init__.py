@@ -1,0 +1,1 @@
+"""Depth, trust and timing in a Rerun viewer or file; never imports ROS."""
