@@ -18,7 +18,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, TimeReference
 
 from asyncmde_ros.errors import ImageError
-from asyncmde_ros.media.codec import decode_compressed, decode_image
+from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
 from asyncmde_ros.view.recording import Recording
@@ -140,8 +140,7 @@ class Viewer(Node):
         if time.monotonic() - self._depth_s > QUIET_S:
             self._recording.log_state(stamp_ns, 'images, but no depth')
             self._recording.log_no_depth(stamp_ns)
-        self._recording.log_image(stamp_ns, decode_compressed(message) if isinstance(
-            message, CompressedImage) else decode_image(message))
+        self._recording.log_image(stamp_ns, to_rgb(message))
 
     def _on_depth(self, message: Image) -> None:
         stamp_ns = to_nanoseconds(message.header.stamp)
