@@ -34,7 +34,7 @@ def commit(stream: BinaryIO, path: Path) -> None:
     """Give a completely written file its name; the bytes are on the disk before the name is."""
     stream.flush()
     os.fsync(stream.fileno())
-    os.replace(stream.name, path)
+    Path(stream.name).replace(path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -23,7 +23,7 @@ def shrink(rgb: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint8]:
     """
     if rgb.shape[:2] == size:
         return rgb.copy()
-    return cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def normalise(rgb: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> None:
@@ -46,4 +46,4 @@ def write_image(rgb: npt.NDArray[np.uint8], out: npt.NDArray[Any]) -> None:
 
 def at_size(depth: npt.NDArray[np.float32], size: Size) -> npt.NDArray[np.float32]:
     """Resize a map to ``size`` (rows, cols), bilinearly, pixel centres aligned.  Always new."""
-    return cv2.resize(depth, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(depth, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)

@@ -8,35 +8,76 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from asyncmde_ros.engine.choice import BACKENDS
+from asyncmde_ros.engine.interface import Precision
+from asyncmde_ros.model_config import CONFIGS
 from asyncmde_ros.ros.environment import PROFILE_VARIABLES
 from launch import LaunchContext, LaunchDescription
 
+CONFIG = Path(get_package_share_directory('asyncmde_ros')) / 'config'
+NODE = 'depth_node'
+
+OVERRIDES = {'backend': 'backend', 'precision': 'precision', 'model': 'model.name',
+             'image_transport': 'input.image_transport'}
+"""Arguments that, unless they are empty, override a parameter of the parameter file."""
+
 
 def generate_launch_description() -> LaunchDescription:
-    config = Path(get_package_share_directory('asyncmde_ros')) / 'config'
-    arguments = [
+    profile = []
+    if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
+        # Default Fast DDS loses large images; a profile of the user's own is left alone.
+        profile.append(SetEnvironmentVariable(PROFILE_VARIABLES[0], str(CONFIG / 'fastdds.xml')))
+    return LaunchDescription([*_arguments(), *profile, OpaqueFunction(function=_nodes)])
+
+
+def _arguments() -> list[DeclareLaunchArgument]:
+    from_file = ' Empty leaves it to the parameter file.'
+    return [
         DeclareLaunchArgument('image_topic', default_value='/camera/image_raw',
                               description='Camera images (sensor_msgs/Image).'),
         DeclareLaunchArgument('camera_info_topic', default_value='/camera/camera_info',
                               description='Calibration of that camera (sensor_msgs/CameraInfo).'),
-        DeclareLaunchArgument('backend', default_value='',
-                              description='What computes the networks: auto, openvino or torch; '
-                                          'empty leaves it to the parameter file.'),
-        DeclareLaunchArgument('params_file', default_value=str(config / 'depth.yaml'),
+        DeclareLaunchArgument('image_transport', default_value='',
+                              choices=['', 'raw', 'compressed'],
+                              description='compressed listens to <image_topic>/compressed '
+                                          '(sensor_msgs/CompressedImage).' + from_file),
+        DeclareLaunchArgument('backend', default_value='', choices=['', *BACKENDS],
+                              description='What computes the networks.' + from_file),
+        DeclareLaunchArgument('model', default_value='', choices=['', *CONFIGS],
+                              description='Pair of foundation model and fast network; vitb needs '
+                                          'weights of your own.' + from_file),
+        DeclareLaunchArgument('precision', default_value='',
+                              choices=['', *(precision.value for precision in Precision)],
+                              description='auto is the fastest that keeps the warps exact.'
+                                          + from_file),
+        DeclareLaunchArgument('params_file', default_value=str(CONFIG / 'depth.yaml'),
                               description='YAML file with the parameters of the node.'),
+        DeclareLaunchArgument('namespace', default_value='',
+                              description='Namespace of the node and of its depth topics.'),
+        DeclareLaunchArgument('log_level', default_value='info',
+                              choices=['debug', 'info', 'warn', 'error', 'fatal'],
+                              description='The least that the node logs.'),
+        DeclareLaunchArgument('viewer', default_value='none', choices=['none', 'rviz'],
+                              description='rviz also starts RViz, which has to be installed.'),
     ]
-    profile = []
-    if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
-        # Default Fast DDS loses large images; a profile of the user's own is left alone.
-        profile.append(SetEnvironmentVariable(PROFILE_VARIABLES[0], str(config / 'fastdds.xml')))
-    return LaunchDescription([*arguments, *profile, OpaqueFunction(function=_node)])
 
 
-def _node(context: LaunchContext) -> list[Node]:
-    """Return the node; a backend on the command line overrides the parameter file's."""
-    backend = LaunchConfiguration('backend').perform(context)
-    return [Node(
-        package='asyncmde_ros', executable='depth_node', output='screen', emulate_tty=True,
-        parameters=[LaunchConfiguration('params_file'), {'backend': backend} if backend else {}],
-        remappings=[('image', LaunchConfiguration('image_topic')),
-                    ('camera_info', LaunchConfiguration('camera_info_topic'))])]
+def _nodes(context: LaunchContext) -> list[Node]:
+    """Return the node and the viewer, with what the command line overrides."""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    overrides = {parameter: value(argument) for argument, parameter in OVERRIDES.items()
+                 if value(argument)}
+    namespace = value('namespace').strip('/')
+    logger = '.'.join([*namespace.split('/'), NODE] if namespace else [NODE])
+    place = {'namespace': namespace,
+             'remappings': [('image', value('image_topic')),
+                            ('camera_info', value('camera_info_topic'))]}
+    nodes = [Node(package='asyncmde_ros', executable=NODE, output='screen', emulate_tty=True,
+                  parameters=[value('params_file'), overrides],
+                  ros_arguments=['--log-level', f'{logger}:={value("log_level")}'], **place)]
+    if value('viewer') == 'rviz':
+        nodes.append(Node(package='rviz2', executable='rviz2',
+                          arguments=['-d', str(CONFIG / 'depth.rviz')], **place))
+    return nodes

@@ -56,8 +56,11 @@ class FakeEvent:
 
 
 class FakeRuntime:
-    """Stands for ``cuda.bindings.runtime``.  ``calls`` lists the calls so far, with their thread;
-    ``fail`` names functions that report an error."""
+    """Stands for ``cuda.bindings.runtime``.
+
+    ``calls`` lists the calls so far, with their thread; ``fail`` names functions that report an
+    error.
+    """
 
     cudaError_t = Status
     cudaMemcpyKind = CopyKind

@@ -345,8 +345,10 @@ def trusting(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
 @pytest.mark.parametrize('motion', MotionCompensation)
 def test_with_full_trust_it_shows_the_keyframes_own_depth_moved_with_the_camera(
         trusting: Model, motion: MotionCompensation) -> None:
-    """Hold still and it is the foundation model's depth; pan and it moves along, and without
-    motion compensation it does not."""
+    """Hold still and it is the foundation model's depth; pan and it moves along.
+
+    Without motion compensation it does not.
+    """
     with DepthPipeline(trusting) as pipeline:
         pipeline.settings = replace(pipeline.settings, motion_compensation=motion)
         camera = Camera(pipeline)

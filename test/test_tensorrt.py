@@ -1,7 +1,6 @@
 """The TensorRT backend as a whole: on an imaginary GPU, with real networks and real builds."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -320,6 +319,6 @@ def test_the_build_command(real_build: Path, foundation_path: Path,
     assert main([*arguments, '8.7']) == 1
     error = capsys.readouterr().err
     assert error.count('\n') == 1 and '8.7' in error
-    if not os.path.exists('/dev/nvidiactl'):
+    if not Path('/dev/nvidiactl').exists():
         assert main(arguments[:-1]) == 1
         assert capsys.readouterr().err.count('\n') == 1

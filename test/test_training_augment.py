@@ -11,7 +11,7 @@ from asyncmde_ros.training.augment import DRIFT_FRAMES, GAMMA, Appearance, augme
 SIZE = (84, 112)
 OFF = {f'{name}_probability': 0.0
        for name in ('colour', 'exposure', 'white_balance', 'blur', 'noise', 'jpeg')}
-ALWAYS = {name: 1.0 for name in OFF}
+ALWAYS = dict.fromkeys(OFF, 1.0)
 KINDS = sorted(OFF)
 
 

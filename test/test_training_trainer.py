@@ -1,5 +1,7 @@
-"""The training loop: it learns, repeats itself, goes on after a kill, and keeps its hands off
-what is not to be trained on."""
+"""The training loop: it learns, repeats itself, and goes on after a kill.
+
+It keeps its hands off what is not to be trained on.
+"""
 
 import csv
 import itertools
@@ -387,8 +389,10 @@ def test_the_same_seed_gives_the_same_weights(start: State, clips: list[Clip],
 
 def test_a_slower_machine_gives_the_same_weights(start: State, clips: list[Clip], tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    """The budget is in steps; validations, which choose the best weights, must not depend on
-    the clock either."""
+    """The budget is in steps.
+
+    Validations, which choose the best weights, must not depend on the clock either.
+    """
     original = Validation.measure
 
     def getting_worse(self: Validation, network: FastNetwork) -> dict[str, float]:

@@ -242,7 +242,7 @@ def test_a_full_disk_in_the_middle_is_a_cache_error(server: Server, tmp_path: Pa
         def __init__(self, target: Path) -> None:
             super().__init__(target)
             self._stream.close()
-            self._stream = Path('/dev/full').open('wb')
+            self._stream = Path('/dev/full').open('wb')  # noqa: SIM115
 
     monkeypatch.setattr(module, 'PartialFile', FullDisk)
     server.behave()

@@ -58,7 +58,7 @@ def _works(options: Options, rgb: RGB) -> dict[str, Work]:
     small = shrink(rgb, options.size)
     tensor = np.zeros((1, 3, *options.size), np.float32)
     depth = np.ascontiguousarray(small[..., 0], np.float32)
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
     # What the bytes show does not matter to a conversion: two of three channels pass for YUY2.
     raw = {encoding: _stored(encoding, rows, cols, pixels) for encoding, pixels in (
         ('rgb8', rgb), ('bgr8', bgr), ('yuv422_yuy2', rgb[..., :YUY2_BYTES]))}

@@ -54,7 +54,8 @@ class Film(Pictures):
         """Raises MediaError where the video cannot be read."""
         with open_video(path) as source:
             self._frames = [
-                cv2.resize(frame.image, image[::-1], interpolation=cv2.INTER_AREA)
+                np.asarray(cv2.resize(frame.image, image[::-1], interpolation=cv2.INTER_AREA),
+                           np.uint8)
                 for frame in itertools.islice(source, VIDEO_FRAMES)]
 
     def at(self, index: int) -> RGB:

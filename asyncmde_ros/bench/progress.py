@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -16,7 +17,7 @@ LOG_PERIOD_S = 5.0
 """How often the bar is written where stderr is not a terminal and keeps every line."""
 
 
-def bar(text: str, total: float) -> tqdm:
+def bar(text: str, total: float) -> 'tqdm[NoReturn]':
     """Return a progress bar over ``total`` seconds or steps, on stderr."""
     return tqdm(total=total, desc=text, file=sys.stderr, bar_format=BAR,
                 mininterval=0.1 if sys.stderr.isatty() else LOG_PERIOD_S)

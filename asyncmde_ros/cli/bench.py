@@ -50,7 +50,7 @@ the tables of an earlier run, in Markdown:
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
         'bench', help='measure speed, latency and memory on this machine',
         description=DESCRIPTION, epilog=EPILOG,

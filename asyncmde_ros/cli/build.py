@@ -3,6 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -27,7 +28,7 @@ node as the parameter engine.directory:
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
         'build', help='build TensorRT engines ahead of time', description=DESCRIPTION,
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,7 +79,7 @@ class _Bar:
     """A progress bar that begins with the first thing to show."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def show(self, what: str, share: float) -> None:
         if self._bar is None:

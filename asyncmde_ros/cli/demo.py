@@ -16,7 +16,7 @@ from asyncmde_ros.media.arguments import (
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
         'demo', help='see depth from a video, camera or bag, over real ROS 2',
         description='Starts the depth node and a video publisher as separate ROS 2 processes, '

@@ -35,7 +35,7 @@ example
 ROWS = ('teacher', 'hold', 'hold_mc', 'teacher_rate', 'fast', 'async')
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
         'eval', help='score depth against ground truth, lag and peers', description=DESCRIPTION,
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -7,7 +7,7 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.resources import share_directory
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
         'export', help='write the ONNX graphs (for developers; needs torch)',
         description='Export the fast and the slow graph without weights, height and width '

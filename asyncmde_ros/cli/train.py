@@ -28,7 +28,7 @@ examples
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
         'train', help='train the fast network (needs torch)', description=DESCRIPTION,
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,6 +5,7 @@ its place in tests.  Its functions return tuples that begin with an error code a
 """
 
 import ctypes
+import importlib
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +27,9 @@ INSTALL = 'pip install "cuda-bindings>=12.6"'
 def load_runtime() -> ModuleType:
     """Import CUDA's Python bindings; EngineError says how to get them."""
     try:
-        from cuda.bindings import runtime
+        return importlib.import_module('cuda.bindings.runtime')
     except ImportError as error:
         raise EngineError(f'NVIDIA backends need CUDA\'s Python bindings: {INSTALL}') from error
-    return runtime
 
 
 @dataclass(frozen=True)

@@ -51,4 +51,6 @@ class ImageModel:
             self._image[0] = small.transpose(2, 0, 1) / np.float32(255)
         result = self._request.infer([self._image])[0]
         map_ = np.array(result, np.float32).reshape(result.shape[-2:])
-        return 1 / np.maximum(map_, NEAREST_M) if self._gives == 'depth' else map_
+        if self._gives == 'depth':
+            return np.asarray(1 / np.maximum(map_, NEAREST_M), np.float32)
+        return map_

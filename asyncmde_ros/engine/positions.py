@@ -27,7 +27,8 @@ def resize_positions(pos_embed: npt.NDArray[np.floating], grid: Size) -> npt.NDA
     if grid == (side, side):
         return trained[None]
     rows, cols = (_cubic_matrix(side, count) for count in grid)
-    return np.einsum('ri,ijd,cj->rcd', rows, trained, cols, optimize=True)[None].astype(np.float32)
+    resized = np.einsum('ri,ijd,cj->rcd', rows, trained, cols, optimize=True)[None]
+    return np.asarray(resized, np.float32)
 
 
 def _cubic_matrix(inputs: int, outputs: int) -> npt.NDArray[np.float64]:

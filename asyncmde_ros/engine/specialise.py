@@ -56,7 +56,8 @@ def specialise(graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
     _take_pixels(model.graph)
     if set(KEYFRAME) <= set(outputs):
         _add_check(model.graph)
-    return model.SerializeToString()
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 def _fill(graph: onnx.GraphProto, weights: Mapping[str, npt.NDArray[np.floating]]) -> None:

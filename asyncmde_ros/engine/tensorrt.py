@@ -22,6 +22,7 @@ from asyncmde_ros.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
+
 class TensorRTEngine(CudaEngine):
     """A plan, ready to run."""
 

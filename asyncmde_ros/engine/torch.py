@@ -58,7 +58,8 @@ class TorchEngine(Engine):
         torch.set_num_threads(self._threads)  # OpenMP keeps this per calling thread
         try:
             with torch.inference_mode():
-                return self._module(*tensors)
+                results: tuple[torch.Tensor, ...] = self._module(*tensors)
+                return results
         except RuntimeError as error:
             raise EngineError(f'torch inference failed: {error}') from error
 

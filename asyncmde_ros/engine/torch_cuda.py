@@ -34,7 +34,7 @@ class PixelGraph(torch.nn.Module):
     def forward(self, pixels: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """``pixels``: (1, H, W, 3) uint8 RGB; the rest as the graph's."""
         image = (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)  # channels last
-        results = self.graph(image.to(self._dtype), *others)
+        results: tuple[torch.Tensor, ...] = self.graph(image.to(self._dtype), *others)
         if not self._checked:
             return results
         means = torch.stack([feature.float().mean() for feature in results])

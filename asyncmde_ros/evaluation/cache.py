@@ -33,7 +33,8 @@ def stored_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arra
         pass  # not there, or damaged: computed anew
     result = compute()
     buffer = io.BytesIO()
-    np.savez(buffer, **result)
+    arrays: dict[str, Any] = dict(result)  # for mypy, any array may be savez's flag allow_pickle
+    np.savez(buffer, **arrays)
     _keep(path, buffer.getvalue())
     return result
 

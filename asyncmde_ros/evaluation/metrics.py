@@ -67,7 +67,8 @@ def resize_to(prediction: Array, shape: Size) -> npt.NDArray[np.float32]:
     prediction = prediction.astype(np.float32, copy=False)
     if prediction.shape == tuple(shape):
         return prediction
-    return cv2.resize(prediction, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(prediction, shape[::-1], interpolation=cv2.INTER_LINEAR),
+                      np.float32)
 
 
 def score(depth: Array, truth: Array, max_depth_m: float, mask: Mask | None = None

@@ -135,7 +135,7 @@ class _Files(Sequence):
         bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if bgr is None:
             raise MediaError(f'{path} is not an image that OpenCV can read')
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
     def depth(self, index: int) -> Depth | None:
         path = self.depth_paths[index]

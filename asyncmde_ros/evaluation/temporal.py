@@ -160,8 +160,9 @@ def flow_warps(images: Iterable[RGB], size: Size) -> list[FlowWarp]:
     with RGB in [0, 1], the squares summed over the channels, and b and I_(t+1) interpolated
     bilinearly.  They depend on the images alone: compute them once for all rows of a table.
     """
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    small = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    small = [np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+             for image in images]
     return [_flow_warp(estimator, image, following) for image, following in pairwise(small)]
 
 
@@ -251,9 +252,10 @@ def _reprojected(depth: Array, motion: Array, calibration: Calibration
 
 
 def _flow_warp(estimator: cv2.DISOpticalFlow, image: RGB, following: RGB) -> FlowWarp:
-    grey, next_grey = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (image, following))
-    forward = estimator.calc(grey, next_grey, None)
-    backward = estimator.calc(next_grey, grey, None)
+    grey, next_grey = (np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+                       for rgb in (image, following))
+    forward = _flow(estimator, grey, next_grey)
+    backward = _flow(estimator, next_grey, grey)
     rows, cols = grey.shape
     x, y = np.meshgrid(np.arange(cols, dtype=np.float32), np.arange(rows, dtype=np.float32))
     target = np.stack([x, y], axis=2) + forward
@@ -268,9 +270,19 @@ def _flow_warp(estimator: cv2.DISOpticalFlow, image: RGB, following: RGB) -> Flo
     return FlowWarp(target, np.where(inside & consistent, likeness, 0).astype(np.float32))
 
 
+def _flow(estimator: cv2.DISOpticalFlow, grey: npt.NDArray[np.uint8],
+          following: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    # The stub does not know that the flow to begin with may be None.
+    found = estimator.calc(grey, following, None)  # type: ignore[call-overload]
+    return np.asarray(found, np.float32)
+
+
 def _sampled(array: Array, target: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return cv2.remap(array.astype(np.float32, copy=False), target, None, cv2.INTER_LINEAR,
-                     borderMode=cv2.BORDER_REPLICATE)
+    # The stub does not know that the second map may be None, where the first has both axes.
+    sampled = cv2.remap(  # type: ignore[call-overload]
+        array.astype(np.float32, copy=False), target, None, cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled, np.float32)
 
 
 def _warping_error(depth: Array, next_depth: Array, warp: FlowWarp) -> float | None:

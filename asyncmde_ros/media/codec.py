@@ -109,7 +109,7 @@ def decode_image(message: ImageMessage) -> RGB:
         pixels = pixels.reshape(rows, width, layout.channels)
     if layout.conversion is None:
         return pixels
-    return cv2.cvtColor(pixels, layout.conversion)
+    return np.asarray(cv2.cvtColor(pixels, layout.conversion), np.uint8)
 
 
 def decode_compressed(message: CompressedImageMessage) -> RGB:
@@ -133,7 +133,7 @@ def decode_compressed(message: CompressedImageMessage) -> RGB:
         raise ImageError('compressed', f'data cannot be decoded: {error}') from error
     if bgr is None:
         raise ImageError('compressed', f'data ({data.size} bytes) is damaged')
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _check_size(height: int, width: int) -> None:

@@ -28,7 +28,7 @@ def colorize(inverse_depth: npt.NDArray[np.float32], low: float, high: float) ->
     np.clip(level, 0, 255, out=level)
     unknown = np.isnan(level)
     level[unknown] = 0
-    rgb = cv2.applyColorMap(level.astype(np.uint8), _PALETTE)
+    rgb = np.asarray(cv2.applyColorMap(level.astype(np.uint8), _PALETTE), np.uint8)
     rgb[unknown] = 0
     return rgb
 
@@ -54,7 +54,7 @@ class RangeTracker:
         sample = inverse_depth[::self.STRIDE, ::self.STRIDE]
         sample = sample[np.isfinite(sample)]
         if sample.size:
-            seen = np.percentile(sample, self.PERCENTILES)
+            seen = np.asarray(np.percentile(sample, self.PERCENTILES), np.float64)
             before = seen if self._range is None else self._range
             self._range = before + self.SMOOTHING * (seen - before)
         low, high = (0.0, 1.0) if self._range is None else self._range
@@ -78,7 +78,8 @@ def side_by_side(rgb: RGB, depth_rgb: RGB, caption: str) -> RGB:
     ``depth_rgb`` is resized to ``rgb``'s (H, W, 3) where it differs.
     """
     if depth_rgb.shape != rgb.shape:
-        depth_rgb = cv2.resize(depth_rgb, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        depth_rgb = np.asarray(cv2.resize(depth_rgb, rgb.shape[1::-1],
+                                          interpolation=cv2.INTER_NEAREST), np.uint8)
     pair = np.hstack((rgb, depth_rgb))
     _draw_caption(pair, caption)
     return pair

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import cv2
+import numpy as np
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.codec import RGB
@@ -112,7 +113,7 @@ class _VideoSource(FrameSource):
         if stamp_ns <= self._stamp_ns:  # OpenCV 4.6 gives 0 for a file's last frames
             stamp_ns = self._stamp_ns + self._period_ns
         self._stamp_ns = stamp_ns
-        return VideoFrame(stamp_ns, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        return VideoFrame(stamp_ns, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
 
 
 class _CameraSource(FrameSource):
@@ -134,9 +135,9 @@ class _CameraSource(FrameSource):
             grabbed = self._capture.grab()
             stamp_ns = time.time_ns()  # before decoding, which takes its time
             found, bgr = self._capture.retrieve() if grabbed else (False, None)
-            if not found:
+            if not found or bgr is None:
                 raise MediaError(f'{self._name} stopped giving images')
-            yield VideoFrame(stamp_ns, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+            yield VideoFrame(stamp_ns, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
 
     def close(self) -> None:
         self._capture.release()

@@ -117,7 +117,6 @@ class LightDecoder(DPTDecoder):
         return self.output_conv2(resize(self.output_conv1(x), doubled(fine)))
 
 
-
 class DPTScratch(DPTDecoder):
     """The decoder with the convolutions that bring the head's levels to C channels."""
 

@@ -24,6 +24,9 @@ from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 class Observer(nn.Module):
     """Encoder and projector: what the fast network sees of one frame by itself."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.encoder = MobileNetV3Small(config.encoder_width)
@@ -70,8 +73,11 @@ class FastNetwork(nn.Module):
 
     def forward(self, image: Tensor, step: Warp, keyframe: Warp, memory: Memory,
                 state: MemoryState, beta: Tensor, k: Tensor, fresh: Tensor) -> FastOutputs:
-        """One frame.  ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
-        :meth:`SpatialMemoryUnit.forward`."""
+        """Take one frame.
+
+        ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
+        :meth:`SpatialMemoryUnit.forward`.
+        """
         observed = self.observer(image, memory.levels)
         fused = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
         depth = self.decoder.native(fused.levels, image.shape[2:])
@@ -110,12 +116,11 @@ class KeyframeGraph(nn.Module):
     def __init__(self, foundation: DepthAnythingV2, observer: Observer) -> None:
         super().__init__()
         self.foundation = foundation
-        self.fast = nn.Module()
-        self.fast.observer = observer
+        self.fast = nn.ModuleDict({'observer': observer})
 
     def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         memory = self.foundation.memory(image, positions)
-        return (*memory, *self.fast.observer(image, memory))
+        return (*memory, *self.fast['observer'](image, memory))
 
 
 class SlowGraph(KeyframeGraph):
@@ -123,7 +128,7 @@ class SlowGraph(KeyframeGraph):
 
     def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         depth, memory = self.foundation(image, positions)
-        return (*memory, *self.fast.observer(image, memory), depth)
+        return (*memory, *self.fast['observer'](image, memory), depth)
 
 
 class FoundationGraph(nn.Module):

@@ -56,7 +56,7 @@ class Projector(nn.Module):
             x = conv(features[level])
             if self.context is not None and level < len(self.context):
                 deeper = [convolve(tap) for convolve, tap in
-                          zip(self.context[level], features[level + 1:], strict=True)]
+                          zip(self.context[level].children(), features[level + 1:], strict=True)]
                 x = climb([x, *deeper])
             levels.append(interpolate(x, size))
         return levels
@@ -84,8 +84,13 @@ class Gate(nn.Module):
         super().__init__()
         self.compare = nn.Conv2d(2 * channels, GATE_HIDDEN, 3, padding=1)
         self.score = nn.Conv2d(GATE_HIDDEN, 1, 1)
+        self.start_at(INITIAL_TRUST)
+
+    def start_at(self, trust: float) -> None:
+        """Give the same trust in (0, 1) everywhere, whatever is seen."""
+        assert self.score.bias is not None
         nn.init.zeros_(self.score.weight)
-        nn.init.constant_(self.score.bias, float(torch.logit(torch.tensor(INITIAL_TRUST))))
+        nn.init.constant_(self.score.bias, float(torch.logit(torch.tensor(trust))))
 
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:
         both = torch.cat([previous, current], dim=1)                        # (B, 2C, ., .)

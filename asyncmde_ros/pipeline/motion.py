@@ -121,8 +121,9 @@ class _Points(NamedTuple):
 
 def _centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     rows, cols = size
-    return (((2 * np.arange(cols, dtype=np.float32) + 1) / cols - 1)[None, :],
-            ((2 * np.arange(rows, dtype=np.float32) + 1) / rows - 1)[:, None])
+    x, y = (np.asarray((2 * np.arange(length, dtype=np.float32) + 1) / length - 1, np.float32)
+            for length in (cols, rows))
+    return x[None, :], y[:, None]
 
 
 def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
@@ -142,8 +143,8 @@ def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.floa
     source = _apply(warp.homography, *_centres((rows, cols)))
     flow = (cv2.resize(part, (cols, rows), interpolation=cv2.INTER_LINEAR) for part in warp.flow)
     x, y = (at + moved for at, moved in zip((source.x, source.y), flow, strict=True))
-    return cv2.remap(values, (x + 1) * (cols / 2) - 0.5, (y + 1) * (rows / 2) - 0.5,
-                     cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.remap(values, (x + 1) * (cols / 2) - 0.5, (y + 1) * (rows / 2) - 0.5,
+                                cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 class MotionEstimator:
@@ -237,7 +238,8 @@ def _small_grey(rgb: npt.NDArray[np.uint8]) -> Grey:
     scale = SHORT_SIDE / min(grey.shape)
     # Small images grow: DIS works on patches at several scales, and in an image under 32 pixels
     # OpenCV 5.0 reads beyond its buffers.
-    return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA),
+                      np.uint8)
 
 
 def residual_flow(previous: Grey, grey: Grey, step: Warp) -> Flow:
@@ -251,7 +253,7 @@ def residual_flow(previous: Grey, grey: Grey, step: Warp) -> Flow:
                            ((source.y + 1) * rows - 1) / 2
                            - np.arange(rows, dtype=np.float32)[:, None]])
     # A new one each time: an image of another shape would leave its scales to later ones.
-    dense = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    dense = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     dense.setFinestScale(FLOW_FINEST_SCALE)
     dense.setGradientDescentIterations(FLOW_STEPS)
     residue = dense.calc(grey, previous, by_camera.copy()) - by_camera
@@ -284,7 +286,8 @@ def camera_motion(previous: Grey, grey: Grey) -> npt.NDArray[np.float64] | None:
     corners = cv2.goodFeaturesToTrack(grey, MAX_CORNERS, CORNER_QUALITY, CORNER_DISTANCE_PX)
     if corners is None or len(corners) < MIN_INLIERS:
         return None
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+    # The stub does not know that the points to begin with may be None.
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]
         grey, previous, corners, None, winSize=(TRACK_WINDOW_PX, TRACK_WINDOW_PX),
         maxLevel=TRACK_LEVELS)
     kept = found.ravel() == 1
@@ -305,7 +308,7 @@ def from_pixels(matrix: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.f
     to_normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1],
                               [0, 0, 1]])
     product = to_normalised @ matrix @ np.linalg.inv(to_normalised)
-    return product / product[2, 2]
+    return np.asarray(product / product[2, 2], np.float64)
 
 
 def is_plausible(homography: npt.NDArray[np.float64]) -> bool:

@@ -39,7 +39,7 @@ def set_data(message: Image, pixels: npt.NDArray[np.generic]) -> None:
     an array of the right type is what it would store.
     """
     data = array.array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast('B'))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
     message._data = data
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from asyncmde_ros import files
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.media.sources import open_video
-from asyncmde_ros.preprocess import shrink
+from asyncmde_ros.preprocess import at_size, shrink
 from asyncmde_ros.training.config import TrainConfig
 from asyncmde_ros.training.quality import Thresholds, reason_to_drop
 from asyncmde_ros.training.rendered import rendered_clip
@@ -189,7 +190,7 @@ def _header(path: Path) -> dict[str, str] | None:
 def _make(recipe: Recipe, teacher: Teacher, path: Path,
           quality: Thresholds) -> dict[str, str]:
     header = {'kind': recipe.kind, 'name': recipe.name, 'size': json.dumps(recipe.size)}
-    arrays: dict[str, npt.NDArray] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         pictures = _pictures(recipe, teacher)
     except MediaError as error:
@@ -208,7 +209,8 @@ def _make(recipe: Recipe, teacher: Teacher, path: Path,
     return header
 
 
-def _stacked(pictures: Sequence[Picture], targets: Sequence[Targets]) -> dict[str, npt.NDArray]:
+def _stacked(pictures: Sequence[Picture],
+             targets: Sequence[Targets]) -> dict[str, npt.NDArray[Any]]:
     return {'images': np.stack(pictures)} | {
         name: np.stack([target[name] for target in targets]) for name in TARGETS}
 
@@ -228,14 +230,13 @@ def _pictures(recipe: Recipe, teacher: Teacher) -> list[Picture]:
     photo = cv2.imread(recipe.path, cv2.IMREAD_COLOR)
     if photo is None:
         raise MediaError(f'{recipe.path} cannot be read as an image')
-    photo = _cropped(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), recipe)
+    photo = _cropped(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8), recipe)
     view = shrink(photo, recipe.size)
     if recipe.kind == 'photo':
         return [view]
     depth = next(teacher.targets([view]))['depth'].astype(np.float32)
     larger = (round(MARGIN * recipe.size[0]), round(MARGIN * recipe.size[1]))
-    return photo_clip(shrink(photo, larger),
-                      cv2.resize(depth, larger[::-1], interpolation=cv2.INTER_LINEAR),
+    return photo_clip(shrink(photo, larger), at_size(depth, larger),
                       recipe.frames, recipe.size, np.random.default_rng(recipe.seed))
 
 

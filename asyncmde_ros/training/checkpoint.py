@@ -37,7 +37,7 @@ def write(path: Path, network: nn.Module, optimiser: torch.optim.AdamW,
     tensors |= {f'averaged.{name}': value for name, value in averaged.state_dict().items()}
     tensors |= {f'best.{name}': value for name, value in best.items()}
     tensors |= {f'extra.{name}': value for name, value in extra.items()}
-    names = {parameter: name for name, parameter in network.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     for parameter, moments in optimiser.state.items():
         tensors |= {f'{moment}.{names[parameter]}': moments[moment] for moment in _MOMENTS}
     state = json.dumps({'progress': vars(progress), 'config': config})

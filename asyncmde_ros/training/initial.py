@@ -40,8 +40,8 @@ def fit_projector(observer: Observer,
     projector = observer.projector
     deeper = projector.context if context else None
     levels = len(projector.convs)
-    xx: list[Tensor | None] = [None] * levels
-    xy: list[Tensor | None] = [None] * levels
+    xx: dict[int, Tensor] = {}
+    xy: dict[int, Tensor] = {}
     yy = [0.0] * levels
     for image, memory in samples:
         taps = observer.encode(image)
@@ -50,23 +50,27 @@ def fit_projector(observer: Observer,
             x = interpolate(_side_by_side(used), target.shape[2:])[0].flatten(1).double()
             x = torch.cat([x, torch.ones(1, x.shape[1], dtype=x.dtype)])    # (inputs + 1, pixels)
             y = target[0].flatten(1).double()                               # (C, pixels)
-            xx[level] = x @ x.T if xx[level] is None else xx[level] + x @ x.T
-            xy[level] = x @ y.T if xy[level] is None else xy[level] + x @ y.T
+            xx[level] = xx[level] + x @ x.T if level in xx else x @ x.T
+            xy[level] = xy[level] + x @ y.T if level in xy else x @ y.T
             yy[level] += float(y.square().sum())
+    if not xx:
+        raise ValueError('no image could be read')
     explained = []
-    for level, (gram, cross) in enumerate(zip(xx, xy, strict=True)):
-        if gram is None or cross is None:
-            raise ValueError('no image could be read')
+    for level in range(levels):
+        gram, cross = xx[level], xy[level]
         penalty = RIDGE * gram.diagonal()[:-1].mean() * torch.eye(len(gram), dtype=gram.dtype)
         penalty[-1, -1] = 0  # the bias is free
         solution = torch.linalg.solve(gram + penalty, cross)                # (taps + 1, C)
-        convs = [projector.convs[level]]
+        readers = [projector.convs[level]]
         if deeper is not None and level < len(deeper):
-            convs += deeper[level]
+            readers.append(deeper[level])
+        convs = [module for reader in readers for module in reader.modules()
+                 if isinstance(module, torch.nn.Conv2d)]
         parts = solution[:-1].split([conv.in_channels for conv in convs])
         for conv, part in zip(convs, parts, strict=True):
             conv.weight.copy_(part.T[:, :, None, None])
-        projector.convs[level].bias.copy_(solution[-1])
+        assert convs[0].bias is not None
+        convs[0].bias.copy_(solution[-1])
         count = gram[-1, -1]
         mean = cross[-1] / count
         total = yy[level] - float(count * mean.square().sum())
@@ -106,8 +110,7 @@ def reset_gates(network: FastNetwork, trust: float) -> None:
     """Begin anew with gates that say ``trust`` whatever they see."""
     for gate in (network.unit.gates.level1, network.unit.gates.level4):
         gate.compare.reset_parameters()
-        torch.nn.init.zeros_(gate.score.weight)
-        torch.nn.init.constant_(gate.score.bias, float(torch.logit(torch.tensor(trust))))
+        gate.start_at(trust)
 
 
 def save(network: FastNetwork, path: Path) -> None:

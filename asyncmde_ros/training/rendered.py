@@ -152,7 +152,8 @@ def render(scene: Scene, frame: int) -> tuple[Field, Field]:
         haze = 1 - np.exp(-np.where(lit, shaded.depth.ravel(), 0) / np.float32(scene.haze_m))
         image += haze[:, None] * (np.float32(0.7 * (light.ambient + 0.5)) - image)
     image = image.reshape(rows * SAMPLES, cols * SAMPLES, 3)
-    return cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA), depth
+    averaged = cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(averaged, np.float32), depth
 
 
 def texture_atlas(count: int, rng: np.random.Generator) -> Picture:
@@ -166,7 +167,8 @@ def texture_atlas(count: int, rng: np.random.Generator) -> Picture:
         for _ in range(LEVELS):
             padded = cv2.copyMakeBorder(level, 1, 1, 1, 1, cv2.BORDER_WRAP)
             parts.append(np.pad(padded, ((0, TILE + 2 - len(padded)), (0, 0), (0, 0))))
-            level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            level = np.asarray(cv2.resize(level, None, fx=0.5, fy=0.5,
+                                          interpolation=cv2.INTER_AREA), np.uint8)
         rows.append(np.hstack(parts))
     return np.vstack(rows)
 
@@ -350,8 +352,8 @@ def _sunlit(scene: Scene, frame: int, depth: Field) -> Field:
         blocked |= (near <= far) & (far > start) & (near < 1)
     arrives = np.ones(rows * cols, np.float32)
     arrives[seen] = 1 - blocked
-    return cv2.resize(arrives.reshape(rows, cols), (cols * SAMPLES, rows * SAMPLES),
-                      interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(arrives.reshape(rows, cols), (cols * SAMPLES, rows * SAMPLES),
+                                 interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _colors(scene: Scene, traced: _Traced, ahead: Field) -> Field:

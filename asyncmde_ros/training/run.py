@@ -125,7 +125,7 @@ def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Seq
     return network, model.encoder_width == FOLDED_WIDTH
 
 
-def _encoder(model: ModelConfig, path: Path | None) -> dict[str, npt.NDArray] | None:
+def _encoder(model: ModelConfig, path: Path | None) -> dict[str, npt.NDArray[np.floating]] | None:
     """Return an encoder to begin with: the given file, the shipped network's, or none."""
     if path is not None:
         return weights.load(path)

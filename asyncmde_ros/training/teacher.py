@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from asyncmde_ros import weights
-from asyncmde_ros.engine.interface import Engine, Precision
+from asyncmde_ros.engine.interface import Buffer, Engine, Precision
 from asyncmde_ros.engine.loader import POSITIONS_KEY, Threads
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.torch import load_weights
@@ -40,7 +40,7 @@ class Teacher:
         self.module = DepthAnythingV2(self.config).eval()
         load_weights(self.module, self.tensors)
         self._device = device
-        self._engines: dict[Size, tuple[Engine, dict[str, object]]] = {}
+        self._engines: dict[Size, tuple[Engine, Mapping[str, Buffer]]] = {}
         if device.type == 'cuda':
             self.module.to(device)
 
@@ -65,7 +65,7 @@ class Teacher:
         """Return the positional embedding, resized for a network size."""
         return resize_positions(self.tensors['pretrained.pos_embed'], patch_grid(size))
 
-    def _engine(self, size: Size) -> tuple[Engine, Mapping]:
+    def _engine(self, size: Size) -> tuple[Engine, Mapping[str, Buffer]]:
         if size not in self._engines:
             # The slow graph also holds an observer, whose outputs nobody reads here.
             tensors: dict[str, npt.NDArray[np.floating]] = {

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -77,7 +78,9 @@ class Trainer:
     def __init__(self, network: FastNetwork, clips: Sequence[Clip], config: TrainConfig,
                  budget: Budget, out: Path, device: torch.device, frozen_norm: bool) -> None:
         """``frozen_norm``: the encoder's normalisation was folded away and must stay so."""
-        self._network = network.to(device, memory_format=torch.channels_last)
+        # The stub leaves out this form of to().
+        self._network: FastNetwork = network.to(  # type: ignore[call-overload]
+            device, memory_format=torch.channels_last)
         network.unit.gates.scales = config.model.gates
         self._config, self._budget, self._out, self._device = config, budget, out, device
         self._frozen_norm = frozen_norm
@@ -88,8 +91,8 @@ class Trainer:
         self._validation = Validation([clip for clip in clips if clip.validation], config, device)
         rates = config.optimiser
         network.decoder.requires_grad_(max(rates.decoder_rate, rates.decoder_share) > 0)
-        self._optimiser = torch.optim.AdamW(self._groups(), weight_decay=
-                                            config.optimiser.weight_decay)
+        self._optimiser = torch.optim.AdamW(self._groups(),
+                                            weight_decay=config.optimiser.weight_decay)
         self.progress = checkpoint.Progress()
         self._averaged = self._new_average()
         self._best = _copied(network)
@@ -189,7 +192,7 @@ class Trainer:
             batch.images = batch.images.pin_memory()
         return batch
 
-    def _groups(self) -> list[dict]:
+    def _groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups; weight decay is for convolutions' kernels only."""
         network, settings = self._network, self._config.optimiser
         groups = []
@@ -379,7 +382,7 @@ class Trainer:
                             device=self._device)
 
     def _validate(self, log: curves.Log) -> None:
-        values = self._validation.measure(self._averaged.module.eval())
+        values = self._validation.measure(cast(FastNetwork, self._averaged.module.eval()))
         # Before the gates are trained, what can get better is the network without them.
         phase = Phase(self.progress.phase)
         score = values['ratio_warped' if phase is Phase.CLIPS else
@@ -419,7 +422,7 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-def _plain(tables: dict) -> dict:
+def _plain(tables: dict[str, Any]) -> dict[str, Any]:
     """Turn tuples into lists, as JSON gives them back."""
     return {key: _plain(value) if isinstance(value, dict)
             else list(value) if isinstance(value, tuple) else value

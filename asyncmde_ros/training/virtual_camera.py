@@ -89,7 +89,7 @@ def draw_log(low: float, high: float, rng: np.random.Generator) -> float:
 
 def rotation(angles: npt.ArrayLike) -> Matrix:
     """Return the matrix of a rotation vector (3,), radians."""
-    return cv2.Rodrigues(np.asarray(angles, np.float64))[0]
+    return np.asarray(cv2.Rodrigues(np.asarray(angles, np.float64))[0], np.float64)
 
 
 def inverse_distance(inverse_depth: Field, farthest: float) -> Field:
@@ -106,7 +106,7 @@ def inverse_distance(inverse_depth: Field, farthest: float) -> Field:
         snapped = np.where(2 * value > least + most, most, least)
         value = np.where(most - least > EDGE_STEP, snapped, value)
     # The photo's own outlines are some pixels wide: let them go with the nearer surface.
-    return cv2.dilate(value, np.ones((5, 5), np.uint8))
+    return np.asarray(cv2.dilate(value, np.ones((5, 5), np.uint8)), np.float32)
 
 
 class PhotoWithDepth:
@@ -137,7 +137,7 @@ class PhotoWithDepth:
         behind = cv2.remap(self._behind, x, y, cv2.INTER_LINEAR,
                            borderMode=cv2.BORDER_REFLECT_101)
         cv2.copyTo(behind, uncovered, frame)
-        return frame
+        return np.asarray(frame, np.uint8)
 
     def unseen(self, turn: Matrix, shift: Matrix) -> float:
         """Return the share of the frame's outline that shows what the photo does not."""
@@ -163,9 +163,9 @@ class PhotoWithDepth:
         framed = np.zeros((rows + 2, cols + 2), np.float32)
         framed.ravel()[y * (cols + 2) + x] = self._points[3] / depth
         # Closing mends the cracks of surfaces that come nearer; the median, lone points.
-        inverse = cv2.morphologyEx(np.ascontiguousarray(framed[1:-1, 1:-1]), cv2.MORPH_CLOSE,
-                                   np.ones((3, 3), np.uint8))
-        inverse = cv2.medianBlur(inverse, 3)
+        mended = cv2.morphologyEx(np.ascontiguousarray(framed[1:-1, 1:-1]), cv2.MORPH_CLOSE,
+                                  np.ones((3, 3), np.uint8))
+        inverse = np.asarray(cv2.medianBlur(mended, 3), np.float32)
         uncovered = (inverse <= 0).astype(np.uint8)
         return _fill_from_far(inverse, uncovered), uncovered
 
@@ -183,7 +183,7 @@ def cut_out(rgb: Picture, side: int, rng: np.random.Generator) -> tuple[Picture,
         outline += rng.uniform(0, 0.22 / lobes) * np.cos(lobes * angle + rng.uniform(0, 6.3))
     softness = rng.uniform(1.5, 4) / side
     mask = np.clip((outline - np.hypot(x, y * rng.uniform(1, 1.8))) / softness, 0, 1)
-    return patch, mask.astype(np.float32)
+    return np.asarray(patch, np.uint8), mask.astype(np.float32)
 
 
 def _walk(rgb: Picture, inverse_depth: Field, frames: int, size: Size,
@@ -237,9 +237,10 @@ def _slide(rgb: Picture, frames: int, size: Size, rng: np.random.Generator) -> l
         return beyond
 
     share = _largest(unseen)
-    return [cv2.warpPerspective(rgb, lookup, (cols, rows),
-                                flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-                                borderMode=cv2.BORDER_REFLECT_101) for lookup in lookups(share)]
+    turned = (cv2.warpPerspective(rgb, lookup, (cols, rows),
+                                  flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+                                  borderMode=cv2.BORDER_REFLECT_101) for lookup in lookups(share))
+    return [np.asarray(view, np.uint8) for view in turned]
 
 
 def _pass_by(clip: list[Picture], rgb: Picture, rng: np.random.Generator) -> None:

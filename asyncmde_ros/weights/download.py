@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Collection
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -151,7 +151,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, pinned: Pinned,
 
 
 def _read_one_response(opener: urllib.request.OpenerDirector, url: str, pinned: Pinned,
-                       partial: PartialFile, bar: tqdm) -> None:
+                       partial: PartialFile, bar: 'tqdm[NoReturn]') -> None:
     # A compressed answer would have neither the length nor the ranges of the file.
     request = urllib.request.Request(url, headers={'Accept-Encoding': 'identity',
                                                    'User-Agent': 'asyncmde'})

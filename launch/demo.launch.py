@@ -1,0 +1,44 @@
+"""Start the depth node, and play a video to it as a camera would."""
+
+import sys
+from pathlib import Path
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    Shutdown,
+)
+from launch.substitutions import LaunchConfiguration
+
+from asyncmde_ros.media.example import example_video
+from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
+from launch import LaunchContext, LaunchDescription
+
+DEPTH = str(Path(__file__).with_name('depth.launch.py'))
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([
+        DeclareLaunchArgument('video', default_value='',
+                              description='A video file; empty for a street video, which is '
+                                          'fetched when it is first used.'),
+        # First, so that the transport's profile is set for the publisher, too.
+        IncludeLaunchDescription(DEPTH),
+        OpaqueFunction(function=_publisher)])
+
+
+def _publisher(context: LaunchContext) -> list[ExecuteProcess]:
+    """Return the video publisher, which waits for the node; its end is the end of the demo."""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    # Held at the first picture until there is depth: engines may have to be built for its shape.
+    memory = '/'.join(['', *filter(None, [value('namespace').strip('/')]), 'depth/memory'])
+    return [ExecuteProcess(
+        cmd=[sys.executable, '-m', 'asyncmde_ros.ros.video_publisher',
+             '--video', value('video') or str(example_video()), '--hold-first',
+             '--ros-args', '-r', f'image:={value("image_topic")}',
+             '-r', f'{SEEN_TOPIC}:={memory}'],
+        name='video_publisher', output='screen', on_exit=Shutdown(reason='the video is over'))]

@@ -1,0 +1,54 @@
+"""The package manifest: whatever the ROS layer and the launch files import is declared."""
+
+import ast
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
+KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv', 'tqdm': 'python3-tqdm',
+        'tf2_ros': 'tf2_ros_py'}
+"""rosdep's names for modules that are called otherwise."""
+
+
+def imported(path: Path) -> set[str]:
+    roots = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split('.')[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            roots.add(node.module.split('.')[0])
+    return roots - sys.stdlib_module_names - {'asyncmde_ros'}
+
+
+def text(tag: str) -> str:
+    found = MANIFEST.findtext(tag)
+    assert found is not None
+    return found
+
+
+def test_every_import_of_the_ros_layer_is_declared() -> None:
+    declared = {element.text for element in MANIFEST if element.tag.endswith('depend')}
+    paths = [*(ROOT / 'asyncmde_ros/ros').glob('*.py'), *(ROOT / 'launch').glob('*.py')]
+    assert len(paths) > 10
+    missing = {path.name: names for path in paths
+               if (names := {KEYS.get(root, root) for root in imported(path)} - declared)}
+    assert not missing
+
+
+def test_nothing_is_declared_twice() -> None:
+    declared = [(element.tag, element.text) for element in MANIFEST
+                if element.tag.endswith('depend')]
+    assert len(declared) == len(set(declared))
+
+
+def test_the_manifest_says_what_setup_py_says() -> None:
+    setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    assert MANIFEST.get('format') == '3'
+    for name, value in (('version', text('version')), ('license', text('license')),
+                        ('PACKAGE', text('name'))):
+        assert re.search(rf"\b{name} ?= ?'{re.escape(value)}'", setup), name
+    licence = MANIFEST.find('license')
+    assert licence is not None and (ROOT / licence.attrib['file']).is_file()
