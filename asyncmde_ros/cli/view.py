@@ -35,7 +35,7 @@ Ctrl-C ends it, and leaves a complete file.
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
         'view', help='see image, depth, trust and timing, live or as a file',
         description=DESCRIPTION, epilog=EPILOG,

@@ -25,11 +25,12 @@ def rotation_matrix(vector: npt.NDArray[np.float64]) -> Matrix:
     """Return the rotation (3, 3) by ``vector`` (3,): axis times angle [rad] (Rodrigues)."""
     angle = float(np.linalg.norm(vector))
     x, y, z = vector
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    if angle < 1e-9:
-        return np.eye(3) + cross
-    return (np.eye(3) + np.sin(angle) / angle * cross
-            + (1 - np.cos(angle)) / angle**2 * cross @ cross)
+    cross: Matrix = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    result: Matrix = np.eye(3) + cross
+    if angle >= 1e-9:
+        result = (np.eye(3) + np.sin(angle) / angle * cross
+                  + (1 - np.cos(angle)) / angle**2 * cross @ cross)
+    return result
 
 
 def quaternion_matrix(quaternion: npt.ArrayLike) -> Matrix:

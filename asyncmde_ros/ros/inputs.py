@@ -135,8 +135,11 @@ class Inertia:
     """
 
     def __init__(self, node: Node, rotation: npt.ArrayLike) -> None:
-        """``rotation``: quaternion [x, y, z, w] from the IMU's to the camera's optical frame; four
-        zeros ask tf."""
+        """Listen.
+
+        ``rotation``: quaternion [x, y, z, w] from the IMU's to the camera's optical frame; four
+        zeros ask tf.
+        """
         self._node = node
         self._gyroscope = Gyroscope()
         self._imu_frame = ''
