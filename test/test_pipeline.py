@@ -141,6 +141,25 @@ def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Came
     assert camera.show(image()).depth is not None, 'zero never drops'
 
 
+def test_a_memory_that_faded_away_is_not_taken_for_lost(camera: Camera) -> None:
+    """Without refreshes the keyframe's share falls for ever; what sees is the fast network."""
+    camera.show_until(image(), PipelineState.READY)
+    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
+    fast = camera.pipeline._session.engines.fast
+    assert isinstance(fast, FakeEngine)
+    shares = [1.0]
+
+    def compute(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['depth'][...] = 1
+        arrays['share'][...] = shares[0]
+    fast.compute = compute
+    time.sleep(0.3)  # a refresh that was under way
+    for _ in range(300):
+        shares[0] *= 0.9
+        assert camera.show(image()).depth is not None
+    assert shares[0] < 1e-12 and camera.pipeline.status.cuts == 0
+
+
 def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False,

@@ -13,7 +13,7 @@ from asyncmde_ros.preprocess import write_image
 
 Map = npt.NDArray[np.float32]
 
-SMALLEST_SHARE = 1e-6
+SMALLEST_SHARE = 1e-3
 """A mean share of the keyframe below which there is none left to lose."""
 
 
@@ -96,6 +96,7 @@ class FastPath:
             raise
         self._side = 1 - self._side
         share = float(self._share.array.mean())
-        self.trust_kept = 1.0 if fresh else share / max(self._mean_share, SMALLEST_SHARE)
+        self.trust_kept = (1.0 if fresh or self._mean_share < SMALLEST_SHARE
+                           else share / self._mean_share)
         self._mean_share = share
         return self._depth.array[0, 0], self._share.array[0, 0]
