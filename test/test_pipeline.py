@@ -122,12 +122,13 @@ def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Came
         arrays['depth'][...] = 1
         arrays['share'][...] = shares[-1]
     fast.compute = compute
-    for aging in (0.9, 0.8, 0.5, 0.3):  # each keeps over 0.3 of the one before
+    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
+    time.sleep(0.3)  # a refresh that was under way
+    for aging in (1.0, 0.9, 0.8, 0.5, 0.3):  # each keeps over 0.3 of the one before
         shares.append(aging)
         assert camera.show(image()).depth is not None
     shares.append(0.05)
-    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
-    camera.show_until(image(), PipelineState.SLOW_PATH_OFF)
+    assert camera.show(image()).state is PipelineState.SLOW_PATH_OFF
     assert camera.pipeline.status.cuts == 1
     dropped_at = camera.stamp_ns
     shares.append(1.0)
@@ -137,7 +138,9 @@ def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Came
 
     camera.pipeline.settings = replace(camera.pipeline.settings, cut_trust=0.0,
                                        slow_path_enabled=False)
-    shares.append(0.001)
+    time.sleep(0.3)
+    assert camera.show(image()).depth is not None
+    shares.append(0.01)
     assert camera.show(image()).depth is not None, 'zero never drops'
 
 
