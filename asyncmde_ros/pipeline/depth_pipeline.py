@@ -233,10 +233,11 @@ class DepthPipeline:
         moved = time.perf_counter()
         # Offered before the swap frees a slot, so that a refresh starts with this frame.
         session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
+        without = (PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
+                   else PipelineState.SLOW_PATH_OFF)
         slot = session.cache.front()
         if slot is None or slot.keyframe is None or slot.keyframe.epoch != self._epoch:
-            return self._withhold(PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
-                                  else PipelineState.SLOW_PATH_OFF, stamp_ns)
+            return self._withhold(without, stamp_ns)
         limit_ns = round(1e9 * settings.max_memory_age_s)
         too_old = 0 < limit_ns < stamp_ns - slot.keyframe.stamp_ns
         if too_old and settings.old_memory is OldMemory.WITHHOLD:
@@ -252,7 +253,7 @@ class DepthPipeline:
                 self._cuts += 1
                 self._drop_memory()
                 session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
-                return self._withhold(PipelineState.WAITING_FOR_MEMORY, stamp_ns)
+                return self._withhold(without, stamp_ns)
         depth, trust = maps
         keyframe = session.fast.keyframe
         assert keyframe is not None
