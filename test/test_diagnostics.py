@@ -7,9 +7,9 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.slow_path import SlowPathState, SlowPathStatus
+from asyncmde_ros.pipeline.slow_path import STALL_S, SlowPathState, SlowPathStatus
 from asyncmde_ros.pipeline.statistics import Snapshot
-from asyncmde_ros.ros.diagnostics import STALL_S, diagnose
+from asyncmde_ros.ros.diagnostics import diagnose
 
 
 def figures(**changes: object) -> Snapshot:
@@ -24,7 +24,7 @@ def figures(**changes: object) -> Snapshot:
 def status(state: PipelineState = PipelineState.READY, slow: SlowPathStatus | None = None
            ) -> PipelineStatus:
     return PipelineStatus(state, 'vits, openvino, auto', (252, 336),
-                          slow or SlowPathStatus(SlowPathState.RUNNING, refreshes=60), 4, 1, 2)
+                          slow or SlowPathStatus(SlowPathState.RUNNING, refreshes=60), 4, 1, 2, 0)
 
 
 def test_the_values_are_there_under_their_names() -> None:

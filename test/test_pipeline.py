@@ -1,6 +1,7 @@
 """The pipeline as a whole: on fakes for its rules, on real weights for its depth."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +18,9 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.evaluation.predict import Foundation
 from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline import slow_path
 from asyncmde_ros.pipeline.depth_pipeline import (
+    MOST_RESTARTS,
     DepthPipeline,
     DepthResult,
     DepthSource,
@@ -196,6 +199,65 @@ def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera:
     pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMAGE)
     pipeline.process(image(), 4 * FRAME_NS, measure=measure)
     assert len(asked) == 3
+
+
+def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_path, 'STALL_S', 0.3)
+    model, release = FakeModel(), threading.Event()
+    with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
+        camera = Camera(pipeline)
+        camera.show_until(image(), PipelineState.READY)
+        assert model.engines is not None and isinstance(model.engines.slow, FakeEngine)
+        model.engines.slow.compute = lambda arrays: assert_(release.wait(DEADLINE_S))
+        deadline = time.monotonic() + DEADLINE_S
+        while len(model.compiled) == 1:
+            assert camera.show(image()).depth is not None, 'depth goes on meanwhile'
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        hung_at = camera.stamp_ns
+        again = None
+        while again is None or again.keyframe is None or again.keyframe.stamp_ns <= hung_at:
+            again = camera.show(image())
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert again.depth is not None and pipeline.status.restarts == 1
+        assert pipeline.status.slow_path.failures == 0
+        assert not pipeline.close(), 'the thread that hangs is still there'
+        release.set()
+
+
+def assert_(done: bool) -> None:
+    assert done
+
+
+def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
+    model, release = FakeModel(), threading.Event()
+    working = model.compile
+
+    def compile_(size: Size, cancel: threading.Event | None = None) -> Engines:
+        engines = working(size, cancel)
+        assert isinstance(engines.slow, FakeEngine)
+        prepared = iter((1, 2))  # the runs that warm up
+        compute = engines.slow.compute
+        engines.slow.compute = lambda arrays: (compute(arrays) if next(prepared, None)
+                                               else assert_(release.wait(DEADLINE_S)))
+        return engines
+    model.compile = compile_  # type: ignore[method-assign]
+    with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
+        camera, deadline = Camera(pipeline), time.monotonic() + DEADLINE_S
+        while len(model.compiled) < 1 + MOST_RESTARTS:
+            camera.show(image())
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(100):
+            camera.show(image())
+            time.sleep(0.01)
+        assert len(model.compiled) == 1 + MOST_RESTARTS
+        assert pipeline.status.restarts == MOST_RESTARTS
+        release.set()
 
 
 def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera) -> None:

@@ -38,6 +38,9 @@ JOIN_TIMEOUT_S = 0.5
 MAX_ASPECT = 4
 """Longer images would make networks of any cost; no camera has one."""
 
+MOST_RESTARTS = 3
+"""Each restart leaves a thread and its engine behind, which nothing can free."""
+
 MAX_GAP_NS = 10 * 10**9
 """After a longer pause the memory shows another time, whatever it shows."""
 
@@ -110,6 +113,7 @@ class PipelineStatus:
     motion_failures: int
     resets: int
     cuts: int
+    restarts: int
 
 
 class _Session:
@@ -149,6 +153,8 @@ class DepthPipeline:
         self._epoch = 0
         self._resets = 0
         self._cuts = 0
+        self._restarts = 0
+        self._hung: list[SlowPath] = []
         self._last_stamp_ns: int | None = None
         self._tracked_ns: int | None = None
         self._image_size: Size | None = None
@@ -166,6 +172,7 @@ class DepthPipeline:
         deadline = time.monotonic() + JOIN_TIMEOUT_S
         self._cancel.set()
         idle = self._session.slow.stop(JOIN_TIMEOUT_S)
+        idle = idle and all(slow.stop(0) for slow in self._hung)
         if self._builder is not None:
             self._builder.join(max(0.0, deadline - time.monotonic()))
             idle = idle and not self._builder.is_alive()
@@ -181,7 +188,7 @@ class DepthPipeline:
     def status(self) -> PipelineStatus:
         return PipelineStatus(self._state, self._model.id, self._session.engines.size,
                               self._session.slow.status, self._motion.failures, self._resets,
-                              self._cuts)
+                              self._cuts, self._restarts)
 
     def reset(self) -> None:
         """Forget everything seen so far; depth is withheld until the next refresh."""
@@ -294,7 +301,8 @@ class DepthPipeline:
     def _engines_fit(self, image: Size) -> bool:
         """Tell whether the engines are of the right size; else build others in the background.
 
-        A build that failed is reported once and tried again at the next frame of that size.
+        So too, while depth goes on, for a slow path that hangs.  A build that failed is reported
+        once and tried again at the next frame of that size.
         """
         wanted = self._fixed_size or network_size(image, self._model.short_side)
         if self._builder is not None and not self._builder.is_alive():
@@ -304,14 +312,18 @@ class DepthPipeline:
                 raise EngineError(f'no engines for this image size: {built}') from built
             if built is not None and built.engines.size == wanted:
                 self._adopt(built)
-        if wanted == self._session.engines.size:
-            return True
-        if self._builder is None:
+        fits = wanted == self._session.engines.size
+        hangs = fits and self._session.slow.hangs() and self._restarts < MOST_RESTARTS
+        if self._builder is None and (hangs or not fits):
+            if hangs:
+                self._restarts += 1
+                logger.error('the slow path hangs: restarting it with engines of its own (%d of '
+                             '%d times)', self._restarts, MOST_RESTARTS)
             logger.info('building engines for %dx%d', *wanted)
             self._builder = threading.Thread(target=self._build, args=(wanted,),
                                              name='engine_builder', daemon=True)
             self._builder.start()
-        return False
+        return fits
 
     def _build(self, size: Size) -> None:
         try:
@@ -320,7 +332,11 @@ class DepthPipeline:
             self._built = error
 
     def _adopt(self, session: _Session) -> None:
-        self._session.slow.stop(JOIN_TIMEOUT_S)
+        if self._session.slow.hangs():
+            self._session.slow.stop(0)
+            self._hung.append(self._session.slow)
+        else:
+            self._session.slow.stop(JOIN_TIMEOUT_S)
         self._session = session
         self.reset()
         self._session.slow.start()

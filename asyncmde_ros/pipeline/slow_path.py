@@ -27,6 +27,9 @@ NICENESS = 10
 POLL_S = 0.1
 """How soon a wait notices that the thread should stop."""
 
+STALL_S = 10.0
+"""A refresh that takes longer has stalled: the slowest machine seen needs a second."""
+
 RETRY_S = 1.0
 """Pause after a failed refresh, so that a broken engine does not eat a core."""
 
@@ -113,6 +116,12 @@ class SlowPath:
         self._mailbox.close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def hangs(self) -> bool:
+        """Tell whether no refresh is to be expected any more: one stalled, or the thread died."""
+        since = self.status.running_since
+        return (since is not None and time.monotonic() - since > STALL_S) or not (
+            self._thread.is_alive() or self._stop.is_set())
 
     def _bindings(self, slot: Slot) -> dict[str, Buffer]:
         return {'image': self._image, 'positions': self._engines.positions, **slot.buffers}

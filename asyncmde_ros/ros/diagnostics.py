@@ -7,11 +7,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.slow_path import SlowPathState
+from asyncmde_ros.pipeline.slow_path import STALL_S, SlowPathState
 from asyncmde_ros.pipeline.statistics import Snapshot
-
-STALL_S = 5.0
-"""A refresh that takes longer has stalled: the slowest machine seen needs a second."""
 
 
 def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None, active: bool,
@@ -77,6 +74,7 @@ def _status(status: PipelineStatus) -> dict[str, object]:
         'slow path, last refresh [ms]': slow.latency_ms,
         'slow path, failures': slow.failures,
         'slow path, last error': slow.last_error,
+        'slow path, restarts': status.restarts,
         'scene cuts': status.cuts,
         'resets': status.resets,
         'motion failures': status.motion_failures,
