@@ -1,5 +1,7 @@
 """The real node over real DDS, in a process of its own."""
 
+import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -430,6 +432,34 @@ def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundati
         assert status == 0, node.text()
         assert 'Traceback' not in node.text()
         assert took < END_S + MACHINE_S
+    finally:
+        node.close()
+
+
+SHUTDOWNS = int(os.environ.get('ASYNCMDE_SHUTDOWNS', '5'))
+"""More take long, and were done by hand (docs/reliability.md)."""
+
+LATEST_S = 6.0
+"""By then the node is up, and has answered images for a second or two."""
+
+
+@pytest.mark.parametrize('number', range(SHUTDOWNS))
+def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
+        number: int, tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    moment_s = np.random.default_rng(number).uniform(0.3, LATEST_S)
+    node = NodeProcess(tmp_path / 'node.log', size='auto')
+    try:
+        message = image_message(picture((360, 640) if number % 2 else (480, 640)))
+        end = time.monotonic() + moment_s
+        peer.until(lambda: time.monotonic() > end, lambda: peer.show(message))
+        segments = node.shared_memory()
+        status, took = node.interrupt()
+        assert status == 0, node.text()
+        assert 'Traceback' not in node.text() and took < END_S + MACHINE_S
+        for segment in segments:
+            users = subprocess.run(['grep', '-l', segment.name, f'/proc/{os.getpid()}/maps'],
+                                   capture_output=True)
+            assert users.returncode == 0 or not segment.exists(), 'left behind'
     finally:
         node.close()
 

@@ -1,5 +1,6 @@
 """Entry point of ``depth_node``; light, so that Ctrl-C is handled before the heavy imports."""
 
+import gc
 import os
 import sys
 
@@ -51,6 +52,11 @@ def main() -> None:
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()
+    # The end of all that uses the context is that of the middleware's shared memory, which
+    # _exit() would leave behind.
+    del executor, node
+    gc.collect()
+    rclpy.get_default_context().destroy()
     if not idle:
         # A thread is still inside the runtime and would crash it while Python takes itself apart.
         sys.stdout.flush()

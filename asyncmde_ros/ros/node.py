@@ -63,6 +63,13 @@ def _reported(callback: Transition) -> Transition:
     return wrapped
 
 
+def _load(build: Callable[[], DepthPipeline], outcome: list[DepthPipeline | Exception]) -> None:
+    try:
+        outcome.append(build())
+    except Exception as error:
+        outcome.append(error)
+
+
 class DepthNode(LifecycleNode):
     """Lifecycle node around :class:`DepthPipeline`.
 
@@ -120,8 +127,9 @@ class DepthNode(LifecycleNode):
         outcome: list[DepthPipeline | Exception] = []
         self.get_logger().info('loading the networks')
         cancel = threading.Event()
-        self._loader = threading.Thread(target=self._load, args=(outcome, cancel), name='loader',
-                                        daemon=True)
+        # Away from the main thread, which must stay able to hear Ctrl-C.
+        self._loader = threading.Thread(target=_load, args=(self._recipe(cancel), outcome),
+                                        name='loader', daemon=True)
         self._loader.start()
         while self._loader.is_alive():
             if self._stop.is_set():
@@ -165,22 +173,23 @@ class DepthNode(LifecycleNode):
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
-    def _load(self, outcome: list[DepthPipeline | Exception], cancel: threading.Event) -> None:
-        """Build the pipeline away from the main thread, which must stay able to hear Ctrl-C."""
-        try:
-            model = Model(self.get_parameter('model.name').value,
-                          self.get_parameter('backend').value,
-                          Precision(self.get_parameter('precision').value),
-                          parameters.read_threads(self),
-                          parameters.read_path(self, 'model.foundation_weights'),
-                          parameters.read_path(self, 'model.fast_weights'),
-                          parameters.read_path(self, 'engine.directory'))
+    def _recipe(self, cancel: threading.Event) -> Callable[[], DepthPipeline]:
+        """Return what builds the pipeline as the parameters say; it does not hold the node.
+
+        At the end of the process it may still be at work, and nothing of the node may then be.
+        """
+        value = {name: self.get_parameter(name).value for name in (
+            'model.name', 'backend', 'precision', 'input.size')}
+        threads, settings = parameters.read_threads(self), parameters.read_settings(self)
+        paths = [parameters.read_path(self, name) for name in (
+            'model.foundation_weights', 'model.fast_weights', 'engine.directory')]
+
+        def build() -> DepthPipeline:
+            model = Model(value['model.name'], value['backend'], Precision(value['precision']),
+                          threads, *paths)
             model.log_choice()
-            outcome.append(DepthPipeline(model, parameters.read_settings(self),
-                                         parse_size(self.get_parameter('input.size').value),
-                                         cancel))
-        except Exception as error:
-            outcome.append(error)
+            return DepthPipeline(model, settings, parse_size(value['input.size']), cancel)
+        return build
 
     def _apply(self, changed: list[Parameter]) -> None:
         if self._pipeline is not None:
