@@ -181,12 +181,12 @@ class DepthNode(LifecycleNode):
         value = {name: self.get_parameter(name).value for name in (
             'model.name', 'backend', 'precision', 'input.size')}
         threads, settings = parameters.read_threads(self), parameters.read_settings(self)
-        paths = [parameters.read_path(self, name) for name in (
-            'model.foundation_weights', 'model.fast_weights', 'engine.directory')]
+        foundation, fast, engines = (parameters.read_path(self, name) for name in (
+            'model.foundation_weights', 'model.fast_weights', 'engine.directory'))
 
         def build() -> DepthPipeline:
             model = Model(value['model.name'], value['backend'], Precision(value['precision']),
-                          threads, *paths)
+                          threads, foundation, fast, engines)
             model.log_choice()
             return DepthPipeline(model, settings, parse_size(value['input.size']), cancel)
         return build
