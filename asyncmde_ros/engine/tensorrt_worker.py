@@ -28,11 +28,14 @@ def build(trt: Any, onnx: bytes, compute_capability: str | None, monitor: Any) -
     """Return the plan for this GPU, or for one of another ``compute_capability``."""
     logger = shared_logger(trt)
     builder = trt.Builder(logger)
-    flags = trt.NetworkDefinitionCreationFlag.__members__
-    if 'STRONGLY_TYPED' not in flags:
+    if int(trt.__version__.partition('.')[0]) < OLDEST_MAJOR and not hasattr(
+            trt, 'ComputeCapability'):
         raise EngineError(f'TensorRT {trt.__version__} is too old: it takes {OLDEST_MAJOR} or '
                           'newer')
-    network = builder.create_network(1 << int(flags['STRONGLY_TYPED']))
+    flags = trt.NetworkDefinitionCreationFlag.__members__
+    # A network is nothing else where there is no such flag any more.
+    network = builder.create_network(1 << int(flags['STRONGLY_TYPED'])
+                                     if 'STRONGLY_TYPED' in flags else 0)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(onnx):
         raise EngineError('it does not read the graph: ' + '; '.join(

@@ -97,9 +97,14 @@ class TorchCudaEngine(CudaEngine):
                            dict(zip(self._results_in_order, results, strict=True)))
         super().__init__(cuda, wanted.graph, tensors)
         self._external = torch.cuda.ExternalStream(int(self._stream.handle))
+        self._views: tuple[dict[str, int], dict[str, torch.Tensor]] = {}, {}
 
     def _queue(self, addresses: Mapping[str, int]) -> None:
-        views = {name: self._view(name, address) for name, address in addresses.items()}
+        # Of the run before a recording, so that nothing but kernels is called while recording.
+        if self._views[0] != addresses:
+            self._views = dict(addresses), {name: self._view(name, address)
+                                            for name, address in addresses.items()}
+        views = self._views[1]
         try:
             with torch.cuda.stream(self._external), torch.inference_mode():
                 results = self._module(*(views[name] for name in self.inputs))
