@@ -175,20 +175,22 @@ class MotionEstimator:
 
         ``frame_id`` rises by one a frame.  ``measured``: the step's homography as another sensor
         has it, which compensation by IMU takes; without one that tracks the image.  With
-        compensation off the step is the identity.
+        compensation off nothing is tracked, the step is the identity and a cut goes unnoticed.
 
         A cut is a frame that nothing could be followed into and whose picture correlates less
         than ``cut_similarity`` with the one before; with a measured step, with the one before as
         it would look from here.
         """
         size = rgb.shape[:2]
-        step, cut, grey = still(size), False, _small_grey(rgb)
+        step, cut = still(size), False
+        if compensation is MotionCompensation.OFF:
+            self._previous = None
+            return self._keep(frame_id, Motion(step, cut))
+        grey = _small_grey(rgb)
         if self._previous is not None and self._size == size:
             by_sensor = compensation is MotionCompensation.IMU and measured is not None
-            found: npt.NDArray[np.floating] | None = None
-            if by_sensor:
-                found = measured
-            elif compensation is not MotionCompensation.OFF:
+            found: npt.NDArray[np.floating] | None = measured
+            if not by_sensor:
                 found = camera_motion(self._previous, grey)
                 self.failures += found is None
             if found is not None:
@@ -199,9 +201,12 @@ class MotionEstimator:
             if compensation is MotionCompensation.IMAGE and not cut:
                 step = step._replace(flow=residual_flow(self._previous, grey, step))
         self._previous, self._size = grey, size
-        self._steps[frame_id] = step
+        return self._keep(frame_id, Motion(step, cut))
+
+    def _keep(self, frame_id: int, motion: Motion) -> Motion:
+        self._steps[frame_id] = motion.step
         self._steps.pop(frame_id - self._history, None)
-        return Motion(step, cut)
+        return motion
 
     def since(self, keyframe_id: int, frame_id: int) -> Warp | None:
         """Return the warp from ``frame_id`` to ``keyframe_id``, composed of the steps.

@@ -147,7 +147,8 @@ SPECIFICATIONS = (
     Specification('memory.motion_compensation', 'image',
                   'Moves the memory with what is seen: homography (one a frame, from tracked '
                   'corners), image (optical flow as well, for parallax and moving things), imu '
-                  "(the camera's rotation from sensor_msgs/Imu on the topic imu), or off.",
+                  "(the camera's rotation from sensor_msgs/Imu on the topic imu), or off, which "
+                  'does not notice scene cuts in the images either.',
                   live=True, choices=_values(MotionCompensation)),
     Specification('memory.cut_similarity', SAME_SCENE_SIMILARITY,
                   'Scene cut: the correlation of two frames below which, where tracking fails '

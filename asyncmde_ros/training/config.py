@@ -82,6 +82,10 @@ class ModelChoice:
     initial_trust: float = 0.9
 
 
+FOOTAGE_MOTION = ('off', 'homography', 'image')
+"""How footage can be followed; it has no IMU."""
+
+
 @dataclass(frozen=True)
 class UnrollConfig:
     """How the memory is carried through a clip (design, section 2).
@@ -271,7 +275,8 @@ def _check(config: TrainConfig) -> None:
     one_of = [('model.name', model.name, tuple(CONFIGS)), ('model.memory', model.memory, MEMORIES),
               ('model.gates', model.gates, GATES),
               ('model.decoder', model.decoder, tuple(DECODERS)),
-              ('model.encoder_width', model.encoder_width, ENCODER_WIDTHS)]
+              ('model.encoder_width', model.encoder_width, ENCODER_WIDTHS),
+              ('unroll.motion', unroll.motion.value, FOOTAGE_MOTION)]
     for name, value, choices in one_of:
         if value not in choices:
             raise ConfigError(f'{name} {value!r}: choose {", ".join(map(str, choices))}')
