@@ -108,6 +108,17 @@ def test_one_module_speaks_to_the_network_and_it_compares_digests() -> None:
     assert speakers == {DOWNLOADER}
 
 
+def test_no_node_fetches() -> None:
+    """Commands do, with the example video where they take one, and training."""
+    users = set()
+    for path in (ROOT / 'asyncmde_ros').rglob('*.py'):
+        tree = ast.parse(path.read_text(encoding='utf-8'))
+        if any(isinstance(node, ast.Call) and dotted(node.func) in (
+                'weights.fetch', 'fetch', 'example_video') for node in ast.walk(tree)):
+            users.add(path.parent.name)
+    assert users == {'cli', 'training', 'media'}
+
+
 def test_pip_and_npm_are_run_where_the_result_is_compared() -> None:
     users = set()
     for path in CODE:

