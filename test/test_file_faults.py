@@ -430,7 +430,7 @@ def test_the_rig_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
                               ) -> None:
     """A writer that writes in place is found torn, one that is not swept after is found out."""
     folder = tmp_path / 'cache'
-    kind = kill_rig.weights_kind(folder)
+    kind = kill_rig.weights_kind(folder, monkeypatch)
     kind.begin(False)
     path = folder / 'asyncmde' / FILE
     path.parent.mkdir(parents=True)
