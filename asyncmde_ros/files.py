@@ -1,7 +1,9 @@
 """Files that are whole or not there, and the folder that they are kept in."""
 
 import fcntl
+import glob
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,13 +41,20 @@ def commit(stream: BinaryIO, path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds all of it or what it held before; OSError."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    # At random: processes in two containers that share a cache may have the same number.
+    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.tmp')
     try:
-        with temporary.open('wb') as stream:
+        with temporary.open('xb') as stream:
             stream.write(content)
             commit(stream, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Delete what killed writers of ``path`` left; the caller holds its lock.  OSError."""
+    for remains in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
+        remains.unlink(missing_ok=True)
 
 
 @contextmanager

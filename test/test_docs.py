@@ -1,5 +1,6 @@
-"""The documentation's links lead somewhere."""
+"""The documentation's links lead somewhere, and the tests that it names are there."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -28,3 +29,17 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert not dead
+
+
+def test_every_row_of_the_faults_names_tests_that_are_there() -> None:
+    page = ROOT / 'docs' / 'reliability.md'
+    rows = [line for line in page.read_text(encoding='utf-8').splitlines()
+            if line.startswith('| ') and not line.startswith('| fault |')]
+    assert len(rows) > 40
+    for row in rows:
+        proofs = re.findall(r'\[(test_\w+)\]\(\.\./test/(test_\w+\.py)\)', row)
+        assert proofs, row
+        for name, file in proofs:
+            tree = ast.parse((ROOT / 'test' / file).read_text(encoding='utf-8'))
+            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+                            }, f'{file} has no {name}'

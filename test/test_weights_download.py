@@ -26,6 +26,8 @@ from asyncmde_ros.weights.storage import CacheError, exclusive, write_atomically
 
 CONTENT = np.random.default_rng(0).bytes(3 << 20)
 PINNED = pinned('model.safetensors', CONTENT)
+MOST_REQUESTS = 60
+"""Five connections, each with the ten redirects that urllib follows."""
 SWITCH_S = 0.001
 """Lets another thread run, so that two in the same place would meet."""
 fetch = partial(download, pinned=PINNED, progress=False, schemes=('http',))
@@ -33,7 +35,11 @@ fetch = partial(download, pinned=PINNED, progress=False, schemes=('http',))
 
 @dataclass
 class Behaviour:
-    """What the server does: the longest answer it completes, and which rules it breaks."""
+    """What the server does: the longest answer it completes, and which rules it breaks.
+
+    ``length`` is what it claims instead of the true length; ``location`` sends every path but
+    its own there.
+    """
 
     content: bytes = CONTENT
     break_after: int | None = None
@@ -41,6 +47,8 @@ class Behaviour:
     sends_length: bool = True
     status: int | None = None
     location: str | None = None
+    length: str | None = None
+    endless: bool = False
     ranges: list[str | None] = field(default_factory=list)
     """The Range header of every request so far."""
 
@@ -52,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         behaviour = self.behaviour
         wanted = self.headers['Range']
         behaviour.ranges.append(wanted)
-        if behaviour.status is not None:
+        if behaviour.status is not None and self.path != '/moved':
             self.send_response(behaviour.status)
             if behaviour.location is not None:
                 self.send_header('Location', behaviour.location)
@@ -67,9 +75,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(206)
             self.send_header('Content-Range', f'bytes {start}-{total - 1}/{total}')
         if behaviour.sends_length:
-            self.send_header('Content-Length', str(total - start))
+            self.send_header('Content-Length', behaviour.length or str(total - start))
         self.end_headers()
         with suppress(ConnectionError):  # the client hangs up on an answer of no use
+            while behaviour.endless:
+                self.wfile.write(behaviour.content)
             self.wfile.write(behaviour.content[start:][:behaviour.break_after])
 
     def log_message(self, *_: object) -> None:
@@ -218,6 +228,50 @@ def test_a_redirect_may_not_leave_the_allowed_schemes(
     server.behave(status=302, location=location)
     with pytest.raises(WeightsError, match='only http is allowed'):
         fetch(server.url, tmp_path / 'file')
+
+
+def test_another_host_is_believed_by_its_bytes_alone(server: Server, tmp_path: Path) -> None:
+    """As Hugging Face sends everybody to a host for large files."""
+    elsewhere = server.url.replace('127.0.0.1', 'localhost').replace('/file', '/moved')
+    server.behave(status=302, location=elsewhere)
+    fetch(server.url, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    server.behave(status=302, location=elsewhere, content=bytes(len(CONTENT)))
+    with pytest.raises(WeightsError, match='other bytes than expected'):
+        fetch(server.url, tmp_path / 'other')
+    assert names(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('location', ['http://[', 'http://', f'http://{"a" * 70}/', '/file',
+                                      'http://127.0.0.1:none/'],
+                         ids=['bracket', 'nothing', 'long label', 'loop', 'port'])
+def test_a_redirect_to_nowhere_is_one_clear_error(server: Server, tmp_path: Path, location: str
+                                                  ) -> None:
+    behaviour = server.behave(status=302, location=location)
+    with pytest.raises(WeightsError):
+        fetch(server.url, tmp_path / 'file')
+    assert len(behaviour.ranges) <= MOST_REQUESTS
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize('length', ['many', '-5', '1e9', '99999999999999999999'])
+def test_a_length_that_is_none_is_one_clear_error(server: Server, tmp_path: Path, length: str
+                                                  ) -> None:
+    server.behave(length=length)
+    with pytest.raises(WeightsError):
+        fetch(server.url, tmp_path / 'file')
+    assert names(tmp_path) == []
+
+
+def test_an_answer_without_end_is_read_to_the_length_expected(server: Server, tmp_path: Path
+                                                              ) -> None:
+    server.behave(endless=True, sends_length=False)
+    fetch(server.url, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == CONTENT, 'which it began with'
+    server.behave(endless=True, sends_length=False, content=bytes(1000))
+    with pytest.raises(WeightsError, match='other bytes than expected'):
+        fetch(server.url, tmp_path / 'other')
+    assert names(tmp_path) == ['file']
 
 
 @pytest.mark.parametrize(('code', 'message'), [

@@ -9,6 +9,7 @@ import re
 import struct
 import sys
 import tarfile
+import tracemalloc
 import urllib.request
 from pathlib import Path
 
@@ -35,6 +36,8 @@ GRAPH = 'package/model.mil'
 BLOB = 'package/weights/weight.bin'
 ALIGNMENT = 64
 SHAPES = canonical.shapes(TINY)
+BOMB_BYTES = 100 << 20
+BOUND_BYTES = 4 << 20
 REACHABLE_S = 10.0
 """A server that takes longer to answer counts as absent."""
 
@@ -155,6 +158,24 @@ def test_nothing_of_a_tarball_is_written(tmp_path: Path, name: str) -> None:
     assert members_of(path) == [WEIGHTS, MIL.encode()]
     assert [found.name for found in tmp_path.iterdir()] == ['a.tgz']
     assert not (tmp_path.parent.parent / 'escaped').exists()
+
+
+@pytest.mark.parametrize('kind', [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME],
+                         ids=['member', 'header', 'name'])
+def test_a_tarball_that_unpacks_without_end_is_refused_and_costs_no_memory(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes) -> None:
+    bomb = member('package/bomb', kind, size=BOMB_BYTES)
+    path = tarball(tmp_path / 'a.tgz', bomb)
+    assert path.stat().st_size < BOMB_BYTES / 500
+    monkeypatch.setattr(npm, 'MAX_UNPACKED', BOUND_BYTES)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError, match='unpacks to more than'):
+            members_of(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * BOUND_BYTES
 
 
 @pytest.mark.parametrize('damage', ['cut', 'no gzip', 'no tar', 'empty'])

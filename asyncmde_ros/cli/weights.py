@@ -104,7 +104,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _present(entry: Weights) -> Sequence[Path]:
-    return [path for path in lookup.candidates(entry) if path.is_file()]
+    return [path for path in lookup.candidates(entry) if lookup.obstacle(path) is None]
 
 
 def _absence(entry: Weights) -> str:

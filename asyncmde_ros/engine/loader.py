@@ -26,13 +26,14 @@ from asyncmde_ros.engine.interface import (
 )
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.proof import prove
-from asyncmde_ros.errors import EngineError
+from asyncmde_ros.errors import EngineError, WeightsError
 from asyncmde_ros.geometry import Size, patch_grid
 from asyncmde_ros.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
 from asyncmde_ros.resources import share_directory
 
 POSITIONS_KEY = 'foundation.pretrained.pos_embed'
 OUTPUT_CONV_KEY = 'fast.decoder.output_conv1.weight'
+CONVOLUTION_AXES = 4
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,10 @@ class Model:
         self._weights: dict[str, npt.NDArray[np.floating]] = {
             **_prefixed('foundation', weights.load(weights.locate(entry.foundation, foundation))),
             **_prefixed('fast', weights.load(weights.locate(entry.fast, fast)))}
+        # What gives the memory its width; the backends name anything else that does not fit.
+        if self._weights.get(OUTPUT_CONV_KEY, np.empty(0)).ndim != CONVOLUTION_AXES:
+            raise WeightsError(f'{fast} holds no fast network: it has no convolution '
+                               f'{OUTPUT_CONV_KEY.removeprefix("fast.")}')
 
     def digest(self) -> str:
         """Return what tells these weights and graphs from others: a sha256 in hexadecimal."""

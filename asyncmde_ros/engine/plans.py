@@ -102,8 +102,10 @@ class PlanStore:
     def note_check(self, key: Key, errors: dict[str, float]) -> None:
         """Write down that the numbers were right, and how far off they were."""
         path = self.path(key)
-        about = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
-        with contextlib.suppress(OSError):  # then it is checked again at the next start
+        # Where another process threw the plan away, or the disk is full, it is checked again at
+        # the next start.
+        with contextlib.suppress(OSError, ValueError):
+            about = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
             self._describe(path, {**about, 'checked': errors})
 
     def discard(self, key: Key) -> None:
@@ -123,6 +125,8 @@ class PlanStore:
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(files.locked(self.directory / f'.{key.stem}.lock', waiting))
+                for suffix in ('.plan', '.json'):
+                    files.sweep(self.path(key).with_suffix(suffix))
             except OSError as error:
                 raise EngineError(f'cannot write to {self.directory}: {error.strerror}') \
                     from error

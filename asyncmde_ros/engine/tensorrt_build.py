@@ -86,18 +86,18 @@ def build(store: PlanStore, job: Job, options: Options) -> bytes:
     with store.locked(job.key, options.cancel):
         plan = store.load(job.key)  # another process may have built it meanwhile
         if plan is None:
-            with tempfile.TemporaryDirectory(prefix='asyncmde-build-') as folder:
-                plan, seconds = _build_in(Path(folder), job, options)
+            try:
+                with tempfile.TemporaryDirectory(prefix='asyncmde-build-') as folder:
+                    plan, seconds = _build_in(Path(folder), job, options)
+            except OSError as error:
+                raise EngineError(f'cannot build the engine: {error}') from error
             store.save(job.key, plan, seconds)
         return plan
 
 
 def _build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
     onnx, plan = folder / 'graph.onnx', folder / 'graph.plan'
-    try:
-        onnx.write_bytes(job.onnx)
-    except OSError as error:
-        raise EngineError(f'cannot write to {folder}: {error.strerror}') from error
+    onnx.write_bytes(job.onnx)
     command = [sys.executable, '-m', 'asyncmde_ros.engine.tensorrt_worker', job.key.flavour,
                str(onnx), str(plan)]
     if not job.key.gpu:

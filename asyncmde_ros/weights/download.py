@@ -141,7 +141,8 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, pinned: Pinned,
                 return
             try:
                 _read_one_response(opener, url, pinned, partial, bar)
-            except urllib.error.URLError as error:
+            except (urllib.error.URLError, ValueError) as error:
+                # ValueError: a redirect to no address, or a length that is no number
                 raise WeightsError(f'{url}: {error}') from error
             except (OSError, http.client.HTTPException) as error:
                 reason = str(error) or type(error).__name__

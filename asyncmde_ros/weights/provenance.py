@@ -36,7 +36,10 @@ def read(path: Path) -> Provenance | None:
     """Return the record of a weight file, None where there is none; WeightsError if damaged."""
     record = record_path(path)
     try:
-        return Provenance(**json.loads(record.read_bytes()))
+        found = Provenance(**json.loads(record.read_bytes()))
+        if not all(isinstance(value, str) for value in asdict(found).values()):
+            raise TypeError('every field is a text')
+        return found
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -72,4 +72,5 @@ def exclusive(path: Path) -> Iterator[None]:
         with writing_to(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(files.locked(path.with_name(f'{path.name}.lock'), waiting))
+            files.sweep(path)
         yield

@@ -1,0 +1,64 @@
+"""The words that name a source: parsed, passed on to another process, opened."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from asyncmde_ros.errors import MediaError
+from asyncmde_ros.media import arguments
+from asyncmde_ros.media.arguments import (
+    add_source_arguments,
+    open_source,
+    resolve_default_source,
+    source_arguments,
+)
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_source_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize('words', [
+    [], ['--video', 'a.mp4'], ['--camera', '0'], ['--bag', 'drive', '--topic', '/front/image']])
+def test_words_come_back_as_they_were(words: list[str]) -> None:
+    assert source_arguments(parse(*words)) == words
+
+
+def test_there_is_one_source(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse('--video', 'a.mp4', '--camera', '0')
+    assert 'not allowed with' in capsys.readouterr().err
+
+
+def test_without_a_source_it_is_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arguments, 'example_video', lambda: Path('bikes.mp4'))
+    args = parse()
+    resolve_default_source(args)
+    assert args.video == Path('bikes.mp4')
+    monkeypatch.setattr(arguments, 'example_video', lambda: pytest.fail('was fetched'))
+    for words in (['--video', 'a.mp4'], ['--camera', '0'], ['--bag', 'drive']):
+        resolve_default_source(parse(*words))
+
+
+def test_a_topic_without_a_bag_is_refused() -> None:
+    with pytest.raises(MediaError, match='--topic goes with --bag'):
+        resolve_default_source(parse('--camera', '0', '--topic', '/image'))
+
+
+@pytest.mark.parametrize(('words', 'opened'), [
+    (['--video', 'a.mp4'], ('open_video', Path('a.mp4'))), (['--camera', '0'], ('open_camera', 0)),
+    (['--bag', 'drive'], ('open_bag', Path('drive'), None)),
+    (['--bag', 'drive', '--topic', '/b'], ('open_bag', Path('drive'), '/b'))])
+def test_each_source_is_opened_by_its_own(monkeypatch: pytest.MonkeyPatch, words: list[str],
+                                          opened: tuple[object, ...]) -> None:
+    for name in ('open_video', 'open_camera', 'open_bag'):
+        monkeypatch.setattr(arguments, name, lambda *given, name=name: (name, *given))
+    assert open_source(parse(*words)) == opened
+
+
+def test_no_source_says_what_to_name() -> None:
+    with pytest.raises(MediaError, match='name a source: --video FILE'):
+        open_source(parse())
