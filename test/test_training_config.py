@@ -84,7 +84,8 @@ def test_a_configuration_survives_json(path: Path) -> None:
     assert from_tables(to_tables(config)) == config
 
 
-@given(motion=st.sampled_from(FOOTAGE_MOTION).map(MotionCompensation), seed=st.integers(0, 2**32), beta=SHARES,
+@given(motion=st.sampled_from(FOOTAGE_MOTION).map(MotionCompensation),
+       seed=st.integers(0, 2**32), beta=SHARES,
        reverse=SHARES, frames=st.integers(2, 20), share=st.integers(0, 100),
        licences=st.lists(st.text(max_size=5), max_size=3),
        quality=st.tuples(st.integers(1, 50), st.integers(50, 100)))
