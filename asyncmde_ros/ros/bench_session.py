@@ -143,9 +143,9 @@ def _measure(options: Options, namespace: str, listener: Listener,
     if options.video is not None:
         camera_words += ['--video', str(options.video)]
     with children.module(folder / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
-                  '-r', f'__ns:={namespace}', '-p', f'input.size:={size}',
-                  '-p', f'backend:={options.backend}',
-                  '-p', f'model.name:={options.model}') as node, \
+                         '-r', f'__ns:={namespace}', '-p', f'input.size:={size}',
+                         '-p', f'backend:={options.backend}',
+                         '-p', f'model.name:={options.model}') as node, \
             children.module(folder / 'camera.log', 'asyncmde_ros.ros.bench_session',
                             *camera_words) as camera, \
             bar('ros', options.seconds) as shown:

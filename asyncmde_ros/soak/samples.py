@@ -12,7 +12,7 @@ PERIOD_S = 1.0
 
 WARPED = 'depth from the last depth of the network, moved with the camera'
 DROPPED = 'dropped'
-INTERNAL = 'dropped: internal'
+OUR_FAULT = ('dropped: internal', 'dropped: engine')
 SLOW_FAILURES = 'slow path, failures'
 """Keys of /diagnostics."""
 
