@@ -25,8 +25,8 @@ OVERLOAD_HZ = 120.0
 IMAGE = (240, 320)
 
 LATENCY_S = 1.0
-"""Of nine in ten answers, from stamp to receipt.  Two images that wait and one that is computed are
-some tens of milliseconds; a queue of everything that was not answered would grow to seconds
+"""Of nine in ten answers, from stamp to receipt.  Two images that wait and one that is computed
+are some tens of milliseconds; a queue of everything that was not answered would grow to seconds
 within LOAD_S.  The rest is for a busy machine."""
 
 LATENCY_PERCENTILE = 90
