@@ -42,16 +42,16 @@ NAP_S = 0.3
 class Feed:
     """A camera and the listener to its depth, on the peer's node."""
 
-    def __init__(self, peer: Peer, name: str = '') -> None:
+    def __init__(self, peer: Peer, name: str) -> None:
         self._peer = peer
         self._message = image_message(picture(IMAGE, seed=len(name)))
         self._message.header.frame_id = f'{name}_optical_frame'
         self.stamps: list[int] = []
         self.answers: list[tuple[int, float, str]] = []  # stamp [ns], latency [s], frame
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-        self._camera = peer.node.create_publisher(Image, f'/{name or "camera"}/image_raw', newest)
-        self._prefix = f'/{name}' if name else ''
-        peer.node.create_subscription(Image, f'{self._prefix}/depth/relative', self._on_depth, 5)
+        # Not the peer's own: images are counted where they have one publisher.
+        self._camera = peer.node.create_publisher(Image, f'/{name}/image_raw', newest)
+        peer.node.create_subscription(Image, f'/{name}/depth/relative', self._on_depth, 5)
 
     def show(self) -> None:
         now = self._peer.node.get_clock().now()
@@ -84,6 +84,11 @@ class Feed:
             assert np.percentile(part, LATENCY_PERCENTILE) < LATENCY_S
 
 
+def start(folder: Path, name: str, *arguments: str) -> NodeProcess:
+    return NodeProcess(folder / f'{name}.log', '-r', f'__ns:=/{name}', *arguments,
+                       camera=f'/{name}')
+
+
 def load(peer: Peer, feeds: list[Feed], rate_hz: float) -> None:
     """Show for LOAD_S; then the newest image of each must be answered without another."""
     end = time.monotonic() + LOAD_S
@@ -108,9 +113,9 @@ def counted(peer: Peer) -> dict[str, int]:
 
 def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foundation_path: Path,
                                                             peer: Peer) -> None:
-    node = NodeProcess(tmp_path / 'node.log')
+    node = start(tmp_path, 'fast')
     try:
-        feed = Feed(peer)
+        feed = Feed(peer, 'fast')
         feed.settle()
         peer.diagnostics.clear()
         peer.until(lambda: bool(peer.diagnostics))
@@ -120,7 +125,7 @@ def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foun
 
         def became() -> int:
             return sum(counted(peer).values()) - sum(before.values())
-        # Each is answered or counted; those shown as the diagnostics were taken are either.
+        # Each is answered or counted, once the diagnostics are of after the last one.
         peer.until(lambda: became() >= len(feed.stamps))
         after = counted(peer)
         assert after['warped'] + after['dropped'] > before['warped'] + before['dropped']
@@ -132,9 +137,8 @@ def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foun
 
 def test_four_cameras_each_get_their_own_depth_in_time(tmp_path: Path, foundation_path: Path,
                                                        peer: Peer) -> None:
-    nodes = [NodeProcess(tmp_path / f'{name}.log', '-r', f'__ns:=/{name}', '-p',
-                         'fast_path.threads:=1', '-p', 'slow_path.threads:=1',
-                         camera=f'/{name}') for name in CAMERAS]
+    nodes = [start(tmp_path, name, '-p', 'fast_path.threads:=1', '-p', 'slow_path.threads:=1')
+             for name in CAMERAS]
     try:
         feeds = [Feed(peer, name) for name in CAMERAS]
         for feed in feeds:
@@ -157,7 +161,7 @@ class Sleeper:
         rclpy.init(context=self._context, domain_id=domain_id())
         self._node = Node('sleeper', context=self._context)
         self._node.create_subscription(
-            Image, '/depth/relative', self._on_depth,
+            Image, '/front/depth/relative', self._on_depth,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE))
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -184,10 +188,10 @@ class Sleeper:
 
 def test_a_slow_subscriber_holds_up_nobody(tmp_path: Path, foundation_path: Path, peer: Peer
                                            ) -> None:
-    node = NodeProcess(tmp_path / 'node.log')
+    node = start(tmp_path, 'front')
     sleeper = Sleeper()
     try:
-        feed = Feed(peer)
+        feed = Feed(peer, 'front')
         feed.settle()
         peer.until(lambda: bool(sleeper.ages_s), feed.show, 1 / RATE_HZ)
         feed.stamps.clear()
