@@ -12,7 +12,7 @@ from asyncmde_ros.errors import WeightsError
 
 ROS_TESTS = ['test_node.py', 'test_demo.py', 'test_launch.py', 'test_messages.py',
              'test_parameters.py', 'test_inputs.py', 'test_outputs.py', 'test_diagnostics.py',
-             'test_view_session.py']
+             'test_view_session.py', 'test_fuzz_node.py', 'test_overload_ros.py']
 collect_ignore = [] if find_spec('rclpy') else ROS_TESTS
 FOUNDATION = 'depth_anything_v2_vits'
 

@@ -51,12 +51,12 @@ class NodeProcess:
     """``depth_node`` with remaps as the README shows; its output is kept in ``log``."""
 
     def __init__(self, log: Path, *arguments: str, size: str = SMALL,
-                 environment: dict[str, str] | None = None) -> None:
+                 environment: dict[str, str] | None = None, camera: str = '/camera') -> None:
         self.log = log
         self._file = log.open('wb')
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'asyncmde_ros.ros.main', '--ros-args',
-             '-r', 'image:=/camera/image_raw', '-r', 'camera_info:=/camera/camera_info',
+             '-r', f'image:={camera}/image_raw', '-r', f'camera_info:={camera}/camera_info',
              '-p', f'input.size:={size}', *arguments],
             stdout=self._file, stderr=subprocess.STDOUT, env=environment or node_environment())
 

@@ -18,7 +18,7 @@ from asyncmde_ros.errors import ImageError
 from asyncmde_ros.pipeline.rotation import rotation_homography, rotation_matrix
 from asyncmde_ros.ros import images, inputs
 from asyncmde_ros.ros.images import to_rgb
-from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, Inertia
+from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, Gaps, Inertia
 
 MS = 10**6
 K = [300.0, 0, 320.0, 0, 310.0, 240.0, 0, 0, 1]
@@ -112,6 +112,9 @@ def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) 
     (CameraInfo(height=480, width=640), [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
     (CameraInfo(height=480, width=640, k=[float('nan')] * 9), [0.0, 0.0, 0.0, 1.0], 133,
      'calibration'),
+    # A K without an inverse.
+    (CameraInfo(height=480, width=640, k=[*K[:8], 0.0]), [0.0, 0.0, 0.0, 1.0], 133,
+     'calibration'),
     (INFO, [0.0] * 4, 133, 'imu.rotation'),
     (INFO, [0.0, 0.0, 0.0, 1.0], 900, 'angular velocity')])
 def test_what_is_missing_is_named_once_and_the_image_is_followed(
@@ -123,6 +126,33 @@ def test_what_is_missing_is_named_once_and_the_image_is_followed(
         assert inertia.step(info, 'camera', 100 * MS, until_ms * MS) is None
     (warning,) = node.log.warnings  # type: ignore[attr-defined]
     assert lacking in warning and 'from the image' in warning
+
+
+@pytest.mark.parametrize(('intrinsics', 'rate'), [
+    ([1e308, 0, 1e308, 0, 1e-300, 240.0, 0, 0, 1], 0.5), (K, 1e300)])
+def test_a_turn_that_is_not_finite_is_none(intrinsics: list[float], rate: float, node: Node
+                                           ) -> None:
+    inertia = turning((rate, 0.0, 0.0), node, [0.0, 0.0, 0.0, 1.0])
+    info = CameraInfo(height=480, width=640, k=intrinsics)
+    step = inertia.step(info, 'camera', 100 * MS, 133 * MS)
+    assert step is None or np.isfinite(step).all()
+    inertia.close()
+
+
+# Images that never came
+
+def test_gaps_in_the_numbers_are_images_that_never_came() -> None:
+    gaps = Gaps()
+    assert [gaps.missed(number) for number in (7, 8, 11, 12)] == [0, 0, 2, 0]
+    assert [gaps.missed(number) for number in (1, 2, 4)] == [0, 0, 1], 'a publisher anew'
+    gaps.reset()
+    assert gaps.missed(9) == 0
+
+
+@pytest.mark.parametrize('number', [None, 0, 2**64 - 1])
+def test_a_middleware_that_does_not_number_misses_nothing(number: int | None) -> None:
+    gaps = Gaps()
+    assert [gaps.missed(5), gaps.missed(number), gaps.missed(7)] == [0, 0, 1]
 
 
 # Encodings
@@ -158,6 +188,13 @@ def test_cv_bridge_is_asked_for_what_we_do_not_know_only(bridge: list[str]) -> N
     with pytest.raises(ImageError) as caught:
         to_rgb(broken)
     assert caught.value.reason == 'step' and bridge == ['bayer_rggb8', 'fancy']
+
+
+def test_nothing_from_cv_bridge_is_an_image_without_a_size(bridge: list[str]) -> None:
+    empty = Image(encoding='bayer_rggb8')
+    with pytest.raises(ImageError) as caught:
+        to_rgb(empty)
+    assert caught.value.reason == 'size'
 
 
 def test_without_cv_bridge_an_unknown_encoding_is_an_error_that_names_it(

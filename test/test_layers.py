@@ -16,6 +16,7 @@ ABOVE = {'network': {'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli
                    'view'},
          'engine': {'pipeline', 'ros', 'training', 'evaluation', 'cli', 'view'},
          'bench': {'ros', 'training', 'evaluation', 'cli', 'view'},
+         'soak': {'network', 'engine', 'pipeline', 'ros', 'training', 'evaluation', 'cli', 'view'},
          'evaluation': {'network', 'ros', 'training', 'cli', 'bench', 'view'},
          'pipeline': {'network', 'ros', 'training', 'evaluation', 'cli', 'view'},
          'view': {'network', 'ros', 'training', 'evaluation', 'cli', 'bench'},

@@ -2,10 +2,18 @@
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from asyncmde_ros.ros.messages import float_image, scaled_camera_info
+from asyncmde_ros.errors import ImageError
+from asyncmde_ros.ros.messages import (
+    UINT32_MAX,
+    float_image,
+    from_nanoseconds,
+    image_stamp_ns,
+    scaled_camera_info,
+)
 
 
 def info() -> CameraInfo:
@@ -34,6 +42,26 @@ def test_smaller_depth_has_a_scaled_calibration() -> None:
     assert (result.roi.x_offset, result.roi.width) == (16, 80)
     assert (result.roi.y_offset, result.roi.height) == (24, 120)
     assert (result.d, result.binning_x, result.r.tolist()) == (info().d, 2, info().r.tolist())
+
+
+def test_a_calibration_of_nonsense_is_scaled_all_the_same() -> None:
+    nonsense = CameraInfo(height=UINT32_MAX, width=0, k=[float('nan')] * 9, p=[1e308] * 12)
+    nonsense.roi.width = UINT32_MAX
+    result = scaled_camera_info(nonsense, Header(), (100, 100), (126, 168))
+    assert (result.height, result.width, result.roi.width) == (UINT32_MAX, 0, UINT32_MAX)
+
+
+@pytest.mark.parametrize('seconds', [-2**31, -1, 0, 2**31 - 1])
+def test_any_second_is_a_stamp(seconds: int) -> None:
+    header = Header(stamp=Time(sec=seconds, nanosec=999_999_999))
+    assert from_nanoseconds(image_stamp_ns(header)) == header.stamp
+
+
+@pytest.mark.parametrize('nanoseconds', [10**9, UINT32_MAX])
+def test_a_second_of_more_than_a_billion_nanoseconds_is_none(nanoseconds: int) -> None:
+    with pytest.raises(ImageError, match='nanoseconds') as caught:
+        image_stamp_ns(Header(stamp=Time(sec=2**31 - 1, nanosec=nanoseconds)))
+    assert caught.value.reason == 'stamp'
 
 
 def test_float_image_carries_the_bytes() -> None:

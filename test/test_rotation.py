@@ -10,6 +10,7 @@ from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, resample, still
 from asyncmde_ros.pipeline.rotation import (
     KEPT_NS,
     LARGEST_GAP_NS,
+    MAX_RATE_RAD_S,
     Gyroscope,
     quaternion_matrix,
     rotation_homography,
@@ -94,7 +95,8 @@ def test_what_was_not_measured_is_not_known() -> None:
 
 def test_nonsense_is_ignored_time_that_goes_back_starts_anew_and_memory_is_bounded() -> None:
     gyroscope = measured(lambda _: np.ones(3), 0, 100 * MS)
-    gyroscope.add(105 * MS, (np.nan, 0, 0))
+    for nonsense in (np.nan, np.inf, 1e300, -2 * MAX_RATE_RAD_S):
+        gyroscope.add(105 * MS, (nonsense, 0, 0))
     assert gyroscope.between(50 * MS, 100 * MS) is not None
     gyroscope.add(10 * MS, np.zeros(3))
     turned = gyroscope.between(10 * MS, 20 * MS)

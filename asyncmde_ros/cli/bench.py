@@ -63,13 +63,13 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='which networks (default: %(default)s)')
     parser.add_argument('--backend', default='auto', choices=BACKENDS,
                         help='what computes them (default: %(default)s)')
-    parser.add_argument('--size', type=_network_size, default='auto', metavar='HxW',
+    parser.add_argument('--size', type=network_size_argument, default='auto', metavar='HxW',
                         help="the network's size, multiples of 14 (default: auto, as the node)")
     parser.add_argument('--image', type=_image_size, default=CAMERA_IMAGE, metavar='HxW',
                         help="the camera's size (default: %(default)s)")
-    parser.add_argument('--rate', type=_positive, default=CAMERA_RATE_HZ, metavar='HZ',
+    parser.add_argument('--rate', type=positive_argument, default=CAMERA_RATE_HZ, metavar='HZ',
                         help="the camera's rate (default: %(default)g)")
-    parser.add_argument('--seconds', type=_positive, metavar='S',
+    parser.add_argument('--seconds', type=positive_argument, metavar='S',
                         help=f'how long each measurement lasts (default: {SECONDS:g})')
     parser.add_argument('--video', type=Path, metavar='FILE',
                         help='show the first frames of this video instead of generated pictures')
@@ -170,7 +170,7 @@ def _tables(path: Path) -> str:
             from error
 
 
-def _network_size(text: str) -> Size | None:
+def network_size_argument(text: str) -> Size | None:
     try:
         return parse_size(text)
     except ValueError as error:
@@ -184,7 +184,7 @@ def _image_size(text: str) -> Size:
     return int(rows), int(cols)
 
 
-def _positive(text: str) -> float:
+def positive_argument(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

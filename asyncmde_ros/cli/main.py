@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from asyncmde_ros import __version__
-from asyncmde_ros.cli import bench, build, demo, eval, export, train, view, weights
+from asyncmde_ros.cli import bench, build, demo, eval, export, soak, train, view, weights
 from asyncmde_ros.errors import AsyncMDEError
 
-COMMANDS = (demo, view, weights, eval, bench, build, train, export)
+COMMANDS = (demo, view, weights, eval, bench, soak, build, train, export)
 EXIT_INTERRUPTED = 130
 
 

@@ -19,6 +19,10 @@ RGB = npt.NDArray[np.uint8]
 MAX_PIXELS = 64_000_000
 """No camera in use is larger; a header that claims more is damaged or hostile."""
 
+MAX_SCANS = 100
+"""Of a progressive JPEG, whose encoders write six to twenty.  Each goes over the whole picture
+and needs but a few bytes, so that a small file could keep the decoder busy for minutes."""
+
 MAX_SPARE_BYTES = 4095
 """What a driver that hands over whole 4 KiB pages may leave after the last row."""
 
@@ -120,7 +124,8 @@ def decode_compressed(message: CompressedImageMessage) -> RGB:
     byte, alpha is dropped, EXIF rotation is ignored (a CameraInfo describes the stored pixels).
 
     Truncation is always noticed.  A JPEG damaged in the middle may decode to a damaged image:
-    the format has no checksum.  Raises ImageError, reason ``encoding``, ``size``, ``data`` or
+    the format has no checksum.  What a small file can cost is bounded by MAX_PIXELS and MAX_SCANS.
+    Raises ImageError, reason ``encoding``, ``size``, ``data`` or
     ``compressed``.
     """
     if 'compressedDepth' in message.format:
@@ -156,6 +161,7 @@ _PNG_CHECKSUM_BYTES = 4
 _PNG_SIZE = struct.Struct('>II')  # width, height
 _JPEG_START = b'\xff\xd8'
 _JPEG_END = b'\xff\xd9'
+_JPEG_SCAN = b'\xff\xda'
 _JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # no length follows them
 _JPEG_FRAME_HEADER = struct.Struct('>HBHH')  # segment length, precision, height, width
@@ -212,6 +218,11 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             # Older OpenCV decodes a cut-off JPEG without a word, grey where data is missing.
             if data.rfind(_JPEG_END, position) < 0:
                 raise ImageError('compressed', f'data ({len(data)} bytes) is a truncated JPEG')
+            # Compressed samples never hold this marker, and other segments hardly ever.
+            scans = data.count(_JPEG_SCAN, position)
+            if scans > MAX_SCANS:
+                raise ImageError('compressed', f'data ({len(data)} bytes) is a JPEG of {scans} '
+                                               f'scans; at most {MAX_SCANS} are decoded')
             return height, width
         position += 2 + length
     raise ImageError('compressed', f'data ({len(data)} bytes) is a JPEG without a frame header')

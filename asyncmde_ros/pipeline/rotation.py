@@ -17,6 +17,9 @@ Matrix = npt.NDArray[np.float64]
 KEPT_NS = 2 * 10**9
 """Older measurements are forgotten: a frame waits milliseconds for its answer, not seconds."""
 
+MAX_RATE_RAD_S = 1000.0
+"""Over ten times what the fastest gyroscopes measure; more is a fault, and would overflow."""
+
 LARGEST_GAP_NS = 50 * 10**6
 """Longer between two measurements, or beyond the last one, the rotation is not known."""
 
@@ -53,9 +56,9 @@ class Gyroscope:
         self._rates: deque[npt.NDArray[np.float64]] = deque()
 
     def add(self, stamp_ns: int, rate: npt.ArrayLike) -> None:
-        """Take a measurement (3,); one that is not finite is ignored, an older one starts anew."""
+        """Take a measurement (3,); one that none can be is ignored, an older one starts anew."""
         values = np.asarray(rate, np.float64)
-        if not np.isfinite(values).all():
+        if not (np.abs(values) <= MAX_RATE_RAD_S).all():  # nor NaN
             return
         if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
             self._stamps_ns.clear()

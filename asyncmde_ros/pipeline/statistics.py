@@ -56,10 +56,10 @@ class Statistics:
         with self._lock:
             self._images.append(self._clock())
 
-    def drop(self, reason: str) -> None:
-        """Count an image that gave no depth."""
+    def drop(self, reason: str, images: int = 1) -> None:
+        """Count images that gave no depth."""
         with self._lock:
-            self.dropped[reason] += 1
+            self.dropped[reason] += images
 
     def depth(self, source: str, latency_ms: float, work_ms: float, lag_frames: int,
               age_ms: float, too_old: bool, generation: int) -> None:

@@ -4,16 +4,14 @@ Run as a program (``python -m asyncmde_ros.ros.bench_session``) this module is t
 """
 
 import argparse
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +60,6 @@ QUIET_S = 1.0
 SPIN_S = 0.05
 QUEUE = 10
 """Messages that wait for the listener; its own slowness must not look like the node's drops."""
-
-LOG_TAIL = 2000
 
 
 @dataclass(frozen=True)
@@ -146,12 +142,12 @@ def _measure(options: Options, namespace: str, listener: Listener,
                     '--stamps', str(stamps)]
     if options.video is not None:
         camera_words += ['--video', str(options.video)]
-    with _process(folder / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
-                  '-r', f'__ns:={namespace}', '-p', f'input.size:={size}',
-                  '-p', f'backend:={options.backend}',
-                  '-p', f'model.name:={options.model}') as node, \
-            _process(folder / 'camera.log', 'asyncmde_ros.ros.bench_session',
-                     *camera_words) as camera, \
+    with children.module(folder / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
+                         '-r', f'__ns:={namespace}', '-p', f'input.size:={size}',
+                         '-p', f'backend:={options.backend}',
+                         '-p', f'model.name:={options.model}') as node, \
+            children.module(folder / 'camera.log', 'asyncmde_ros.ros.bench_session',
+                            *camera_words) as camera, \
             bar('ros', options.seconds) as shown:
         deadline = time.monotonic() + START_TIMEOUT_S
         started, rss_start = None, None
@@ -171,46 +167,6 @@ def _measure(options: Options, namespace: str, listener: Listener,
     answers = evaluate(json.loads(stamps.read_text(encoding='ascii')), listener.deliveries,
                        listener.keyframes_ns, listener.warped_ns, options.period_s)
     return Session(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start, rss_end)
-
-
-class _Child:
-    """A process whose output is kept for the case that it fails."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
-        self._name = name
-        self._process = process
-        self._log = log
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def running(self) -> bool:
-        """Tell whether it still runs; AsyncMDEError if it ended badly."""
-        if self._process.poll() not in (None, 0):
-            self.check()
-        return self._process.poll() is None
-
-    def check(self) -> None:
-        """Raise AsyncMDEError if it has ended."""
-        status = self._process.poll()
-        if status is not None:
-            raise AsyncMDEError(f'{self._name} ended with status {status}:\n{self.tail()}')
-
-    def tail(self) -> str:
-        return self._log.read_text(encoding='utf-8', errors='replace')[-LOG_TAIL:]
-
-
-@contextlib.contextmanager
-def _process(log: Path, module: str, *arguments: str) -> Iterator[_Child]:
-    """Run a module as a process that ends with the block."""
-    with log.open('wb') as output:
-        process = subprocess.Popen([sys.executable, '-m', module, *arguments], stdout=output,
-                                   stderr=subprocess.STDOUT)
-        try:
-            yield _Child(log.stem, process, log)
-        finally:
-            children.end(process)
 
 
 # The camera

@@ -21,9 +21,13 @@ def to_rgb(message: Image | CompressedImage) -> RGB:
         if error.reason != 'encoding' or bridge is None:
             raise
         try:
-            return bridge.imgmsg_to_cv2(message, 'rgb8')
+            rgb = bridge.imgmsg_to_cv2(message, 'rgb8')
         except Exception as refusal:  # its errors are of several unrelated types
             raise ImageError('encoding', f'{error}; cv_bridge: {refusal}') from refusal
+        if rgb.ndim != 3 or rgb.size == 0:
+            raise ImageError('size', f'width x height is {message.width} x {message.height}') \
+                from error
+        return rgb
 
 
 @cache

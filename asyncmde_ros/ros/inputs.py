@@ -1,7 +1,7 @@
 """What the node listens to: images, their calibration, and an IMU."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,12 +30,36 @@ DISCOVERY_PERIOD_S = 0.5
 IMU_QUEUE = 200
 """Measurements that may wait while a frame is computed: half a second of a fast IMU."""
 
+INT64_MAX = 2**63 - 1
+
 RECENT_INFOS = 8
 PATIENCE_FRAMES = 60
 """Depth maps without a calibration before that is said."""
 
 IMAGE_POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
 """Overridable by ``qos_overrides``.  Reliability has a parameter: it may follow the camera's."""
+
+
+class Gaps:
+    """Counts what a publisher sent and the subscription did not give, by sequence numbers."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def reset(self) -> None:
+        """Take the next message for the first."""
+        self._last = None
+
+    def missed(self, number: int | None) -> int:
+        """Return how many are missing between the last message and number ``number``.
+
+        None or a number outside a signed one's range, where a middleware does not count, is
+        ignored; so is one that is not larger than the last: the publisher started anew.
+        """
+        if number is None or not 0 < number <= INT64_MAX:
+            return 0
+        last, self._last = self._last, number
+        return 0 if last is None or number <= last else number - last - 1
 
 
 class ImageInput:
@@ -49,6 +73,8 @@ class ImageInput:
         self._wanted, self._depth = reliability, depth
         self._subscription: Subscription | None = None
         self._chosen: ReliabilityPolicy | None = None
+        self._gaps = Gaps()
+        self._publishers = 0
         topic = node.resolve_topic_name('image')
         self.topic = f'{topic}/compressed' if transport == 'compressed' else topic
         self._choose()
@@ -62,11 +88,22 @@ class ImageInput:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
+    def missed(self, info: Mapping[str, Any]) -> int:
+        """Return how many images a newer one replaced, or the way lost, before that of ``info``.
+
+        Not known, and so zero, while several publishers number theirs independently.
+        """
+        return (self._gaps.missed(info.get('publication_sequence_number'))
+                if self._publishers == 1 else 0)
+
     def _choose(self) -> None:
         """Subscribe, again where the publishers' offer has changed."""
+        offers = [info.qos_profile.reliability
+                  for info in self._node.get_publishers_info_by_topic(self.topic)]
+        if len(offers) != self._publishers:
+            self._publishers = len(offers)
+            self._gaps.reset()
         if self._wanted == 'auto':
-            offers = [info.qos_profile.reliability
-                      for info in self._node.get_publishers_info_by_topic(self.topic)]
             reliability = offered_reliability(offers)
             if not offers and self._subscription is not None:
                 return  # the camera is away; what it offered last is the best guess
@@ -76,6 +113,7 @@ class ImageInput:
             if reliability is self._chosen:
                 return
             self._node.destroy_subscription(self._subscription)
+            self._gaps.reset()
         self._chosen = reliability
         profile: QoSProfile = newest_only(reliability, self._depth)
         self._subscription = self._node.create_subscription(
@@ -183,12 +221,17 @@ class Inertia:
         assert rotation is not None and self._extrinsics is not None and info is not None
         seen = self._extrinsics @ rotation @ self._extrinsics.T
         intrinsics = np.array(info.k, np.float64).reshape(3, 3)
-        return rotation_homography(intrinsics, seen, (info.height, info.width)).astype(np.float32)
+        with np.errstate(over='ignore', invalid='ignore'):  # of numbers at the edge of their type
+            step = rotation_homography(intrinsics, seen, (info.height, info.width)
+                                       ).astype(np.float32)
+        return step if np.isfinite(step).all() else None
 
 
 def _is_calibrated(info: CameraInfo | None) -> bool:
+    """Tell whether K is a pinhole camera's, and so has an inverse."""
     return (info is not None and info.width > 0 and info.height > 0
-            and bool(np.isfinite(info.k).all()) and info.k[0] > 0 and info.k[4] > 0)
+            and bool(np.isfinite(info.k).all() and info.k[0] > 0 and info.k[4] > 0
+                     and info.k[3] == info.k[6] == info.k[7] == 0 and info.k[8] == 1))
 
 
 def _tf_extrinsics(node: Node) -> Extrinsics | None:

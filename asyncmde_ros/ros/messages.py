@@ -10,10 +10,12 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from asyncmde_ros.errors import ImageError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
 
 NANOSECONDS = 1_000_000_000
+UINT32_MAX = 2**32 - 1
 
 MEMORY_SOURCE = {
     DepthSource.NETWORK: 'keyframe of the depth memory',
@@ -26,6 +28,17 @@ TOO_OLD = '; older than memory.max_age'
 
 def to_nanoseconds(stamp: Time) -> int:
     return stamp.sec * NANOSECONDS + stamp.nanosec
+
+
+def image_stamp_ns(header: Header) -> int:
+    """Return an image's stamp [ns]; ImageError, reason ``stamp``, for one that is no time.
+
+    Stamps are compared and subtracted; one second written in two ways would go back in time.
+    """
+    if header.stamp.nanosec >= NANOSECONDS:
+        raise ImageError('stamp', f'stamp has {header.stamp.nanosec} nanoseconds; a second has '
+                                  f'{NANOSECONDS}')
+    return to_nanoseconds(header.stamp)
 
 
 def from_nanoseconds(stamp_ns: int) -> Time:
@@ -66,18 +79,24 @@ def scaled_camera_info(info: CameraInfo, header: Header, image: Size, depth: Siz
 
     A copy with ``header`` where the sizes agree.  Otherwise width, height, region of interest,
     K and P scale with the picture; distortion, rectification and binning do not depend on it.
+    A size beyond what the message can hold, of a calibration that is nonsense, becomes the
+    largest.
     """
     result = copy.deepcopy(info)
     result.header = header
     if depth == image:
         return result
     y, x = (new / old for new, old in zip(depth, image, strict=True))
-    result.height, result.width = round(info.height * y), round(info.width * x)
+    result.height, result.width = _scaled(info.height, y), _scaled(info.width, x)
     result.k = [value * scale for value, scale
                 in zip(info.k, (x,) * 3 + (y,) * 3 + (1,) * 3, strict=True)]
     result.p = [value * scale for value, scale
                 in zip(info.p, (x,) * 4 + (y,) * 4 + (1,) * 4, strict=True)]
     region = result.roi
-    region.x_offset, region.width = round(region.x_offset * x), round(region.width * x)
-    region.y_offset, region.height = round(region.y_offset * y), round(region.height * y)
+    region.x_offset, region.width = _scaled(region.x_offset, x), _scaled(region.width, x)
+    region.y_offset, region.height = _scaled(region.y_offset, y), _scaled(region.height, y)
     return result
+
+
+def _scaled(length: int, scale: float) -> int:
+    return min(round(length * scale), UINT32_MAX)

@@ -31,7 +31,7 @@ from asyncmde_ros.ros.diagnostics import diagnose
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
 from asyncmde_ros.ros.logs import forward_logs
-from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.messages import image_stamp_ns
 from asyncmde_ros.ros.outputs import Outputs
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -43,6 +43,9 @@ LOADER_TIMEOUT_S = 0.5
 """Longest wait for an interrupted load; the node has a second to end in."""
 
 THROTTLE_S = 5.0
+
+OVERRUN = 'overrun'
+"""Why images are counted as dropped that a newer one replaced before their turn came."""
 
 WAITING_FRAMES = 2
 """Images that may wait, where one that waited too long is answered in a moment."""
@@ -231,17 +234,20 @@ class DepthNode(LifecycleNode):
     # Frames
 
     def _on_image(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
-        if self._pipeline is None or self._calibration is None:
+        if self._pipeline is None or self._images is None or self._calibration is None:
             return
         started_ns = time.time_ns()
         self.statistics.image()
+        missed = self._images.missed(info)
+        if missed:
+            self.statistics.drop(OVERRUN, missed)
         # Zero or absent where a middleware does not tell when a message came.
         received_ns = info.get('received_timestamp') or started_ns
         late = self._overload.hurry(received_ns, started_ns)
         try:
             rgb = to_rgb(message)
             calibration = self._calibration.of(message)
-            stamp_ns = to_nanoseconds(message.header.stamp)
+            stamp_ns = image_stamp_ns(message.header)
             result = self._pipeline.process(rgb, stamp_ns, late and self._warps(),
                                             self._measure(message, calibration))
             self._report(result)

@@ -1,0 +1,95 @@
+"""``asyncmde soak``: the depth node under faults, for as long as wanted."""
+
+import argparse
+import dataclasses
+import json
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from asyncmde_ros import weights
+from asyncmde_ros.cli.bench import network_size_argument, positive_argument
+from asyncmde_ros.errors import AsyncMDEError
+
+DESCRIPTION = """\
+Starts the real depth_node in a process of its own, shows it images at 30 Hz over ROS 2, and does
+it harm at random moments: bad images, parameter changes, subscribers that come and go, other
+image sizes, clock jumps, pauses, bursts at 120 Hz.  After each, good images must give depth with
+their own stamps again.  Meanwhile memory, threads, open files, latency and drops are recorded
+every second.
+
+The run ends with exit status 0 only if every bound held: nothing grows, every fault is recovered
+from, no depth has a stamp that no image had or that of a bad image, no traceback, no death, and
+Ctrl-C ends the node cleanly."""
+
+EPILOG = """\
+three minutes, the shortest that tells growth from noise:
+  asyncmde soak --minutes 3 --report soak.json
+
+over night; the seed, which the report names, repeats the same faults in the same order:
+  asyncmde soak --minutes 600 --report night.json --seed 7
+
+what was recorded: meta (machine, options), bounds, faults (with recovery times), samples:
+  python3 -m json.tool soak.json | less
+"""
+
+SEEDS = 2**32
+
+
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    parser = commands.add_parser(
+        'soak', help='run the depth node under faults and watch that nothing breaks or grows',
+        description=DESCRIPTION, epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--minutes', type=positive_argument, required=True, metavar='M',
+                        help='how long, after loading; at least until each kind of fault came')
+    parser.add_argument('--report', type=Path, required=True, metavar='FILE',
+                        help='the JSON file to write')
+    parser.add_argument('--seed', type=int, metavar='N',
+                        help='of the faults and their moments (default: a new one)')
+    parser.add_argument('--size', type=network_size_argument, default='auto', metavar='HxW',
+                        help="the network's size, multiples of 14 (default: auto, as the node; "
+                             'then another aspect has the node build engines anew)')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    weights.fetch(weights.registry.model('vits').foundation)
+    # Nothing of this should show up on a lab's network.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    from asyncmde_ros.ros.environment import prepare
+    prepare()
+    try:
+        from asyncmde_ros.ros import soak_session
+    except ImportError as error:
+        raise AsyncMDEError(f'the soak needs ROS 2 ({error}): source an installation, or '
+                            'pip install "asyncmde_ros[ros]"') from error
+    from asyncmde_ros import machine
+    from asyncmde_ros.soak.bounds import decide
+    from asyncmde_ros.soak.summary import table
+    seed = random.randrange(SEEDS) if args.seed is None else args.seed
+    size = 'auto' if args.size is None else f'{args.size[0]}x{args.size[1]}'
+    options = soak_session.Options(args.minutes, seed, size)
+    _write(args.report, {})  # hours later would be late to learn that it cannot be written
+    described = machine.describe(sys.argv[1:])
+    outcome = soak_session.soak(options)
+    bounds = decide(outcome.evidence)
+    _write(args.report, {
+        'meta': {**dataclasses.asdict(described), 'options': dataclasses.asdict(options)},
+        'bounds': [dataclasses.asdict(bound) for bound in bounds],
+        'faults': [dataclasses.asdict(incident) for incident in outcome.evidence.incidents],
+        'samples': [dataclasses.asdict(sample) for sample in outcome.evidence.samples],
+        'log_tail': outcome.log_tail})
+    print(table(bounds, outcome.evidence.incidents))
+    print(f'seed {seed}, {args.report}')
+    return 0 if all(bound.held for bound in bounds) else 1
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1, allow_nan=False) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise AsyncMDEError(f'the report cannot be written: {error}') from error

@@ -1,0 +1,60 @@
+"""What a process holds, and how the node answers, every other second."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncmde_ros.bench.memory import resident_mib
+from asyncmde_ros.bench.statistics import Summary, summarise
+from asyncmde_ros.soak.ledger import Ledger
+
+PERIOD_S = 1.0
+
+WARPED = 'depth from the last depth of the network, moved with the camera'
+DROPPED = 'dropped'
+OUR_FAULT = ('dropped: internal', 'dropped: engine')
+SLOW_FAILURES = 'slow path, failures'
+"""Keys of /diagnostics."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The node at one moment.
+
+    ``seconds`` since the run began, ``fault``: what was being done to the node, empty for
+    nothing.  ``shown`` and ``answered`` are images and depth maps so far, ``latency_ms`` from the
+    image's stamp to the receipt of its depth since the last sample, None where there was none.
+    ``dropped`` and ``warped`` are the node's own counts, None before its first diagnostics.
+    """
+
+    seconds: float
+    fault: str
+    rss_mib: float
+    threads: int
+    fds: int
+    shown: int
+    answered: int
+    latency_ms: Summary | None
+    dropped: int | None
+    warped: int | None
+
+
+def take(pid: int, seconds: float, fault: str, ledger: Ledger,
+         diagnosed: Mapping[str, str]) -> Sample | None:
+    """Look at the process ``pid`` now; None if it is gone."""
+    rss = resident_mib(pid)
+    process = Path(f'/proc/{pid}')
+    try:
+        threads, fds = (sum(1 for _ in (process / name).iterdir()) for name in ('task', 'fd'))
+    except OSError:
+        return None
+    if rss is None:
+        return None
+    return Sample(seconds, fault, rss, threads, fds, ledger.shown, ledger.answered,
+                  summarise(ledger.take_latencies()), count(diagnosed, DROPPED),
+                  count(diagnosed, WARPED))
+
+
+def count(diagnosed: Mapping[str, str], key: str) -> int | None:
+    """Return a count of /diagnostics; zero where the node has not counted any yet."""
+    return int(diagnosed.get(key, 0)) if diagnosed else None

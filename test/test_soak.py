@@ -1,0 +1,239 @@
+"""The soak: its bounds find growth and let noise pass, and a short one of the real node holds."""
+
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncmde_ros.soak import samples
+from asyncmde_ros.soak.bounds import (
+    EXIT_S,
+    FD_GROWTH,
+    Evidence,
+    Incident,
+    decide,
+    growth,
+)
+from asyncmde_ros.soak.ledger import KEPT_S, Ledger
+from asyncmde_ros.soak.samples import Sample
+from asyncmde_ros.soak.schedule import CALM_S, FAULT_S, SIZES, VARIANTS, Kind, plans
+from asyncmde_ros.soak.summary import table
+
+MINUTES = 1.0
+TIMEOUT_S = 600
+"""For loading and one minute; every wait inside has a limit of its own."""
+
+SIZE = '126x168'
+RSS_MIB = 600.0
+
+
+def sample(seconds: float, fault: str = '', rss_mib: float = RSS_MIB, threads: int = 20,
+           fds: int = 25) -> Sample:
+    return Sample(seconds, fault, rss_mib, threads, fds, 0, 0, None, None, None)
+
+
+def series(rss_mib: Callable[[float], float], minutes: float = 3.0) -> list[Sample]:
+    return [sample(float(second), rss_mib=rss_mib(second)) for second in range(int(60 * minutes))]
+
+
+def healthy(**changes: object) -> Evidence:
+    incidents = [Incident(kind, 'any', 10.0, 0.2) for kind in Kind]
+    return replace(Evidence(series(lambda _: RSS_MIB), incidents, 0, 0, 0, 0, 0, '', 0, 0.4),
+                   **changes)
+
+
+def broken(evidence: Evidence) -> list[str]:
+    return [bound.name for bound in decide(evidence) if not bound.held]
+
+
+def test_a_healthy_run_holds_every_bound() -> None:
+    assert broken(healthy()) == []
+
+
+@pytest.mark.parametrize('changes, name', [
+    ({'foreign': 1}, 'depth with a stamp that no image had'),
+    ({'of_bad': 1}, 'depth with the stamp of a bad image'),
+    ({'internal_drops': 1}, 'images lost through a fault of ours'),
+    ({'slow_failures': 1}, 'refreshes that failed'),
+    ({'tracebacks': 1}, 'tracebacks in the log'),
+    ({'death': 'ended with status -11'}, 'the node lives to the end'),
+    ({'exit_status': 1}, 'end by SIGINT'),
+    ({'exit_status': None, 'exit_s': None}, 'end by SIGINT'),
+    ({'exit_s': 10 * EXIT_S}, 'end by SIGINT'),
+    ({'samples': []}, 'resident memory [MiB]')])
+def test_each_bound_can_break(changes: dict[str, object], name: str) -> None:
+    assert name in broken(healthy(**changes))
+
+
+@pytest.mark.parametrize('incident', [Incident(Kind.CLOCK, 'back', 5.0, None),
+                                      Incident(Kind.PARAMETERS, 'x=1', 5.0, 0.1, 'refused')])
+def test_one_fault_without_recovery_or_with_a_complaint_breaks_the_run(incident: Incident
+                                                                       ) -> None:
+    evidence = healthy()
+    evidence = replace(evidence, incidents=[*evidence.incidents, incident])
+    assert broken(evidence) == ['faults not recovered from']
+    text = table(decide(evidence), evidence.incidents)
+    assert 'BROKEN' in text and incident.variant in text
+
+
+def test_a_kind_of_fault_that_never_came_is_no_success() -> None:
+    evidence = healthy()
+    assert broken(replace(evidence, incidents=evidence.incidents[1:])) == [
+        'kinds of fault left out']
+
+
+# Growth
+
+@pytest.mark.parametrize('rss_mib', [
+    lambda second: RSS_MIB + second,                         # 1 MiB/s: one VGA image a second
+    lambda second: RSS_MIB + 60 * (second // 30),            # in steps
+    lambda second: RSS_MIB + second + random.Random(second).uniform(-40, 40)],
+    ids=['steadily', 'in steps', 'amid noise'])
+def test_growth_is_found(rss_mib: Callable[[float], float]) -> None:
+    assert broken(healthy(samples=series(rss_mib))) == ['resident memory [MiB]']
+
+
+@pytest.mark.parametrize('rss_mib', [
+    lambda second: RSS_MIB + random.Random(second).uniform(-60, 60),
+    lambda second: RSS_MIB + 400 * (second % 20 == 7),       # engines that are built anew
+    lambda second: RSS_MIB + 8 * min(second, 40),            # warming up
+    lambda second: RSS_MIB + 20 * (second > 120),            # an arena more
+    lambda second: RSS_MIB - second],
+    ids=['noise', 'peaks', 'warming up', 'one small step', 'shrinking'])
+def test_noise_is_no_growth(rss_mib: Callable[[float], float]) -> None:
+    assert broken(healthy(samples=series(rss_mib))) == []
+
+
+def test_a_file_left_open_for_each_subscriber_is_found() -> None:
+    leaking = [sample(float(second), fds=25 + second // 15) for second in range(180)]
+    assert broken(healthy(samples=leaking)) == ['open files']
+    busy = [sample(float(second), fds=25 + FD_GROWTH * (second % 3)) for second in range(180)]
+    assert broken(healthy(samples=busy)) == []
+
+
+def test_a_thread_left_for_each_build_is_found() -> None:
+    leaking = [sample(float(second), threads=20 + second // 20) for second in range(180)]
+    assert broken(healthy(samples=leaking)) == ['threads']
+
+
+def test_what_is_sampled_during_a_fault_counts_only_where_nothing_else_is_there() -> None:
+    half = [sample(float(second), 'resolution' if second % 2 else '',
+                   RSS_MIB + 500 * (second % 2) * (second > 100)) for second in range(180)]
+    assert broken(healthy(samples=half)) == []
+    never_calm = [replace(taken, fault='burst', rss_mib=RSS_MIB + taken.seconds)
+                  for taken in half]
+    assert broken(healthy(samples=never_calm)) == ['resident memory [MiB]']
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=40))
+def test_growth_never_fails(times: list[float]) -> None:
+    found = growth([sample(seconds) for seconds in sorted(times)], lambda taken: taken.rss_mib)
+    assert not (found.before and found.after) or found.before == found.after == RSS_MIB
+
+
+# The ledger
+
+def test_depth_is_matched_with_its_image() -> None:
+    ledger = Ledger()
+    ledger.show(10, 1.0, good=True)
+    ledger.show(20, 1.1, good=False)
+    ledger.answer(10, 1.25)
+    ledger.answer(20, 1.25)
+    ledger.answer(30, 1.25)
+    assert (ledger.shown, ledger.answered, ledger.of_bad, ledger.foreign) == (1, 1, 1, 1)
+    assert ledger.take_latencies() == [pytest.approx(250.0)] and ledger.take_latencies() == []
+
+
+def test_only_images_shown_since_the_mark_are_fresh() -> None:
+    ledger = Ledger()
+    ledger.show(10, 1.0, good=True)
+    ledger.mark()
+    ledger.answer(10, 1.1)
+    assert ledger.fresh == 0
+    ledger.show(11, 1.2, good=True)
+    ledger.answer(11, 1.3)
+    assert ledger.fresh == 1
+
+
+def test_the_ledger_forgets() -> None:
+    ledger = Ledger()
+    for second in range(1000):
+        ledger.show(second, float(second), good=True)
+        ledger.show(0, float(second), good=True)  # a clock that stands still
+    assert len(ledger._images) <= KEPT_S + 2
+    ledger.answer(1, 1000.0)
+    assert ledger.foreign == 1
+    ledger.answer(0, 1000.0)
+    assert ledger.answered == 1
+
+
+# The schedule
+
+def test_a_seed_is_a_schedule() -> None:
+    first, again, other = (list(itertools.islice(plans(seed), 50)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_sizes_come_first_then_every_kind_in_each_round_and_every_variant_in_its_turn() -> None:
+    seen = list(itertools.islice(plans(5), len(SIZES) + len(Kind) * 40))
+    assert [plan.variant for plan in seen[:len(SIZES)]] == list(SIZES)
+    rest = seen[len(SIZES):]
+    for start in range(0, len(rest), len(Kind)):
+        assert {plan.kind for plan in rest[start:start + len(Kind)]} == set(Kind)
+    for kind, variants in VARIANTS.items():
+        drawn = [plan.variant for plan in rest if plan.kind is kind]
+        assert set(drawn[:len(variants)]) == set(variants)
+    for plan in seen:
+        assert CALM_S[0] <= plan.calm_s <= CALM_S[1] and FAULT_S[0] <= plan.fault_s <= FAULT_S[1]
+
+
+def test_a_process_is_sampled_and_one_that_is_gone_is_not() -> None:
+    taken = samples.take(os.getpid(), 1.0, 'burst', Ledger(), {samples.DROPPED: '3'})
+    assert taken is not None and taken.rss_mib > 10 and taken.threads >= 1 and taken.fds >= 3
+    assert (taken.fault, taken.dropped, taken.warped) == ('burst', 3, 0)
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    assert samples.take(gone.pid, 1.0, '', Ledger(), {}) is None
+
+
+# The real thing
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('rclpy') is None, reason='left out: needs ROS 2')
+def test_a_minute_of_faults_holds_every_bound(tmp_path: Path, foundation_path: Path) -> None:
+    report = tmp_path / 'soak.json'
+    done = subprocess.run(
+        [sys.executable, '-m', 'asyncmde_ros.cli', 'soak', '--minutes', str(MINUTES),
+         '--report', str(report), '--seed', '3', '--size', SIZE],
+        capture_output=True, text=True, timeout=TIMEOUT_S,
+        env=os.environ | {'ROS_DOMAIN_ID': str(100 + os.getpid() % 100)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads(report.read_text(encoding='utf-8'))
+    assert all(bound['held'] for bound in written['bounds'])
+    assert {fault['kind'] for fault in written['faults']} == {kind.value for kind in Kind}
+    assert written['samples'][-1]['seconds'] >= 60 * MINUTES
+    assert written['samples'][-1]['answered'] > 0
+    assert written['meta']['options'] == {'minutes': MINUTES, 'seed': 3, 'size': SIZE}
+
+
+def test_a_report_that_cannot_be_written_is_one_line_at_once(tmp_path: Path,
+                                                             foundation_path: Path) -> None:
+    pytest.importorskip('rclpy', reason='left out: needs ROS 2')
+    (tmp_path / 'file').write_text('')
+    done = subprocess.run(
+        [sys.executable, '-m', 'asyncmde_ros.cli', 'soak', '--minutes', '1', '--report',
+         str(tmp_path / 'file' / 'soak.json')], capture_output=True, text=True,
+        timeout=TIMEOUT_S)
+    assert done.returncode == 1 and 'cannot be written' in done.stderr
+    assert 'Traceback' not in done.stderr
