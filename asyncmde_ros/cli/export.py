@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         from asyncmde_ros.model_config import CONFIGS
     except ImportError as error:
         raise AsyncMDEError(
-            f'export needs {error.name}: pip install "asyncmde_ros[train]"') from error
+            f'export needs {error.name}: pip install ".[train]" in its source') from error
     directory = args.out or share_directory() / 'models'
     for name in args.model:
         if name not in CONFIGS:

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         from asyncmde_ros.ros import soak_session
     except ImportError as error:
         raise AsyncMDEError(f'the soak needs ROS 2 ({error}): source an installation, or '
-                            'pip install "asyncmde_ros[ros]"') from error
+                            'pip install ".[ros]" in its source') from error
     from asyncmde_ros import machine
     from asyncmde_ros.soak.bounds import decide
     from asyncmde_ros.soak.summary import table

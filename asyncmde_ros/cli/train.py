@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         from asyncmde_ros.training.trainer import Budget
     except ImportError as error:
         raise AsyncMDEError(
-            f'training needs {error.name}: pip install "asyncmde_ros[train]"') from error
+            f'training needs {error.name}: pip install ".[train]" in its source') from error
     name = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if name == 'cuda' and not torch.cuda.is_available():
         raise AsyncMDEError('--device cuda: PyTorch sees no CUDA device here')

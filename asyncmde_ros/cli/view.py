@@ -76,7 +76,7 @@ def _show_topics(args: argparse.Namespace) -> None:
         from asyncmde_ros.ros.view_session import run_view
     except ImportError as error:
         raise AsyncMDEError(f'the topics of a node need ROS 2 ({error}): source an installation, '
-                            'or pip install "asyncmde_ros[ros]", or name a --video, --camera or '
+                            'or pip install ".[ros]" in its source, or name a --video, --camera or '
                             '--bag') from error
     stop = stop_on_signal()
     with Recording(args.save) as recording:

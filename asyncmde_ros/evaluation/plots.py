@@ -89,7 +89,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise AsyncMDEError(
-            'the plots and the report need matplotlib: pip install "asyncmde_ros[eval]"'
+            'the plots and the report need matplotlib: pip install ".[eval]" in its source'
         ) from error
 
 

@@ -182,7 +182,15 @@ class DepthPipeline:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        """Stop, and wait for every thread that will end.
+
+        A thread inside the runtime while Python takes itself apart would crash the process.
+        """
         self.close()
+        if self._builder is not None:
+            self._builder.join()
+        if not self._session.slow.hangs():
+            self._session.slow.stop(None)
 
     @property
     def status(self) -> PipelineStatus:
@@ -217,6 +225,8 @@ class DepthPipeline:
         the next frame may be tried all the same.
         """
         started = time.perf_counter()
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+            raise ImageError('image', f'(H, W, 3) uint8 is wanted, not {rgb.dtype} {rgb.shape}')
         if max(rgb.shape[:2]) > MAX_ASPECT * min(rgb.shape[:2]):
             raise ImageError('size', f'an image of {rgb.shape[1]}x{rgb.shape[0]} is over '
                                      f'{MAX_ASPECT} times as long as wide')
@@ -235,6 +245,7 @@ class DepthPipeline:
         motion = self._motion.update(self._frame_id, small, settings.motion_compensation,
                                      measured, settings.cut_similarity)
         if motion.cut:
+            logger.info('a scene cut: the memory is dropped')
             self._cuts += 1
             self._drop_memory()
         moved = time.perf_counter()
@@ -257,6 +268,7 @@ class DepthPipeline:
                 small, slot, motion.step, self._motion_since(slot.keyframe, session.engines.size),
                 settings.temporal_smoothing, settings.gate_temperature)
             if session.fast.trust_kept < settings.cut_trust:
+                logger.info('trust collapsed: the memory is dropped')
                 self._cuts += 1
                 self._drop_memory()
                 session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))

@@ -110,7 +110,7 @@ class SlowPath:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> bool:
+    def stop(self, timeout_s: float | None) -> bool:
         """Ask the thread to end; True once it has, False if it is still busy after the time."""
         self._stop.set()
         self._mailbox.close()
@@ -179,5 +179,6 @@ class SlowPath:
             self.status.running_since = None
         self.status.latency_ms = 1e3 * (time.monotonic() - started)
         self.status.refreshes += 1
+        logger.debug('refreshed from frame %d in %.0f ms', frame.id, self.status.latency_ms)
         self._cache.publish(frame.id, frame.stamp_ns, frame.epoch, self.status.latency_ms)
         return started

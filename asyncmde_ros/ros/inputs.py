@@ -119,7 +119,9 @@ class ImageInput:
         self._subscription = self._node.create_subscription(
             self._kind, self.topic, self._callback, profile,
             qos_overriding_options=QoSOverridingOptions(IMAGE_POLICIES))
-        self._node.get_logger().info(f'listening to {self.topic} ({reliability.name.lower()})')
+        offer = reliability.name.lower() if self._node.count_publishers(self.topic) else (
+            f'no publisher yet, {reliability.name.lower()}')
+        self._node.get_logger().info(f'listening to {self.topic} ({offer})')
 
 
 class Calibration:

@@ -22,14 +22,14 @@ def main() -> None:
 
         from asyncmde_ros.ros.node import DepthNode
     except ImportError as error:
-        advice = ('source a ROS 2 installation, or without one: pip install "asyncmde_ros[ros]"'
+        advice = ('source a ROS 2 installation, or without one: pip install ".[ros]" in its source'
                   if (error.name or '').startswith('rclpy') else f'install {error.name}')
         print(f'depth_node: {error}: {advice}', file=sys.stderr)
         sys.exit(1)
     if stop.is_set():
         return
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = DepthNode(stop)
     except Exception as error:  # a parameter of the wrong type, say: one line, not a traceback
         print(f'depth_node: {error}', file=sys.stderr)

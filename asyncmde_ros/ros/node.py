@@ -146,7 +146,7 @@ class DepthNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._pipeline = result
         size = result.status.size
-        self.get_logger().info(f'ready at {size[0]}x{size[1]}')
+        self.get_logger().info(f'networks loaded at {size[0]}x{size[1]}')
         return super().on_configure(state)
 
     @_reported

@@ -145,7 +145,8 @@ class _Session:
         """Put the node under faults; then end it."""
         death = ''
         planned = plans(options.seed)
-        with bar('soak', 60 * options.minutes) as shown:
+        seconds = 60 * options.minutes
+        with bar('soak', seconds) as shown:
             self._began_s = time.monotonic()
             try:
                 # The sizes are part of warming up: the time counts from after them.
@@ -158,8 +159,8 @@ class _Session:
                     self._inject(plan)
                     tried.add(plan.kind)
                     elapsed_s = time.monotonic() - counted_from_s
-                    shown.update(min(shown.total, elapsed_s) - shown.n)
-                    if elapsed_s >= shown.total and len(tried) == len(Kind):
+                    shown.update(min(seconds, elapsed_s) - shown.n)
+                    if elapsed_s >= seconds and len(tried) == len(Kind):
                         break
             except _NodeDied as error:
                 death = str(error)
