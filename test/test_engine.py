@@ -1,5 +1,7 @@
 """The shipped ONNX graphs, filled and run by OpenVINO, against the torch modules."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +167,57 @@ def test_a_model_compiles_for_several_sizes_and_gives_live_inputs(foundation_pat
 def test_an_unknown_backend_names_the_known_ones() -> None:
     with pytest.raises(EngineError, match='openvino'):
         Model(backend='abacus')
+
+
+@pytest.mark.parametrize('damage', ['absent', 'empty', 'text', 'half', 'one byte'])
+def test_a_damaged_graph_is_one_clear_error(tmp_path: Path, all_weights: dict[str, np.ndarray],
+                                            damage: str) -> None:
+    whole = (MODELS / 'slow_vits.onnx').read_bytes()
+    path = tmp_path / 'slow.onnx'
+    if damage != 'absent':
+        path.write_bytes({'empty': b'', 'text': b'no graph', 'half': whole[:len(whole) // 2],
+                          'one byte': b'\xff' + whole[1:]}[damage])
+    shapes = {'image': (1, 3, 28, 28), 'positions': (1, 2, 2, 384)}
+    with pytest.raises(EngineError, match=r'cannot compile slow\.onnx'):
+        OpenVINOEngine(path, all_weights, shapes, 1)
+
+
+class Failing:
+    """A request of OpenVINO's that cannot be run."""
+
+    def set_tensor(self, *_: object) -> None:
+        pass
+
+    def infer(self) -> None:
+        raise RuntimeError('out of memory')
+
+
+def test_a_run_that_fails_is_an_engine_error(all_weights: dict[str, np.ndarray]) -> None:
+    engine = OpenVINOEngine(MODELS / 'slow_vits.onnx', all_weights,
+                            {'image': (1, 3, 28, 28), 'positions': (1, 2, 2, 384)}, 1)
+    engine._request = Failing()
+    with pytest.raises(EngineError, match='OpenVINO inference failed: out of memory'):
+        run(engine, {})
+
+
+@pytest.mark.parametrize(('library', 'module', 'words'), [
+    ('openvino', 'openvino', 'pip install "openvino>='),
+    ('torch', 'torch', 'pip install'),
+    ('cuda.bindings.runtime', 'cuda', 'pip install "cuda-bindings>=')])
+def test_a_missing_library_is_named_with_its_package(library: str, module: str, words: str
+                                                     ) -> None:
+    program = (f'import sys; sys.modules[{library!r}] = None\n'
+               'from asyncmde_ros.errors import EngineError\n'
+               'try:\n'
+               f'    import asyncmde_ros.engine.{module} as found\n'
+               '    found.load_runtime()\n'
+               'except EngineError as error:\n'
+               '    print(error)\n')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          check=True)
+    assert words in done.stdout
+
+
+def test_a_model_without_a_fast_network_says_what_to_do() -> None:
+    with pytest.raises(EngineError, match='no fast network is shipped .*model.fast_weights'):
+        Model('vitb', 'openvino')
