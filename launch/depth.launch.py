@@ -67,6 +67,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    if not Path(value('params_file')).is_file():
+        raise RuntimeError(f'params_file: {value("params_file")} is not a file')
     overrides = {parameter: value(argument) for argument, parameter in OVERRIDES.items()
                  if value(argument)}
     namespace = value('namespace').strip('/')

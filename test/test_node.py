@@ -261,6 +261,12 @@ def test_without_a_calibration_there_is_depth_and_one_warning(node: NodeProcess,
     assert node.text().count('no calibration') == 1 and not peer.infos
 
 
+def test_a_topic_that_nobody_publishes_on_is_named_once(node: NodeProcess) -> None:
+    node.wait_for('no publisher on /camera/image_raw')
+    time.sleep(1)
+    assert node.text().count('no publisher on') == 1
+
+
 def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, foundation_path: Path,
                                                            peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.motion_compensation:=imu',

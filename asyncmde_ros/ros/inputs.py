@@ -27,6 +27,9 @@ from asyncmde_ros.ros.qos import newest_only, offered_reliability
 DISCOVERY_PERIOD_S = 0.5
 """How often the camera's publishers are looked up, to ask for the reliability that they offer."""
 
+PATIENCE_LOOKS = 10
+"""After so many looks without a publisher that is said, once until one comes."""
+
 IMU_QUEUE = 200
 """Measurements that may wait while a frame is computed: half a second of a fast IMU."""
 
@@ -74,7 +77,7 @@ class ImageInput:
         self._subscription: Subscription | None = None
         self._chosen: ReliabilityPolicy | None = None
         self._gaps = Gaps()
-        self._publishers = 0
+        self._publishers = self._looks_in_vain = 0
         topic = node.resolve_topic_name('image')
         self.topic = f'{topic}/compressed' if transport == 'compressed' else topic
         self._choose()
@@ -100,6 +103,10 @@ class ImageInput:
         """Subscribe, again where the publishers' offer has changed."""
         offers = [info.qos_profile.reliability
                   for info in self._node.get_publishers_info_by_topic(self.topic)]
+        self._looks_in_vain = 0 if offers else self._looks_in_vain + 1
+        if self._looks_in_vain == PATIENCE_LOOKS:
+            self._node.get_logger().warning(
+                f'no publisher on {self.topic}: is that the camera\'s topic? (ros2 topic list)')
         if len(offers) != self._publishers:
             self._publishers = len(offers)
             self._gaps.reset()
@@ -119,9 +126,7 @@ class ImageInput:
         self._subscription = self._node.create_subscription(
             self._kind, self.topic, self._callback, profile,
             qos_overriding_options=QoSOverridingOptions(IMAGE_POLICIES))
-        offer = reliability.name.lower() if self._node.count_publishers(self.topic) else (
-            f'no publisher yet, {reliability.name.lower()}')
-        self._node.get_logger().info(f'listening to {self.topic} ({offer})')
+        self._node.get_logger().info(f'listening to {self.topic} ({reliability.name.lower()})')
 
 
 class Calibration:
