@@ -172,8 +172,8 @@ class _Session:
         return Run(Evidence(
             self._samples, self._incidents, ledger.foreign, ledger.of_bad,
             sum(samples.count(diagnosed, key) or 0 for key in samples.OUR_FAULT),
-            samples.count(diagnosed, samples.SLOW_FAILURES) or 0,
-            self._node.text().count('Traceback'), death, status, took_s), self._node.tail())
+            self._camera.slow_failures, self._node.text().count('Traceback'), death, status,
+            took_s), self._node.tail())
 
     # Time
 
