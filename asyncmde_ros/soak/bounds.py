@@ -10,9 +10,9 @@ from asyncmde_ros.soak.schedule import Kind
 RSS_GROWTH = 0.05
 RSS_GROWTH_MIB = 32.0
 """From the second quarter's median to the last one's, the larger of the two.  Engines built anew
-move it by up to 20 MiB a time until it has found its level (measured: 600 to 635 MiB over three
-minutes, then no more over six); a single VGA image kept a second would be more than this within
-a minute."""
+move it by up to 20 MiB a time until it has found its level (measured: from 600 to 635 MiB in
+the first minutes, level from there in a run of six); a single VGA image kept a second would be
+more than this within a minute."""
 
 THREAD_GROWTH = 2
 """A builder of engines and a thread of the middleware may be under way as the sample is taken."""
