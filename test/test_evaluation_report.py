@@ -343,7 +343,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_without_matplotlib_the_numbers_are_kept_and_the_error_names_the_extra(
         tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
-    with pytest.raises(AsyncMDEError, match=r'matplotlib: pip install "asyncmde_ros\[eval\]"'):
+    with pytest.raises(AsyncMDEError, match=r'matplotlib: pip install "\.\[eval\]"'):
         write(tmp_path, both_alignments(), rng)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         'meta.json', 'per_frame.csv', 'results.csv', 'results.json']
