@@ -213,7 +213,7 @@ BOMBS = {
     'jpeg of 5000 scans': lambda: jpeg_of_scans(5_000)}
 
 PROBE = """
-import resource, sys, time
+import re, sys, time
 from types import SimpleNamespace
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.media.codec import decode_compressed
@@ -224,7 +224,8 @@ try:
 except ImageError as error:
     print(error.reason)
 print(time.process_time() - started)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+# Not getrusage(), which counts what this process was before exec(): its parent's size.
+print(int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) / 1024)
 """
 
 
