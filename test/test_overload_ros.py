@@ -19,7 +19,7 @@ from asyncmde_ros.ros.messages import to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
-LOAD_S = 6.0
+LOAD_S = 4.0
 RATE_HZ = 30.0
 OVERLOAD_HZ = 120.0
 IMAGE = (240, 320)
