@@ -33,7 +33,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_every_row_of_the_faults_names_tests_that_are_there() -> None:
     page = ROOT / 'docs' / 'reliability.md'
-    rows = [line for line in page.read_text(encoding='utf-8').splitlines()
+    faults, _, _ = page.read_text(encoding='utf-8').partition('## Soak')
+    rows = [line for line in faults.splitlines()
             if line.startswith('| ') and not line.startswith('| fault |')]
     assert len(rows) > 40
     for row in rows:
