@@ -2,7 +2,9 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.pictures import Pictures
@@ -66,8 +68,7 @@ def measure(options: Options, pictures: Pictures) -> dict[str, Saturation]:
             for _ in range(BLOCKS):
                 for refreshing, count in counts.items():
                     settings = dataclasses.replace(settings, slow_path_enabled=refreshing)
-                    _until(lambda refreshing=refreshing: refreshing is not (
-                        slow.status.state is SlowPathState.DISABLED), slow)
+                    _until(partial(_obeys, slow, refreshing), slow)
                     _step(options.seconds / BLOCKS, fast, cache, mailbox, frame, slow, count)
                     shown.update(1)
     finally:
@@ -76,7 +77,11 @@ def measure(options: Options, pictures: Pictures) -> dict[str, Saturation]:
             for refreshing, count in counts.items()}
 
 
-def _until(condition, slow: SlowPath) -> None:  # type: ignore[no-untyped-def]
+def _obeys(slow: SlowPath, refreshing: bool) -> bool:
+    return refreshing is not (slow.status.state is SlowPathState.DISABLED)
+
+
+def _until(condition: Callable[[], bool], slow: SlowPath) -> None:
     deadline = time.monotonic() + FIRST_REFRESH_TIMEOUT_S
     while not condition():
         if time.monotonic() > deadline:

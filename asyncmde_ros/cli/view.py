@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from asyncmde_ros import weights
+from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.media.arguments import add_source_arguments, open_source
-from asyncmde_ros.ros.environment import prepare
 from asyncmde_ros.ros.signals import stop_on_signal
 
 DESCRIPTION = """\
@@ -71,16 +71,11 @@ def _show_topics(args: argparse.Namespace) -> None:
         raise AsyncMDEError('--fast-weights goes with --video, --camera or --bag; a running '
                             "node's are its parameter model.fast_weights")
     from asyncmde_ros.view.recording import Recording
-    prepare()
-    try:
-        from asyncmde_ros.ros.view_session import run_view
-    except ImportError as error:
-        raise AsyncMDEError(f'the topics of a node need ROS 2 ({error}): source an installation, '
-                            'or pip install ".[ros]" in its source, or name a --video, --camera '
-                            'or --bag') from error
+    session = load_session('view_session', 'without --video, --camera or --bag this shows the '
+                           'topics of a node, which needs', local=False)
     stop = stop_on_signal()
     with Recording(args.save) as recording:
-        run_view(recording, args.namespace or '', args.topic_image, stop, args.seconds)
+        session.run_view(recording, args.namespace or '', args.topic_image, stop, args.seconds)
     print(recording)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asyncmde_ros.engine.graph_weights import is_weight, weight
 from asyncmde_ros.engine.interface import (
     Buffer,
     Engine,
@@ -100,15 +101,9 @@ def _fill(model: 'ov.Model', weights: Mapping[str, npt.NDArray[np.floating]]) ->
     """Replace the graph's weight inputs by constants."""
     for parameter in model.get_parameters():
         name = parameter.output(0).any_name
-        if '.' not in name:  # weights carry a module path, data inputs a plain name
+        if not is_weight(name):
             continue
-        if name not in weights:
-            raise EngineError(f'the weights lack {name}')
-        value = weights[name]
-        wanted = tuple(parameter.output(0).partial_shape.to_shape())
-        if value.shape != wanted:
-            raise EngineError(f'{name} has shape {value.shape}, the graph wants {wanted}: '
-                              'these weights are of another model')
-        constant = ops.constant(value.astype(np.float32))
+        value = weight(weights, name, tuple(parameter.output(0).partial_shape.to_shape()))
+        constant = ops.constant(value)
         parameter.output(0).replace(constant.output(0))
         model.remove_parameter(parameter)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from asyncmde_ros.engine.graph_weights import is_weight, weight
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.graph_tensors import CHECK, FEATURES, KEYFRAME
@@ -62,15 +63,10 @@ def specialise(graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
 
 def _fill(graph: onnx.GraphProto, weights: Mapping[str, npt.NDArray[np.floating]]) -> None:
     """Turn the graph's weight inputs into constants."""
-    for value in [value for value in graph.input if '.' in value.name]:
-        if value.name not in weights:
-            raise EngineError(f'the weights lack {value.name}')
-        array = weights[value.name]
-        wanted = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        if array.shape != wanted:
-            raise EngineError(f'{value.name} has shape {array.shape}, the graph wants {wanted}: '
-                              'these weights are of another model')
-        graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), value.name))
+    for value in [value for value in graph.input if is_weight(value.name)]:
+        shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        graph.initializer.append(numpy_helper.from_array(weight(weights, value.name, shape),
+                                                         value.name))
         graph.input.remove(value)
 
 

@@ -205,6 +205,11 @@ class DepthPipeline:
         self._tracked_ns = None
         self._drop_memory()
 
+    def _lose_memory(self, why: str) -> None:
+        logger.info('%s: the memory is dropped', why)
+        self._cuts += 1
+        self._drop_memory()
+
     def _drop_memory(self) -> None:
         """Let no keyframe from before this moment be used again, nor one under way."""
         self._epoch += 1
@@ -245,9 +250,7 @@ class DepthPipeline:
         motion = self._motion.update(self._frame_id, small, settings.motion_compensation,
                                      measured, settings.cut_similarity)
         if motion.cut:
-            logger.info('a scene cut: the memory is dropped')
-            self._cuts += 1
-            self._drop_memory()
+            self._lose_memory('a scene cut')
         moved = time.perf_counter()
         # Offered before the swap frees a slot, so that a refresh starts with this frame.
         session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
@@ -268,9 +271,7 @@ class DepthPipeline:
                 small, slot, motion.step, self._motion_since(slot.keyframe, session.engines.size),
                 settings.temporal_smoothing, settings.gate_temperature)
             if session.fast.trust_kept < settings.cut_trust:
-                logger.info('trust collapsed: the memory is dropped')
-                self._cuts += 1
-                self._drop_memory()
+                self._lose_memory('trust collapsed')
                 session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
                 return self._withhold(without, stamp_ns)
         depth, trust = maps

@@ -6,7 +6,6 @@ Run as a program (``python -m asyncmde_ros.ros.bench_session``) this module is t
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -34,6 +33,7 @@ from asyncmde_ros.bench.progress import bar
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
 from asyncmde_ros.ros import children
+from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, float_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
@@ -115,22 +115,10 @@ def measure(options: Options) -> Session:
     Raises AsyncMDEError with the end of its output if the node or the camera fails, and
     KeyboardInterrupt on Ctrl-C once everything has ended.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop = stop_on_signal()  # an exception raised inside the executor would crash rclpy
     namespace = f'/asyncmde_bench_{os.getpid()}'  # apart from whatever else runs on this domain
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    listener = Listener(namespace)
-    executor = SingleThreadedExecutor()
-    executor.add_node(listener)
-    try:
-        with tempfile.TemporaryDirectory() as text:
-            return _measure(options, namespace, listener, executor, Path(text), stop)
-    finally:
-        executor.shutdown()
-        listener.destroy_node()
-        rclpy.try_shutdown()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    with hosted(lambda: Listener(namespace)) as (listener, executor, stop), \
+            tempfile.TemporaryDirectory() as text:
+        return _measure(options, namespace, listener, executor, Path(text), stop)
 
 
 def _measure(options: Options, namespace: str, listener: Listener,

@@ -1,7 +1,6 @@
 """A soak over real ROS 2: the depth node in a process of its own, camera and faults here."""
 
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -10,17 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 
 from asyncmde_ros.bench.progress import bar
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.ros import children
+from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.parameters import SPECIFICATIONS
-from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.soak_camera import IMAGE, RATE_HZ, SPOILERS, Camera, Visitor
 from asyncmde_ros.soak import samples
 from asyncmde_ros.soak.bounds import Evidence, Incident
@@ -86,26 +83,14 @@ def soak(options: Options) -> Run:
 
     Raises AsyncMDEError if the node never gives depth, KeyboardInterrupt on Ctrl-C.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop = stop_on_signal()  # an exception raised inside the executor would crash rclpy
     namespace = f'/asyncmde_soak_{os.getpid()}'  # apart from whatever else runs on this domain
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    camera = Camera(namespace)
-    executor = SingleThreadedExecutor()
-    executor.add_node(camera)
-    try:
-        with tempfile.TemporaryDirectory() as folder, children.module(
+    with hosted(lambda: Camera(namespace)) as (camera, executor, stop), \
+            tempfile.TemporaryDirectory() as folder, children.module(
                 Path(folder) / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
                 '-r', f'__ns:={namespace}', '-p', f'input.size:={options.size}') as node:
-            session = _Session(camera, executor, node, stop, namespace)
-            session.start()
-            return session.run(options)
-    finally:
-        executor.shutdown()
-        camera.destroy_node()
-        rclpy.try_shutdown()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        session = _Session(camera, executor, node, stop, namespace)
+        session.start()
+        return session.run(options)
 
 
 class _Session:

@@ -1,0 +1,40 @@
+"""A node of a session's own process: a listener, a camera."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from asyncmde_ros.ros.signals import stop_on_signal
+
+T = TypeVar('T', bound=Node)
+
+
+@contextlib.contextmanager
+def hosted(make: Callable[[], T]) -> Iterator[tuple[T, SingleThreadedExecutor, threading.Event]]:
+    """Give the block a node, what spins it, and an event that Ctrl-C sets; undo all of it after.
+
+    An exception raised inside the executor, as Python's own Ctrl-C does, would crash rclpy.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = stop_on_signal()
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        try:
+            yield node, executor, stop
+        finally:
+            executor.shutdown()
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
