@@ -26,3 +26,8 @@ class ImageError(AsyncMDEError, ValueError):
 
 class MediaError(AsyncMDEError):
     """A video, camera or bag that cannot be read or written."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error's text, or its kind where it has none, as MemoryError."""
+    return str(error) or type(error).__name__

@@ -69,19 +69,22 @@ def test_the_newest_frame_is_refreshed_and_published(rig: Rig) -> None:
     assert rig.slow.status.refreshes == 3
 
 
-def test_an_engine_that_raises_is_counted_reported_and_tried_again(rig: Rig) -> None:
+@pytest.mark.parametrize(('error', 'words'), [
+    (EngineError('injected'), 'injected'), (MemoryError(), 'MemoryError')])
+def test_an_engine_that_raises_is_counted_reported_and_tried_again(
+        rig: Rig, error: Exception, words: str) -> None:
     working, failures = rig.engine.compute, iter(range(2))
 
     def flaky(arrays: object) -> None:
         if next(failures, None) is not None:
-            raise EngineError('injected')
+            raise error
         working(arrays)
     rig.engine.compute = flaky
     for _ in range(2):
         rig.offer(5)
         rig.until(lambda: rig.mailbox._item is None)
     rig.until(lambda: rig.slow.status.failures == 2)
-    assert rig.keyframe_id() is None and rig.slow.status.last_error == 'injected'
+    assert rig.keyframe_id() is None and rig.slow.status.last_error == words
     rig.offer(6)
     rig.until_keyframe(6)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros.engine.tensorrt_log import shared_logger
-from asyncmde_ros.errors import EngineError
+from asyncmde_ros.errors import EngineError, in_words
 from asyncmde_ros.files import write_atomically
 
 OLDEST_MAJOR = 10
@@ -120,7 +120,7 @@ def main() -> int:
             raise EngineError('the build was cancelled')
         write_atomically(args.plan, plan)
     except Exception as error:  # whatever it is, the parent shall read it
-        _say(error='the build was cancelled' if stop.is_set() else str(error))
+        _say(error='the build was cancelled' if stop.is_set() else in_words(error))
         return 1
     _say(seconds=round(time.monotonic() - started, 2))
     return 0

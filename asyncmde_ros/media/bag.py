@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from asyncmde_ros.errors import ImageError, MediaError
+from asyncmde_ros.errors import ImageError, MediaError, in_words
 from asyncmde_ros.media.codec import RGB, decode_compressed, decode_image
 from asyncmde_ros.media.sources import FrameSource, VideoFrame
 
@@ -135,7 +135,7 @@ class BagSource(FrameSource):
             raise
         except Exception as error:
             raise MediaError(f'{self._path} cannot be read as a ROS 2 bag: '
-                             f'{error or type(error).__name__}') from error
+                             f'{in_words(error)}') from error
 
 
 def _storage(path: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Engines
 from asyncmde_ros.engine.loader import Model
-from asyncmde_ros.errors import EngineError, ImageError
+from asyncmde_ros.errors import EngineError, ImageError, in_words
 from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Keyframe
@@ -322,7 +322,7 @@ class DepthPipeline:
             self._builder = None
             built, self._built = self._built, None
             if isinstance(built, Exception):
-                raise EngineError(f'no engines for this image size: {built}') from built
+                raise EngineError(f'no engines for this image size: {in_words(built)}') from built
             if built is not None and built.engines.size == wanted:
                 self._adopt(built)
         fits = wanted == self._session.engines.size

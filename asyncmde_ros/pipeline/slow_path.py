@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine, Engines
-from asyncmde_ros.errors import EngineError
+from asyncmde_ros.errors import EngineError, in_words
 from asyncmde_ros.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
@@ -145,9 +145,9 @@ class SlowPath:
                 last = self._refresh() or last
             except Exception as error:  # whatever went wrong, the robot keeps its fast path
                 self.status.failures += 1
-                self.status.last_error = str(error)
+                self.status.last_error = in_words(error)
                 self.status.state = SlowPathState.FAILED
-                logger.error('slow path: %s; trying again in %g s', error, RETRY_S)
+                logger.error('slow path: %s; trying again in %g s', in_words(error), RETRY_S)
                 self._stop.wait(RETRY_S)
         self.status.state = SlowPathState.STOPPED
 

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
-from asyncmde_ros.errors import AsyncMDEError, ImageError
+from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
 from asyncmde_ros.geometry import parse_size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
@@ -61,7 +61,7 @@ def _reported(callback: Transition) -> Transition:
         try:
             return callback(node, state)
         except Exception as error:
-            node.get_logger().error(f'{callback.__name__}: {error}')
+            node.get_logger().error(f'{callback.__name__}: {in_words(error)}')
             return TransitionCallbackReturn.ERROR
     return wrapped
 
@@ -142,7 +142,7 @@ class DepthNode(LifecycleNode):
         self._loader = None
         result = outcome[0]
         if isinstance(result, Exception):
-            self.get_logger().error(f'cannot configure: {result}')
+            self.get_logger().error(f'cannot configure: {in_words(result)}')
             return TransitionCallbackReturn.FAILURE
         self._pipeline = result
         size = result.status.size

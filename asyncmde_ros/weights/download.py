@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.errors import WeightsError, in_words
 from asyncmde_ros.files import commit
 from asyncmde_ros.weights.registry import Pinned
 from asyncmde_ros.weights.storage import CHUNK, writing_to
@@ -145,7 +145,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, pinned: Pinned,
                 # ValueError: a redirect to no address, or a length that is no number
                 raise WeightsError(f'{url}: {error}') from error
             except (OSError, http.client.HTTPException) as error:
-                reason = str(error) or type(error).__name__
+                reason = in_words(error)
     if partial.size < pinned.size:
         raise WeightsError(f'{url}: {reason} after {partial.size} of {pinned.size} bytes; the '
                            'next attempt resumes there')
