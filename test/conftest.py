@@ -27,6 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     shared = shared_directory()
     if shared is not None:
         os.environ.setdefault('ASYNCMDE_MODELS', str(shared / 'models'))
+    # Tests run in two processes, and beside whatever else is on this machine.  Fast DDS's port
+    # numbers allow domains up to 101 on every system.
+    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
 def pytest_report_header() -> list[str]:

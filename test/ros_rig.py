@@ -36,15 +36,9 @@ SMALL = '126x168'
 PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
-def domain_id() -> int:
-    """A domain of this test run's own, within what Fast DDS's port numbers allow."""
-    return 100 + os.getpid() % 100
-
-
 def node_environment(**extra: str) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in PROFILES}
-    return environment | {'ROS_DOMAIN_ID': str(domain_id()), 'PYTHONUNBUFFERED': '1',
-                          'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', **extra}
+    return environment | {'PYTHONUNBUFFERED': '1', **extra}
 
 
 class NodeProcess:
@@ -100,9 +94,8 @@ class Peer:
     def __init__(self, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> None:
         assert not any(os.environ.get(name) for name in PROFILES)
         os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
-        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=domain_id())
+        rclpy.init(context=self.context)
         self.node = Node('peer', context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)

@@ -48,14 +48,9 @@ def options(**changes: Any) -> Options:
     return Options(**fields | changes)
 
 
-def environment() -> dict[str, str]:
-    """A ROS domain of this test run's own, within what Fast DDS's port numbers allow."""
-    return os.environ | {'ROS_DOMAIN_ID': str(100 + os.getpid() % 100)}
-
-
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, '-m', 'asyncmde_ros.cli', 'bench', *arguments],
-                          capture_output=True, text=True, timeout=TIMEOUT_S, env=environment())
+                          capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 def summaries(value: Any) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from asyncmde_ros.ros.messages import image_stamp_ns, to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
-EXAMPLES = 12
+EXAMPLES = 40
 """Each takes up to a second or two, until the next diagnostics."""
 
 over_dds = settings(

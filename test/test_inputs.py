@@ -10,7 +10,6 @@ import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Vector3
 from rclpy.node import Node
-from ros_rig import domain_id
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 from std_msgs.msg import Header
 
@@ -38,7 +37,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     monkeypatch.setenv('AMENT_PREFIX_PATH', sys.prefix)
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=domain_id())
+    rclpy.init(context=context)
     node = Node('inputs', context=context)
     node.log = Logger()  # type: ignore[attr-defined]
     monkeypatch.setattr(node, 'get_logger', lambda: node.log)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_rig import NodeProcess, Peer, domain_id, image_message, picture
+from ros_rig import NodeProcess, Peer, image_message, picture
 from sensor_msgs.msg import Image
 
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
@@ -19,7 +19,7 @@ from asyncmde_ros.ros.messages import to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
-LOAD_S = 4.0
+LOAD_S = 6.0
 RATE_HZ = 30.0
 OVERLOAD_HZ = 120.0
 IMAGE = (240, 320)
@@ -158,7 +158,7 @@ class Sleeper:
     def __init__(self) -> None:
         self.ages_s: list[float] = []
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain_id())
+        rclpy.init(context=self._context)
         self._node = Node('sleeper', context=self._context)
         self._node.create_subscription(
             Image, '/front/depth/relative', self._on_depth,

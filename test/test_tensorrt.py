@@ -145,7 +145,7 @@ def test_engines_are_built_once_and_checked_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('factor', [1.2, np.nan])
+@pytest.mark.parametrize('factor', [1.2, 0.0, np.nan])
 def test_an_engine_that_computes_nonsense_is_found_out_and_thrown_away(
         factor: float, trt: FakeTensorRT, builds: Builds, foundation_path: Path) -> None:
     trt.broken = factor
