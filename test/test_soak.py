@@ -8,15 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncmde_ros.bench.statistics import Summary
+from asyncmde_ros.cli import soak as soak_command
 from asyncmde_ros.soak import samples
 from asyncmde_ros.soak.bounds import (
     EXIT_S,
@@ -27,6 +32,7 @@ from asyncmde_ros.soak.bounds import (
     growth,
 )
 from asyncmde_ros.soak.ledger import KEPT_S, Ledger
+from asyncmde_ros.soak.picture import draw
 from asyncmde_ros.soak.samples import Sample
 from asyncmde_ros.soak.schedule import CALM_S, FAULT_S, SIZES, VARIANTS, Kind, plans
 from asyncmde_ros.soak.summary import table
@@ -41,7 +47,15 @@ RSS_MIB = 600.0
 
 def sample(seconds: float, fault: str = '', rss_mib: float = RSS_MIB, threads: int = 20,
            fds: int = 25) -> Sample:
-    return Sample(seconds, fault, rss_mib, threads, fds, 0, 0, None, None, None)
+    times = Summary(30, 40.0, 30.0, 40.0, 50.0, 60.0, 70.0)
+    return Sample(seconds, fault, rss_mib, threads, fds, 0, 0, times, None, None)
+
+
+def slow(seconds: float, p99_ms: float | None) -> Sample:
+    taken = sample(seconds)
+    assert taken.latency_ms is not None
+    return replace(taken, latency_ms=None if p99_ms is None else replace(
+        taken.latency_ms, p99=p99_ms))
 
 
 def series(rss_mib: Callable[[float], float], minutes: float = 3.0) -> list[Sample]:
@@ -72,6 +86,7 @@ def test_a_healthy_run_holds_every_bound() -> None:
     ({'exit_status': 1}, 'end by SIGINT'),
     ({'exit_status': None, 'exit_s': None}, 'end by SIGINT'),
     ({'exit_s': 10 * EXIT_S}, 'end by SIGINT'),
+    ({'interrupted': True}, 'not interrupted'),
     ({'samples': []}, 'resident memory [MiB]')])
 def test_each_bound_can_break(changes: dict[str, object], name: str) -> None:
     assert name in broken(healthy(**changes))
@@ -114,6 +129,16 @@ def test_growth_is_found(rss_mib: Callable[[float], float]) -> None:
     ids=['noise', 'peaks', 'warming up', 'one small step', 'shrinking'])
 def test_noise_is_no_growth(rss_mib: Callable[[float], float]) -> None:
     assert broken(healthy(samples=series(rss_mib))) == []
+
+
+def test_latency_that_grows_is_found_and_noise_is_not() -> None:
+    queueing = [slow(float(second), 60.0 + 3.3 * second) for second in range(180)]
+    assert broken(healthy(samples=queueing)) == ['latency, p99 [ms]']
+    never_answered = [slow(float(second), None if second > 100 else 60.0) for second in range(180)]
+    assert broken(healthy(samples=never_answered)) == ['latency, p99 [ms]']
+    noise = [slow(float(second), 300.0 if second % 3 == 0 else None if second % 7 == 0 else 60.0)
+             for second in range(180)]
+    assert broken(healthy(samples=noise)) == []
 
 
 def test_a_file_left_open_for_each_subscriber_is_found() -> None:
@@ -208,6 +233,30 @@ def test_a_process_is_sampled_and_one_that_is_gone_is_not() -> None:
     assert samples.take(gone.pid, 1.0, '', Ledger(), {}) is None
 
 
+# The report
+
+def test_the_picture_shows_a_run_and_an_empty_one() -> None:
+    incidents = [Incident(Kind.CLOCK, 'back', 60.0, 0.3), Incident(Kind.PAUSE, '1 s', 90.0, None)]
+    png = draw(healthy().samples, incidents)
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape[0] > 500 and image.std() > 10
+    assert png != draw(healthy().samples, incidents[:1]), 'what did not recover is to be seen'
+    assert draw([], [])
+
+
+def test_a_report_is_json_with_a_line_an_item() -> None:
+    report = {'meta': {'a': [1, 2]}, 'samples': [{'x': 1 / 3, 'y': None}, {'x': 2.0, 'y': 1}],
+              'log_tail': ['one "word"', 'two'], 'none': []}
+    text = soak_command._json_lines(report).decode()
+    assert json.loads(text) == report | {'samples': [{'x': 0.33, 'y': None}, {'x': 2.0, 'y': 1}]}
+    assert '{"x": 0.33, "y": null},\n' in text
+
+
+@pytest.mark.parametrize('minutes, period_s', [(1, 1.0), (10, 1.0), (60, 6.0), (600, 60.0)])
+def test_a_long_run_is_sampled_less_often(minutes: float, period_s: float) -> None:
+    assert samples.period_s(60 * minutes) == period_s
+
+
 # The real thing
 
 @pytest.mark.ros
@@ -228,11 +277,9 @@ def test_a_minute_of_faults_holds_every_bound(tmp_path: Path, foundation_path: P
     assert written['meta']['options'] == {'minutes': MINUTES, 'seed': 3, 'size': SIZE}
 
 
-@pytest.mark.ros
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec('rclpy') is None, reason='left out: needs ROS 2')
-def test_a_node_that_dies_breaks_the_run(tmp_path: Path, foundation_path: Path) -> None:
-    report, log = tmp_path / 'soak.json', tmp_path / 'log'
+@contextmanager
+def started(report: Path, log: Path) -> Iterator['subprocess.Popen[bytes]']:
+    """Give the block a long soak whose node has answered."""
     with log.open('wb') as output:
         soak = subprocess.Popen(
             [sys.executable, '-m', 'asyncmde_ros.cli', 'soak', '--minutes', '9', '--report',
@@ -242,16 +289,38 @@ def test_a_node_that_dies_breaks_the_run(tmp_path: Path, foundation_path: Path) 
         while 'soak' not in log.read_text():  # the bar, once the node has answered
             assert soak.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        (node,) = Path(f'/proc/{soak.pid}/task/{soak.pid}/children').read_text().split()
-        os.kill(int(node), signal.SIGKILL)
-        assert soak.wait(TIMEOUT_S) == 1
+        yield soak
     finally:
         soak.kill()
         soak.wait()
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('rclpy') is None, reason='left out: needs ROS 2')
+def test_a_node_that_dies_breaks_the_run(tmp_path: Path, foundation_path: Path) -> None:
+    report, log = tmp_path / 'soak.json', tmp_path / 'log'
+    with started(report, log) as soak:
+        (node,) = Path(f'/proc/{soak.pid}/task/{soak.pid}/children').read_text().split()
+        os.kill(int(node), signal.SIGKILL)
+        assert soak.wait(TIMEOUT_S) == 1
     assert 'BROKEN  the node lives to the end' in log.read_text()
     bounds = {bound['name']: bound for bound in json.loads(report.read_text())['bounds']}
     assert bounds['the node lives to the end']['seen'] == 'ended with status -9'
     assert not bounds['end by SIGINT']['held']
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('rclpy') is None, reason='left out: needs ROS 2')
+def test_ctrl_c_ends_the_run_and_leaves_a_report(tmp_path: Path, foundation_path: Path) -> None:
+    report, log = tmp_path / 'soak.json', tmp_path / 'log'
+    with started(report, log) as soak:
+        soak.send_signal(signal.SIGINT)
+        assert soak.wait(TIMEOUT_S) == 1
+    assert 'BROKEN  not interrupted' in log.read_text()
+    bounds = {bound['name']: bound for bound in json.loads(report.read_text())['bounds']}
+    assert bounds['the node lives to the end']['held'] and bounds['end by SIGINT']['held']
 
 
 def test_a_report_that_cannot_be_written_is_one_line_at_once(tmp_path: Path,

@@ -5,24 +5,28 @@ import dataclasses
 import json
 import random
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from asyncmde_ros import weights
+from asyncmde_ros.charts import require_matplotlib
 from asyncmde_ros.cli.bench import network_size_argument, positive_argument
 from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.files import write_atomically
 
 DESCRIPTION = """\
 Starts the real depth_node in a process of its own, shows it images at 30 Hz over ROS 2, and does
 it harm at random moments: bad images, parameter changes, subscribers that come and go, other
 image sizes, clock jumps, pauses, bursts at 120 Hz.  After each, good images must give depth with
-their own stamps again.  Meanwhile memory, threads, open files, latency and drops are recorded
-every second.
+their own stamps again.  Meanwhile memory, threads, open files, latency and drops are recorded,
+every second or, in a long run, six hundred times.
 
 The run ends with exit status 0 only if every bound held: nothing grows, every fault is recovered
 from, no depth has a stamp that no image had or that of a bad image, no traceback, no death, and
-Ctrl-C ends the node cleanly."""
+Ctrl-C ends the node cleanly.  Ctrl-C here ends the run early; what there is so far is written."""
 
 EPILOG = """\
 three minutes, the shortest that tells growth from noise:
@@ -32,7 +36,7 @@ over night; the seed, which the report names, repeats the same faults in the sam
   asyncmde soak --minutes 600 --report night.json --seed 7
 
 what was recorded: meta (machine, options), bounds, faults (with recovery times), samples:
-  python3 -m json.tool soak.json | less
+  less soak.json
 """
 
 SEEDS = 2**32
@@ -47,6 +51,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='how long, after loading; at least until each kind of fault came')
     parser.add_argument('--report', type=Path, required=True, metavar='FILE',
                         help='the JSON file to write')
+    parser.add_argument('--picture', type=Path, metavar='FILE',
+                        help='a PNG to write as well: memory, latency and recovery over the run')
     parser.add_argument('--seed', type=int, metavar='N',
                         help='of the faults and their moments (default: a new one)')
     parser.add_argument('--size', type=network_size_argument, default='auto', metavar='HxW',
@@ -64,24 +70,62 @@ def run(args: argparse.Namespace) -> int:
     seed = random.randrange(SEEDS) if args.seed is None else args.seed
     size = 'auto' if args.size is None else f'{args.size[0]}x{args.size[1]}'
     options = soak_session.Options(args.minutes, seed, size)
-    _write(args.report, {})  # hours later would be late to learn that it cannot be written
+    # Hours later would be late to learn that something cannot be written.
+    for path in filter(None, (args.report, args.picture)):
+        _try_to_write(path)
+    if args.picture is not None:
+        require_matplotlib()
     described = machine.describe(sys.argv[1:])
     outcome = soak_session.soak(options)
     bounds = decide(outcome.evidence)
-    _write(args.report, {
+    evidence = outcome.evidence
+    _write(args.report, _json_lines({
         'meta': {**dataclasses.asdict(described), 'options': dataclasses.asdict(options)},
         'bounds': [dataclasses.asdict(bound) for bound in bounds],
-        'faults': [dataclasses.asdict(incident) for incident in outcome.evidence.incidents],
-        'samples': [dataclasses.asdict(sample) for sample in outcome.evidence.samples],
-        'log_tail': outcome.log_tail})
-    print(table(bounds, outcome.evidence.incidents))
+        'faults': [dataclasses.asdict(incident) for incident in evidence.incidents],
+        'samples': [dataclasses.asdict(sample) for sample in evidence.samples],
+        'log_tail': outcome.log_tail.splitlines()}))
+    print(table(bounds, evidence.incidents))
     print(f'seed {seed}, {args.report}')
+    if args.picture is not None:
+        from asyncmde_ros.soak.picture import draw
+        _write(args.picture, draw(evidence.samples, evidence.incidents))
     return 0 if all(bound.held for bound in bounds) else 1
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
+def _json_lines(report: Mapping[str, Any]) -> bytes:
+    """Return JSON with a line for each item of a list, which people and diffs can read."""
+    parts = []
+    for key, value in report.items():
+        items = [json.dumps(_rounded(item), allow_nan=False) for item in value] if isinstance(
+            value, list) else None
+        text = json.dumps(value, indent=1, allow_nan=False) if items is None else (
+            '[\n' + ',\n'.join(items) + '\n]')
+        parts.append(f'{json.dumps(key)}: {text}')
+    return ('{\n' + ',\n'.join(parts) + '\n}\n').encode()
+
+
+def _rounded(value: Any) -> Any:
+    """Round every float to two decimals."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 2) if isinstance(value, float) else value
+
+
+def _try_to_write(path: Path) -> None:
+    """Raise AsyncMDEError where no such file can be made; what is there stays as it is."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1, allow_nan=False) + '\n', encoding='utf-8')
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(f'{path} is a folder')
     except OSError as error:
-        raise AsyncMDEError(f'the report cannot be written: {error}') from error
+        raise AsyncMDEError(f'{path} cannot be written: {error}') from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise AsyncMDEError(f'{path} cannot be written: {error}') from error

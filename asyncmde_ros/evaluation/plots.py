@@ -1,18 +1,13 @@
-"""The pictures of an evaluation report, as PNG.
+"""The pictures of an evaluation report, as PNG."""
 
-matplotlib is only imported when a picture is drawn: the numbers can be had without it.
-"""
-
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.charts import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION, chart
 from asyncmde_ros.evaluation.table import TEACHER, Record, distinct, number
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.picture import colorize
@@ -26,32 +21,13 @@ Map = npt.NDArray[np.float32]
 
 EVERY_FRAME = 'every'
 
-# Colours of Okabe and Ito, which people with any colour vision tell apart; the yellow is left out
-# because it is lost on white.
-_COLORS = {TEACHER: '#000000', 'async': '#0072B2', 'hold': '#E69F00', 'hold_mc': '#009E73',
-           'teacher_rate': '#CC79A7', 'fast': '#56B4E9'}
-_OTHER_COLORS = ('#D55E00', '#7F7F7F', '#882255', '#44AA99', '#332288')
+_COLORS = {TEACHER: BLACK, 'async': BLUE, 'hold': ORANGE, 'hold_mc': GREEN,
+           'teacher_rate': PURPLE, 'fast': SKY}
+_OTHER_COLORS = (VERMILION, GRAY, '#882255', '#44AA99', '#332288')
 _MARKERS = {'async': 'o', 'hold': 's', 'hold_mc': 'D', 'teacher_rate': '^', 'fast': 'v'}
 _OTHER_MARKER = 'X'
 _OURS = 'async'
 
-_STYLE = {
-    'font.size': 9,
-    'axes.titlesize': 10,
-    'axes.titleweight': 'bold',
-    'axes.titlelocation': 'left',
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.edgecolor': '#888888',
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'grid.color': '#e4e4e4',
-    'grid.linewidth': 0.8,
-    'xtick.color': '#444444',
-    'ytick.color': '#444444',
-    'legend.frameon': False,
-}
-_DPI = 130
 _WIDTH_IN = 10.0
 _PANELS_ACROSS = 3
 _HEADROOM = 1.6  # a level above this many times the highest curve would flatten the curves
@@ -83,16 +59,6 @@ class Sample:
     trust: Map | None
 
 
-def require_matplotlib() -> None:
-    """Raise an AsyncMDEError that says what to install where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise AsyncMDEError(
-            'the plots and the report need matplotlib: pip install ".[eval]" in its source'
-        ) from error
-
-
 def lag_curves(records: Sequence[Record], schedule: str, alignment: str) -> bytes | None:
     """Draw AbsRel against lag, a panel for each sequence and a line for each row.
 
@@ -108,7 +74,7 @@ def lag_curves(records: Sequence[Record], schedule: str, alignment: str) -> byte
     colors = _row_colors(records)
     across = min(_PANELS_ACROSS, len(sequences))
     down = -(-len(sequences) // across)
-    with _figure(_WIDTH_IN, 0.6 + 2.9 * down) as (figure, png):
+    with chart(_WIDTH_IN, 0.6 + 2.9 * down) as (figure, png):
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for panel, sequence in zip(panels, sequences, strict=False):
             panel.set_title(sequence)
@@ -142,7 +108,7 @@ def frame_errors(records: Sequence[Record], schedule: str, alignment: str) -> by
     # The teacher sees every frame whatever the schedule: it is the line to compare with.
     teachers = [record for record in part if record['row'] == TEACHER and record not in curves]
     colors = _row_colors(records)
-    with _figure(_WIDTH_IN, 0.6 + 2.2 * len(sequences)) as (figure, png):
+    with chart(_WIDTH_IN, 0.6 + 2.2 * len(sequences)) as (figure, png):
         panels = figure.subplots(len(sequences), 1, squeeze=False)[:, 0]
         for panel, sequence in zip(panels, sequences, strict=True):
             panel.set_title(sequence)
@@ -169,7 +135,7 @@ def depth_strips(strips: Mapping[str, Map]) -> bytes:
     are vertical bars, and a held or late memory is a staircase where the scene moves.
     """
     low, high = _range(list(strips.values()))
-    with _figure(_WIDTH_IN, 0.5 + 1.35 * len(strips)) as (figure, png):
+    with chart(_WIDTH_IN, 0.5 + 1.35 * len(strips)) as (figure, png):
         panels = figure.subplots(len(strips), 1, squeeze=False, sharex=True)[:, 0]
         for panel, (row, strip) in zip(panels, strips.items(), strict=True):
             _show(panel, colorize(strip.T, low, high), aspect='auto')
@@ -194,7 +160,7 @@ def contact_sheet(samples: Sequence[Sample]) -> bytes:
     height, width = samples[0].rgb.shape[:2]
     # What the labels and bars leave of the width, shared by the tiles.
     tile_in = (_WIDTH_IN - 1.6) / len(titles)
-    with _figure(_WIDTH_IN, 0.3 + (tile_in * height / width + 0.12) * len(samples)) \
+    with chart(_WIDTH_IN, 0.3 + (tile_in * height / width + 0.12) * len(samples)) \
             as (figure, png):
         grid = figure.subplots(len(samples), len(titles), squeeze=False)
         for line, sample in zip(grid, samples, strict=True):
@@ -203,23 +169,6 @@ def contact_sheet(samples: Sequence[Sample]) -> bytes:
         for panel, title in zip(grid[0], titles, strict=True):
             panel.set_title(title)
     return png.getvalue()
-
-
-@contextmanager
-def _figure(width_in: float, height_in: float) -> Iterator[tuple['Figure', io.BytesIO]]:
-    """Lend an empty figure; on leaving, it is in the buffer as a PNG.
-
-    The user's own matplotlib settings are kept out, and so is the library's version, which it
-    would write into the file: one input gives one picture.
-    """
-    require_matplotlib()
-    from matplotlib import style
-    from matplotlib.figure import Figure
-    png = io.BytesIO()
-    with style.context(['default', _STYLE]):
-        figure = Figure(figsize=(width_in, height_in), layout='constrained')
-        yield figure, png
-        figure.savefig(png, format='png', dpi=_DPI, metadata={'Software': None})
 
 
 def _row_colors(records: Sequence[Record]) -> dict[str, str]:

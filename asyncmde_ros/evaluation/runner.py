@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from asyncmde_ros import files, machine
+from asyncmde_ros.charts import require_matplotlib
 from asyncmde_ros.engine.image_model import ImageModel
 from asyncmde_ros.engine.interface import Engines
 from asyncmde_ros.engine.loader import Model
@@ -109,7 +110,7 @@ def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
     Predictions are kept on disk, so that a second run takes seconds.  Raises AsyncMDEError or
     MediaError for input that cannot be used, before anything slow is started.
     """
-    plots.require_matplotlib()
+    require_matplotlib()
     footages = [open_sequence(path, request.frames) for path in request.sequences]
     names = [footage.name for footage in footages]
     if len(set(names)) < len(names):

@@ -48,7 +48,7 @@ def main() -> None:
     except Exception as error:
         node.get_logger().fatal(f'ending: {error!r}')
         status = 1
-    idle = node.close()
+    node.close()
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()
@@ -57,12 +57,11 @@ def main() -> None:
     del executor, node
     gc.collect()
     rclpy.get_default_context().destroy()
-    if not idle:
-        # A thread is still inside the runtime and would crash it while Python takes itself apart.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python would take itself and the runtime apart for a third of a second, and crash where a
+    # thread is still inside the runtime.
+    os._exit(status)
 
 
 if __name__ == '__main__':

@@ -110,18 +110,15 @@ class DepthNode(LifecycleNode):
         return (self.trigger_configure() is TransitionCallbackReturn.SUCCESS
                 and self.trigger_activate() is TransitionCallbackReturn.SUCCESS)
 
-    def close(self) -> bool:
-        """Free everything; False if a thread is still inside the runtime."""
+    def close(self) -> None:
+        """Free everything; a thread inside the runtime is not waited for longer than a moment."""
         self._unsubscribe()
         self._state = None
-        idle = True
         if self._pipeline is not None:
-            idle = self._pipeline.close()
+            self._pipeline.close()
             self._pipeline = None
         if self._loader is not None:
             self._loader.join(LOADER_TIMEOUT_S)
-            idle = idle and not self._loader.is_alive()
-        return idle
 
     # Lifecycle
 

@@ -81,7 +81,8 @@ class _NodeDied(Exception):
 def soak(options: Options) -> Run:
     """Run the node under faults for ``options.minutes``, and until each kind was tried once.
 
-    Raises AsyncMDEError if the node never gives depth, KeyboardInterrupt on Ctrl-C.
+    Ctrl-C ends it early.  Raises AsyncMDEError if the node never gives depth, KeyboardInterrupt
+    on Ctrl-C before that.
     """
     namespace = f'/asyncmde_soak_{os.getpid()}'  # apart from whatever else runs on this domain
     with hosted(lambda: Camera(namespace)) as (camera, executor, stop), \
@@ -108,6 +109,7 @@ class _Session:
         self._due_s = 0.0
         self._began_s: float | None = None
         self._sample_due_s = 0.0
+        self._sample_period_s = samples.PERIOD_S
         self._samples: list[Sample] = []
         self._incidents: list[Incident] = []
         self._fault = ''
@@ -128,9 +130,10 @@ class _Session:
 
     def run(self, options: Options) -> Run:
         """Put the node under faults; then end it."""
-        death = ''
+        death, interrupted = '', False
         planned = plans(options.seed)
         seconds = 60 * options.minutes
+        self._sample_period_s = samples.period_s(seconds)
         with bar('soak', seconds) as shown:
             self._began_s = time.monotonic()
             try:
@@ -149,6 +152,8 @@ class _Session:
                         break
             except _NodeDied as error:
                 death = str(error)
+            except KeyboardInterrupt:  # what there is so far is worth a report
+                interrupted = True
             finally:
                 if self._visitor is not None:
                     self._visitor.close()
@@ -158,7 +163,7 @@ class _Session:
             self._samples, self._incidents, ledger.foreign, ledger.of_bad,
             sum(samples.count(diagnosed, key) or 0 for key in samples.OUR_FAULT),
             self._camera.slow_failures, self._node.text().count('Traceback'), death, status,
-            took_s), self._node.tail())
+            took_s, interrupted), self._node.tail())
 
     # Time
 
@@ -183,7 +188,7 @@ class _Session:
                 self._visitor.spin()
             if self._began_s is not None and now >= self._sample_due_s:
                 self._sample(now - self._began_s)
-                self._sample_due_s = now + samples.PERIOD_S
+                self._sample_due_s = now + self._sample_period_s
         return None
 
     def _sample(self, seconds: float) -> None:

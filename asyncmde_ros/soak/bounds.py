@@ -14,6 +14,11 @@ move it by up to 20 MiB a time until it has found its level (measured: from 600 
 the first minutes, level from there in a run of six); a single VGA image kept a second would be
 more than this within a minute."""
 
+LATENCY_GROWTH = 1.0
+LATENCY_GROWTH_MS = 50.0
+"""As above, of the typical second's p99.  Other work on the machine doubles it; a queue that grows
+adds a frame's 33 ms again and again."""
+
 THREAD_GROWTH = 2
 """A builder of engines and a thread of the middleware may be under way as the sample is taken."""
 
@@ -54,7 +59,8 @@ class Evidence:
     """Everything that a run saw.
 
     ``death``: how the node ended before its time, empty if it did not; ``exit_status`` and
-    ``exit_s`` are of its end by SIGINT, None where it was dead before.
+    ``exit_s`` are of its end by SIGINT, None where it was dead before.  ``interrupted``: by
+    Ctrl-C, before the time was up.
     """
 
     samples: Sequence[Sample]
@@ -67,6 +73,7 @@ class Evidence:
     death: str
     exit_status: int | None
     exit_s: float | None
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Growth:
-    """Medians of the second quarter of a run and of its last, None of too few samples."""
+    """Medians of the second quarter of a run and of its last, None of too few values."""
 
     before: float | None
     after: float | None
@@ -93,32 +100,35 @@ class Growth:
 
     def __str__(self) -> str:
         if self.before is None or self.after is None:
-            return 'too few samples'
+            return 'too few values'
         return f'{self.before:.0f} to {self.after:.0f}'
 
 
-def growth(samples: Sequence[Sample], value: Callable[[Sample], float]) -> Growth:
+def growth(samples: Sequence[Sample], value: Callable[[Sample], float | None]) -> Growth:
     """Compare the second quarter with the last, at rest where there was enough of that.
 
     The first quarter is warming up.  Medians, since a sample taken while engines are built or a
-    subscriber is there says nothing of growth.
+    subscriber is there says nothing of growth.  Samples without a value do not count.
     """
     if not samples:
         return Growth(None, None)
     start, end = samples[0].seconds, samples[-1].seconds
 
     def typical(first: float, last: float) -> float | None:
-        part = [sample for sample in samples
-                if first <= (sample.seconds - start) / max(end - start, 1e-9) <= last]
-        calm = [sample for sample in part if not sample.fault]
-        chosen = calm if len(calm) >= ENOUGH else part
-        return median(map(value, chosen)) if len(chosen) >= ENOUGH else None
+        part = [(number, sample.fault) for sample in samples
+                if first <= (sample.seconds - start) / max(end - start, 1e-9) <= last
+                and (number := value(sample)) is not None]
+        calm = [number for number, fault in part if not fault]
+        chosen = calm if len(calm) >= ENOUGH else [number for number, _ in part]
+        return median(chosen) if len(chosen) >= ENOUGH else None
     return Growth(typical(0.25, 0.5), typical(0.75, 1.0))
 
 
 def decide(evidence: Evidence) -> list[Bound]:
     """Return every bound, held or broken."""
     rss = growth(evidence.samples, lambda sample: sample.rss_mib)
+    latency = growth(evidence.samples, lambda sample: sample.p99_ms)
+    latency_allowed = max(LATENCY_GROWTH_MS, LATENCY_GROWTH * (latency.before or 0.0))
     threads = growth(evidence.samples, lambda sample: sample.threads)
     fds = growth(evidence.samples, lambda sample: sample.fds)
     rss_allowed = max(RSS_GROWTH_MIB, RSS_GROWTH * (rss.before or 0.0))
@@ -132,6 +142,8 @@ def decide(evidence: Evidence) -> list[Bound]:
         return Bound(name, str(number), '0', number == 0)
     return [
         Bound('resident memory [MiB]', str(rss), f'+{rss_allowed:.0f}', rss.within(rss_allowed)),
+        Bound('latency, p99 [ms]', str(latency), f'+{latency_allowed:.0f}',
+              latency.within(latency_allowed)),
         Bound('threads', str(threads), f'+{THREAD_GROWTH}', threads.within(THREAD_GROWTH)),
         Bound('open files', str(fds), f'+{FD_GROWTH}', fds.within(FD_GROWTH)),
         Bound('kinds of fault left out', ', '.join(missing) or 'none', 'none', not missing),
@@ -141,6 +153,8 @@ def decide(evidence: Evidence) -> list[Bound]:
         none('images lost through a fault of ours', evidence.internal_drops),
         none('refreshes that failed', evidence.slow_failures),
         none('tracebacks in the log', evidence.tracebacks),
+        Bound('not interrupted', 'interrupted' if evidence.interrupted else 'yes', 'yes',
+              not evidence.interrupted),
         Bound('the node lives to the end', evidence.death or 'yes', 'yes', not evidence.death),
         Bound('end by SIGINT', ended, f'status 0, {EXIT_S + EXIT_ALLOWANCE_S:g} s',
               evidence.exit_status == 0 and evidence.exit_s is not None

@@ -1,4 +1,4 @@
-"""What a process holds, and how the node answers, every other second."""
+"""What a process holds, and how the node answers, from time to time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ from asyncmde_ros.bench.memory import resident_mib
 from asyncmde_ros.bench.statistics import Summary, summarise
 from asyncmde_ros.soak.ledger import Ledger
 
+MOST = 600
+"""In a run, so that a night's report is no longer than that of ten minutes."""
 PERIOD_S = 1.0
+"""The shortest."""
 
 WARPED = 'depth from the last depth of the network, moved with the camera'
 DROPPED = 'dropped'
@@ -37,6 +40,21 @@ class Sample:
     latency_ms: Summary | None
     dropped: int | None
     warped: int | None
+
+    @property
+    def p50_ms(self) -> float | None:
+        """The typical latency."""
+        return None if self.latency_ms is None else self.latency_ms.p50
+
+    @property
+    def p99_ms(self) -> float | None:
+        """The latency that one image in a hundred exceeds."""
+        return None if self.latency_ms is None else self.latency_ms.p99
+
+
+def period_s(run_s: float) -> float:
+    """Return the time between two samples of a run of that length."""
+    return max(PERIOD_S, run_s / MOST)
 
 
 def take(pid: int, seconds: float, fault: str, ledger: Ledger,

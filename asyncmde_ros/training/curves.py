@@ -1,7 +1,4 @@
-"""The log of a training run, as CSV, and its picture, ``curves.png``.
-
-matplotlib is only imported when the picture is drawn: a run can be logged without it.
-"""
+"""The log of a training run, as CSV, and its picture, ``curves.png``."""
 
 import csv
 import io
@@ -12,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.evaluation.plots import require_matplotlib
+from asyncmde_ros.charts import COLORS, chart
 from asyncmde_ros.files import write_atomically
 
 if TYPE_CHECKING:
@@ -30,16 +27,7 @@ SMOOTHED_SHARE = 0.05
 HEADROOM = 2.0
 """Ratios above so many times their median, those of a first validation, are cut off."""
 
-# Colours of Okabe and Ito, which people with any colour vision tell apart, and two more: there are
-# nine losses.
-_COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
-           '#808080', '#8C564B')
-_STYLE = {
-    'font.size': 9, 'axes.titleweight': 'bold', 'axes.titlelocation': 'left',
-    'axes.titlesize': 10, 'axes.spines.top': False, 'axes.spines.right': False,
-    'axes.grid': True, 'grid.color': '#e4e4e4', 'legend.frameon': False}
 _SIZE_IN = (10.0, 4.2)
-_DPI = 120
 
 Row = list[str]
 Columns = dict[str, npt.NDArray[np.float64]]
@@ -101,12 +89,7 @@ def plot(directory: Path) -> None:
     the right the validation columns with "ratio" in theirs: below the dashed line at 1, the
     network beats the last keyframe's depth, warped.  Where no name has the word, all columns.
     """
-    require_matplotlib()
-    from matplotlib import style
-    from matplotlib.figure import Figure
-    png = io.BytesIO()
-    with style.context(['default', _STYLE]):
-        figure = Figure(figsize=_SIZE_IN, layout='constrained')
+    with chart(*_SIZE_IN) as (figure, png):
         left, right = figure.subplots(1, 2)
         _draw_losses(left, _read(directory / TRAIN))
         _draw_ratios(right, _read(directory / VALIDATION))
@@ -114,7 +97,6 @@ def plot(directory: Path) -> None:
             panel.set_xlabel('minutes')
             if panel.get_legend_handles_labels()[0]:
                 panel.legend(loc='best')
-        figure.savefig(png, format='png', dpi=_DPI)
     write_atomically(directory / PICTURE, png.getvalue())
 
 
@@ -156,7 +138,7 @@ def _series(columns: Columns, word: str) -> Columns:
 def _draw_losses(panel: 'Axes', columns: Columns) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
     panel.set_title('training loss')
-    for (name, values), color in zip(_series(columns, 'loss').items(), cycle(_COLORS)):
+    for (name, values), color in zip(_series(columns, 'loss').items(), cycle(COLORS)):
         known = np.isfinite(values)
         minutes = columns[MINUTES][known]
         panel.plot(minutes, values[known], color=color, alpha=0.2, linewidth=0.8)
@@ -175,7 +157,7 @@ def _draw_ratios(panel: 'Axes', columns: Columns) -> None:
     panel.axhline(1.0, color='#444444', linestyle='--', linewidth=1.2,
                   label='1: no better than hold-last, warped')
     shown = [1.0]
-    for (name, values), color in zip(_series(columns, 'ratio').items(), cycle(_COLORS)):
+    for (name, values), color in zip(_series(columns, 'ratio').items(), cycle(COLORS)):
         known = np.isfinite(values)
         if not known.any():
             continue
