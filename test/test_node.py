@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -443,7 +443,7 @@ def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundati
 
 
 SHUTDOWNS = int(os.environ.get('ASYNCMDE_SHUTDOWNS', '5'))
-"""More take long, and were done by hand (docs/reliability.md)."""
+"""A hundred take seven minutes, and were done by hand (docs/reliability.md)."""
 
 LATEST_S = 6.0
 """By then the node is up, and has answered images for a second or two."""
@@ -451,7 +451,8 @@ LATEST_S = 6.0
 
 @pytest.mark.parametrize('number', range(SHUTDOWNS))
 def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
-        number: int, tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+        number: int, tmp_path: Path, foundation_path: Path, peer: Peer,
+        record_property: Callable[[str, object], None]) -> None:
     moment_s = np.random.default_rng(number).uniform(0.3, LATEST_S)
     node = NodeProcess(tmp_path / 'node.log', size='auto')
     try:
@@ -460,6 +461,7 @@ def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
         peer.until(lambda: time.monotonic() > end, lambda: peer.show(message))
         segments = node.shared_memory()
         status, took = node.interrupt()
+        record_property('took_s', round(took, 3))  # pytest --junitxml keeps it
         assert status == 0, node.text()
         assert 'Traceback' not in node.text() and took < END_S + MACHINE_S
         for segment in segments:
