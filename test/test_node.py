@@ -494,6 +494,17 @@ def test_without_weights_the_node_says_what_to_do_and_fails(tmp_path: Path) -> N
         node.close()
 
 
+def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.max_agee:=1.0', '-p', 'backend:=torch',
+                       environment=node_environment(ASYNCMDE_MODELS=str(tmp_path)))
+    try:
+        node.wait_for('no parameter memory.max_agee, and it is ignored: did you mean '
+                      'memory.max_age?')
+        assert node.text().count('did you mean') == 1
+    finally:
+        node.close()
+
+
 @pytest.mark.parametrize('override', ['input.size:=100x100', 'backend:=abacus',
                                       'memory.temporal_smoothing:=3.0', 'slow_path.threads:=x'])
 def test_a_wrong_parameter_is_one_clear_line(override: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from asyncmde_ros.resources import share_directory
 from asyncmde_ros.ros.parameter_reference import reference
-from asyncmde_ros.ros.parameters import SPECIFICATIONS
+from asyncmde_ros.ros.parameters import SPECIFICATIONS, misspelt
 
 
 def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -40,6 +40,17 @@ def test_the_reference_is_of_the_present_declarations() -> None:
 def test_values_are_judged(name: str, value: object, right: bool) -> None:
     specification = next(item for item in SPECIFICATIONS if item.name == name)
     assert (specification.objection(value) is None) is right
+
+
+@pytest.mark.parametrize(('name', 'meant'), [
+    ('memory.max_agee', 'memory.max_age'), ('memory.maxage', 'memory.max_age'),
+    ('max_age', 'memory.max_age'), ('slowpath.max_rate', 'slow_path.max_rate'),
+    ('backnd', 'backend'), ('engine.director', 'engine.directory'),
+    ('use_sim_time', None), ('memory.max_age', None), ('frame_id', None),
+    ('qos_overrides./camera/image_raw.subscription.depth', None), ('exposure.auto', None)])
+def test_a_misspelt_name_is_recognised_and_a_foreign_one_left_alone(name: str, meant: str | None
+                                                                    ) -> None:
+    assert misspelt([name]) == ({} if meant is None else {name: meant})
 
 
 @pytest.mark.parametrize('specification', SPECIFICATIONS, ids=lambda s: s.name)

@@ -91,7 +91,8 @@ def _pipeline(bench: Mapping[str, Any]) -> str:
             'captured', 'dropped', 'withheld', 'late', 'refresh_hz', 'refresh_every_frames',
             'lag_mean_frames', 'lag_max_frames')))
         for mode, figures in modes])
-    return f'{times}\n\n{counts}'
+    return (f'{times}\n\n{counts}\n\nlate: depth came more than a camera\'s period after the '
+            'capture; lag: how many frames ago the keyframe in memory was captured.')
 
 
 def _ros(bench: Mapping[str, Any]) -> str:

@@ -94,6 +94,10 @@ class DepthNode(LifecycleNode):
         self._inertia: Inertia | None = None
         self._state: PipelineState | None = None
         parameters.declare(self)
+        given = getattr(self, '_parameter_overrides', {})  # rclpy has no public way to them
+        for name, meant in parameters.misspelt(given).items():
+            self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
+                                      f'did you mean {meant}?')
         self.add_post_set_parameters_callback(self._apply)
         self._outputs = Outputs(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)

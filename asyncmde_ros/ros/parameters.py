@@ -1,5 +1,6 @@
 """The node's parameters: names, defaults, ranges, words; and their translation to settings."""
 
+import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ from asyncmde_ros.pipeline.settings import (
 )
 
 MAX_THREADS = 256
+
+ALIKE = 0.8
+"""Names at least this much alike, by difflib's measure, are one and its misspelling."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,21 @@ def declare(node: Node) -> None:
         node.declare_parameter(specification.name,
                                list(default) if isinstance(default, tuple) else default,
                                specification.descriptor())
+
+
+def misspelt(given: Iterable[str]) -> dict[str, str]:
+    """Map each given name that is no parameter, but like one, to that one.
+
+    ROS ignores what a node does not declare, since a file of parameters may serve several nodes.
+    """
+    names = {name: name for name in _BY_NAME}
+    names |= {name.rpartition('.')[2]: name for name in _BY_NAME}  # without its group
+    found = {}
+    for name in given:
+        alike = difflib.get_close_matches(name, names, n=1, cutoff=ALIKE)
+        if name not in _BY_NAME and alike:
+            found[name] = names[alike[0]]
+    return found
 
 
 def _validate(parameters: list[Parameter]) -> SetParametersResult:
