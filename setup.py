@@ -14,17 +14,18 @@ def files(folder: str) -> list[str]:
                   if path.is_file())
 
 
+BAGS = ['rosbags>=0.11.7,<0.12', 'backports.zstd>=1; python_version < "3.14"']
 ROS = [
     # The third-party ROS 2 Jazzy wheels; machines with ROS installed must not pull these.
     'ros-jazzy-rclpy[fastrtps]==7.1.6',
     'ros-jazzy-sensor-msgs==5.3.6',
     'ros-jazzy-diagnostic-msgs==5.3.6',
-    'rosbags>=0.11.7,<0.12',
+    *BAGS,
 ]
 GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']
 RTX = ['tensorrt-rtx>=1.4,<2; platform_machine == "x86_64"']
 # The versions that were tried: Rerun's API changes from one to the next.
-VIEW = ['rerun-sdk>=0.23.4,<0.42', 'rosbags>=0.11.7,<0.12']
+VIEW = ['rerun-sdk>=0.23.4,<0.42', *BAGS]
 EVAL = ['matplotlib>=3.7']
 TRAIN = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5',
          'tomli>=2; python_version < "3.11"', *EVAL]
@@ -52,7 +53,8 @@ setup(
         'train': TRAIN,
         'eval': EVAL,
         'test': [*TRAIN, *GPU, *RTX, *VIEW, 'pytest>=7', 'pytest-xdist>=3.2', 'hypothesis>=6.80',
-                 'onnxruntime>=1.18', 'mypy>=2.4,<3', 'ruff>=0.17,<0.18', 'types-tqdm>=4.66'],
+                 'onnxruntime>=1.18', 'packaging>=21', 'pyyaml>=5', 'setuptools>=64',
+                 'mypy>=2.4,<3', 'ruff>=0.17,<0.18', 'types-tqdm>=4.66'],
         'gpu': GPU,
         'rtx': [*GPU, *RTX],
         'view': VIEW,

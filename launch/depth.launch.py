@@ -37,6 +37,9 @@ def _arguments() -> list[DeclareLaunchArgument]:
                               description='Camera images (sensor_msgs/Image).'),
         DeclareLaunchArgument('camera_info_topic', default_value='/camera/camera_info',
                               description='Calibration of that camera (sensor_msgs/CameraInfo).'),
+        DeclareLaunchArgument('imu_topic', default_value='imu',
+                              description='Gyroscope (sensor_msgs/Imu), heard with the parameter '
+                                          'memory.motion_compensation: imu.'),
         DeclareLaunchArgument('image_transport', default_value='',
                               choices=['', 'raw', 'compressed'],
                               description='compressed listens to <image_topic>/compressed '
@@ -75,7 +78,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
     logger = '.'.join([*namespace.split('/'), NODE] if namespace else [NODE])
     place = {'namespace': namespace,
              'remappings': [('image', value('image_topic')),
-                            ('camera_info', value('camera_info_topic'))]}
+                            ('camera_info', value('camera_info_topic')),
+                            ('imu', value('imu_topic'))]}
     nodes = [Node(package='asyncmde_ros', executable=NODE, output='screen', emulate_tty=True,
                   parameters=[value('params_file'), overrides],
                   ros_arguments=['--log-level', f'{logger}:={value("log_level")}'], **place)]

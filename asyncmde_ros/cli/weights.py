@@ -12,7 +12,7 @@ DEFAULT = 'depth_anything_v2_vits'
 DESCRIPTION = """\
 The fast networks are part of the package.  The foundation model is not: it is fetched once and
 kept in ~/.cache/asyncmde (or $XDG_CACHE_HOME/asyncmde).  Every file is checked against a sha256
-before it is used."""
+before it is used, but for files of your own that you name to a command or the node."""
 EPILOG = """\
 a machine with internet:
   asyncmde weights fetch

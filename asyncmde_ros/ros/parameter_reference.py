@@ -13,9 +13,9 @@ read when the node is configured: set them in a parameter file
 ([`config/depth.yaml`](../config/depth.yaml)) or with `-p NAME:=VALUE`. Numbers may be written
 without a point.
 
-The quality of service of every topic can be overridden, too, by ROS 2's own parameters, such as
-`qos_overrides./depth/relative.publisher.depth`; of the images all but reliability, which is
-`input.reliability`.
+History, depth and reliability of every topic but `/diagnostics` can be overridden, too, by ROS
+2's own parameters, such as `qos_overrides./depth/relative.publisher.depth`; of the images history,
+depth and durability, since their reliability is `input.reliability`.
 """
 
 TABLE = '| name | default | values | live | |\n|---|---|---|---|---|\n'

@@ -1,9 +1,9 @@
 """The fast network before training: where nothing is lost yet.
 
-Decoder: the foundation model's own.  Encoder: ImageNet-trained MobileNetV3-Small.  Gates:
-constant, "keep the memory".  Projector: the ridge regression of the foundation model's memory on
-the encoder's taps, which has a closed form, so that regions that the memory never saw decode to
-something plausible instead of to the depth of a zero vector.
+Decoder: the foundation model's own.  Encoder: a trained MobileNetV3-Small, if there is one.
+Gates: constant, "keep the memory".  Projector: the ridge regression of the foundation model's
+memory on the encoder's taps, which has a closed form, so that regions that the memory never saw
+decode to something plausible instead of to the depth of a zero vector.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

