@@ -47,8 +47,11 @@ STALLED = SlowPathStatus(SlowPathState.RUNNING, running_since=-1000.0)
 
 @pytest.mark.parametrize(('seen', 'of', 'level', 'words'), [
     (figures(), None, DiagnosticStatus.STALE, 'not configured'),
-    (figures(), status(slow=SlowPathStatus(SlowPathState.FAILED, last_error='no memory')),
+    (figures(), status(slow=SlowPathStatus(SlowPathState.RUNNING, last_error='no memory',
+                                           failing=True)),
      DiagnosticStatus.ERROR, 'no memory'),
+    (figures(), status(slow=SlowPathStatus(SlowPathState.RUNNING, last_error='no memory')),
+     DiagnosticStatus.OK, 'Hz'),
     (figures(), status(slow=STALLED), DiagnosticStatus.ERROR, 'stalled'),
     (figures(input_hz=0.0), status(), DiagnosticStatus.WARN, 'no images'),
     (figures(), status(PipelineState.BUILDING), DiagnosticStatus.WARN, 'building'),

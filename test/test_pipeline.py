@@ -1,10 +1,12 @@
 """The pipeline as a whole: on fakes for its rules, on real weights for its depth."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.evaluation.predict import Foundation
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.pipeline import slow_path
+from asyncmde_ros.pipeline import depth_pipeline, slow_path
 from asyncmde_ros.pipeline.depth_pipeline import (
     MOST_RESTARTS,
     DepthPipeline,
@@ -48,9 +50,9 @@ class Camera:
         self.pipeline = pipeline
         self.stamp_ns = 1_000_000_000
 
-    def show(self, rgb: np.ndarray) -> DepthResult:
+    def show(self, rgb: np.ndarray, hurry: bool = False) -> DepthResult:
         self.stamp_ns += FRAME_NS
-        return self.pipeline.process(rgb, self.stamp_ns)
+        return self.pipeline.process(rgb, self.stamp_ns, hurry)
 
     def show_until(self, rgb: np.ndarray, state: PipelineState) -> DepthResult:
         deadline = time.monotonic() + DEADLINE_S
@@ -187,6 +189,83 @@ def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
     assert camera.show(image()).depth is not None
 
 
+class Gate:
+    """Holds the slow path's engine up between ``shut`` and ``open``."""
+
+    def __init__(self, pipeline: DepthPipeline) -> None:
+        engine = pipeline._session.engines.slow
+        assert isinstance(engine, FakeEngine)
+        self._working, self._open = engine.compute, threading.Event()
+        self._open.set()
+        engine.compute = self._compute
+        self.shut, self.open = self._open.clear, self._open.set
+
+    def _compute(self, arrays: Mapping[str, np.ndarray]) -> None:
+        assert self._open.wait(DEADLINE_S)
+        self._working(arrays)
+
+
+@pytest.mark.parametrize('when_too_old', OldMemory)
+def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
+        camera: Camera, when_too_old: OldMemory) -> None:
+    """The refresh that comes at last is used at once, even by a frame with no time for it."""
+    gate = Gate(camera.pipeline)
+    camera.show_until(image(), PipelineState.READY)
+    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0,
+                                       old_memory=OldMemory.WITHHOLD)
+    gate.shut()
+    old = camera.show(image()).keyframe
+    while (result := camera.show(image())).state is PipelineState.READY:
+        old = result.keyframe
+    assert result.state is PipelineState.MEMORY_TOO_OLD and old is not None
+    camera.pipeline.settings = replace(camera.pipeline.settings, old_memory=when_too_old)
+    camera.show(image())
+    gate.open()
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        result = camera.show(image(), hurry=True)
+        if result.keyframe is not None and result.keyframe.generation > old.generation:
+            break
+        assert result.depth is None or result.too_old
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert result.source is DepthSource.NETWORK
+    assert camera.show(image(), hurry=True).source is DepthSource.WARPED
+
+
+def test_a_memory_ages_though_the_stamps_stand_still(camera: Camera) -> None:
+    gate = Gate(camera.pipeline)
+    camera.show_until(image(), PipelineState.READY)
+    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=0.2)
+    gate.shut()
+    started = time.monotonic()
+    results = []
+    while not results or not results[-1].too_old:
+        results.append(camera.pipeline.process(image(), camera.stamp_ns))
+        assert time.monotonic() - started < DEADLINE_S
+        time.sleep(0.01)
+    gate.open()
+    assert len(results) > 3 and not results[0].too_old
+    assert all(result.depth is not None for result in results)
+
+
+def test_a_closed_pipeline_frees_its_engines_at_once() -> None:
+    model = FakeModel()
+    pipeline = DepthPipeline(model)  # type: ignore[arg-type]
+    Camera(pipeline).show_until(image(), PipelineState.READY)
+    engines = [weakref.ref(pipeline._session.engines.fast),
+               weakref.ref(pipeline._session.engines.slow)]
+    model.engines = None
+    gc.collect()
+    gc.disable()  # a node at rest collects nothing for minutes
+    try:
+        assert pipeline.close()
+        del pipeline
+        assert [engine() for engine in engines] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera: Camera) -> None:
     asked: list[tuple[int, int]] = []
 
@@ -211,6 +290,7 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
         camera = Camera(pipeline)
         camera.show_until(image(), PipelineState.READY)
         assert model.engines is not None and isinstance(model.engines.slow, FakeEngine)
+        refreshes = pipeline.status.slow_path.refreshes
         model.engines.slow.compute = lambda arrays: assert_(release.wait(DEADLINE_S))
         deadline = time.monotonic() + DEADLINE_S
         while len(model.compiled) == 1:
@@ -225,8 +305,40 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
             time.sleep(0.01)
         assert again.depth is not None and pipeline.status.restarts == 1
         assert pipeline.status.slow_path.failures == 0
+        assert pipeline.status.slow_path.refreshes > refreshes, 'counts go on'
         assert not pipeline.close(), 'the thread that hangs is still there'
         release.set()
+
+
+def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
+    model, building, go_on = FakeModel(), threading.Event(), threading.Event()
+    with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
+        camera, gate = Camera(pipeline), Gate(pipeline)
+        camera.show_until(image(), PipelineState.READY)
+        working = model.compile
+
+        def slowly(size: Size, cancel: threading.Event | None = None) -> Engines:
+            building.set()
+            assert go_on.wait(DEADLINE_S)
+            return working(size, cancel)
+        model.compile = slowly  # type: ignore[method-assign]
+        gate.shut()
+        deadline = time.monotonic() + DEADLINE_S
+        while not building.is_set():
+            assert camera.show(image()).depth is not None and time.monotonic() < deadline
+            time.sleep(0.005)
+        resets, session = pipeline.status.resets, pipeline._session
+        gate.open()
+        while pipeline.status.slow_path.refreshes < 3:
+            assert camera.show(image()).depth is not None and time.monotonic() < deadline
+            time.sleep(0.005)
+        go_on.set()
+        while pipeline._builder is not None:
+            assert camera.show(image()).depth is not None and time.monotonic() < deadline
+            time.sleep(0.005)
+        assert pipeline._session is session and pipeline.status.resets == resets
 
 
 def assert_(done: bool) -> None:
@@ -354,13 +466,15 @@ def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: C
     assert camera.show(image()).depth is not None
 
 
-def test_a_failed_build_is_an_error_and_is_tried_again(camera: Camera) -> None:
+def test_a_failed_build_is_an_error_and_is_tried_again(
+        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     model = camera.pipeline._model
     working = model.compile
 
     def fail(*_: object) -> Engines:
         raise EngineError('injected')
     model.compile = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(depth_pipeline, 'BUILD_RETRY_S', 0.05)
     deadline = time.monotonic() + DEADLINE_S
     with pytest.raises(EngineError, match='no engines for this image size: injected'):
         while time.monotonic() < deadline:

@@ -1,7 +1,8 @@
 """The background thread: publishes, obeys its settings, survives its engine."""
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +88,29 @@ def test_an_engine_that_raises_is_counted_reported_and_tried_again(
     assert rig.keyframe_id() is None and rig.slow.status.last_error == words
     rig.offer(6)
     rig.until_keyframe(6)
+
+
+def test_it_fails_until_a_refresh_is_complete(rig: Rig) -> None:
+    working, started, go_on = rig.engine.compute, threading.Event(), threading.Event()
+
+    def broken(arrays: object) -> None:
+        raise EngineError('injected')
+
+    def slow(arrays: Mapping[str, np.ndarray]) -> None:
+        started.set()
+        assert go_on.wait(DEADLINE_S)
+        working(arrays)
+    assert not rig.slow.status.failing
+    rig.engine.compute = broken
+    rig.offer(1)
+    rig.until(lambda: rig.slow.status.failing)
+    rig.engine.compute = slow
+    rig.offer(2)
+    assert started.wait(DEADLINE_S)
+    assert rig.slow.status.state is SlowPathState.RUNNING and rig.slow.status.failing
+    go_on.set()
+    rig.until_keyframe(2)
+    rig.until(lambda: not rig.slow.status.failing)
 
 
 def test_features_that_are_not_finite_are_never_published(rig: Rig) -> None:

@@ -40,6 +40,17 @@ def test_rates_latencies_and_counts_of_the_last_seconds() -> None:
     assert silent.answered == {'network': 200}
 
 
+def test_a_keyframe_that_is_used_for_long_is_one_refresh() -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    rates = []
+    for _ in range(200):
+        clock.now += 0.1
+        statistics.depth('network', 20.0, 15.0, 4, 120.0, False, 7)
+        rates.append(statistics.snapshot().refresh_hz)
+    assert max(rates) > 0 and rates[-1] == 0 and not any(rates[round(WINDOW_S / 0.1) + 2:])
+
+
 def test_the_first_seconds_are_not_taken_for_a_whole_window() -> None:
     clock = Clock()
     statistics = Statistics(clock)

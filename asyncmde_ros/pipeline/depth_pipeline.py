@@ -41,6 +41,9 @@ MAX_ASPECT = 4
 MOST_RESTARTS = 3
 """Each restart leaves a thread and its engine behind, which nothing can free."""
 
+BUILD_RETRY_S = 1.0
+"""Pause after a failed build, so that one that fails at once does not eat a core."""
+
 MAX_GAP_NS = 10 * 10**9
 """After a longer pause the memory shows another time, whatever it shows."""
 
@@ -116,6 +119,13 @@ class PipelineStatus:
     restarts: int
 
 
+@dataclass
+class _Live:
+    """The live settings; apart from the pipeline, so that the slow path does not hold that."""
+
+    settings: Settings
+
+
 class _Session:
     """Everything that exists once per network size; ready to run, but not started."""
 
@@ -144,7 +154,7 @@ class DepthPipeline:
         ``size`` fixes the network's (rows, cols); None follows the camera's aspect with the
         backend's short side.  ``cancel`` set, which ``close`` does too, ends a build under way.
         """
-        self.settings = settings or Settings()
+        self._live = _Live(settings or Settings())
         self._model = model
         self._fixed_size = size
         self._state = PipelineState.WAITING_FOR_MEMORY
@@ -156,6 +166,9 @@ class DepthPipeline:
         self._restarts = 0
         self._hung: list[SlowPath] = []
         self._last_stamp_ns: int | None = None
+        self._stamps_advance = True
+        self._in_use = (0, 0.0)  # the keyframe's generation, and since when by the clock
+        self._build_after_s = 0.0
         self._tracked_ns: int | None = None
         self._image_size: Size | None = None
         self._built: _Session | Exception | None = None
@@ -177,6 +190,15 @@ class DepthPipeline:
             self._builder.join(max(0.0, deadline - time.monotonic()))
             idle = idle and not self._builder.is_alive()
         return idle
+
+    @property
+    def settings(self) -> Settings:
+        """What can be changed while the pipeline runs; set it whole, from any thread."""
+        return self._live.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._live.settings = settings
 
     def __enter__(self) -> 'DepthPipeline':
         return self
@@ -259,9 +281,13 @@ class DepthPipeline:
         slot = session.cache.front()
         if slot is None or slot.keyframe is None or slot.keyframe.epoch != self._epoch:
             return self._withhold(without, stamp_ns)
-        limit_ns = round(1e9 * settings.max_memory_age_s)
-        too_old = 0 < limit_ns < stamp_ns - slot.keyframe.stamp_ns
-        if too_old and settings.old_memory is OldMemory.WITHHOLD:
+        if slot.keyframe.generation != self._in_use[0]:
+            self._in_use = slot.keyframe.generation, time.monotonic()
+            last = session.fast.keyframe
+            if last is not None and self._too_old(last):
+                hurry = False  # nor move depth of an old memory, now that there is a new one
+        if settings.old_memory is OldMemory.WITHHOLD and self._too_old(slot.keyframe):
+            session.fast.forget()  # its state will not have moved with the frames in between
             return self._withhold(PipelineState.MEMORY_TOO_OLD, stamp_ns)
         source = DepthSource.WARPED
         maps = session.fast.skip(motion.step) if hurry else None
@@ -288,7 +314,17 @@ class DepthPipeline:
         timings = Timings(*(1e3 * (b - a) for a, b in (
             (started, prepared), (prepared, moved), (moved, ran), (ran, finished))))
         return DepthResult(self._state, stamp_ns, depth, trust.copy(), keyframe,
-                           self._frame_id - keyframe.frame_id, source, too_old, timings)
+                           self._frame_id - keyframe.frame_id, source, self._too_old(keyframe),
+                           timings)
+
+    def _too_old(self, keyframe: Keyframe) -> bool:
+        """Tell whether a memory is beyond the age that is allowed, at the newest frame."""
+        assert self._last_stamp_ns is not None
+        age_s = (self._last_stamp_ns - keyframe.stamp_ns) / 1e9
+        generation, since_s = self._in_use
+        if not self._stamps_advance and keyframe.generation == generation:
+            age_s = max(age_s, time.monotonic() - since_s)
+        return 0 < self.settings.max_memory_age_s < age_s
 
     def _withhold(self, state: PipelineState, stamp_ns: int) -> DepthResult:
         self._state = state
@@ -305,6 +341,10 @@ class DepthPipeline:
         back_in_time = self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns
         paused = self._last_stamp_ns is not None and stamp_ns - self._last_stamp_ns > MAX_GAP_NS
         resized = self._image_size is not None and image != self._image_size
+        if stamp_ns == self._last_stamp_ns and self._stamps_advance:
+            logger.warning('the stamps of the images do not advance: the age of the memory is '
+                           'told by the clock instead')
+        self._stamps_advance = stamp_ns != self._last_stamp_ns
         self._last_stamp_ns, self._image_size = stamp_ns, image
         if back_in_time or paused or resized:
             logger.info('%s: the memory starts anew', 'time went backwards' if back_in_time else
@@ -315,19 +355,23 @@ class DepthPipeline:
         """Tell whether the engines are of the right size; else build others in the background.
 
         So too, while depth goes on, for a slow path that hangs.  A build that failed is reported
-        once and tried again at the next frame of that size.
+        once and tried again a second later.
         """
         wanted = self._fixed_size or network_size(image, self._model.short_side)
         if self._builder is not None and not self._builder.is_alive():
             self._builder = None
             built, self._built = self._built, None
             if isinstance(built, Exception):
+                self._build_after_s = time.monotonic() + BUILD_RETRY_S
                 raise EngineError(f'no engines for this image size: {in_words(built)}') from built
-            if built is not None and built.engines.size == wanted:
+            # A slow path that hung may have come to its end meanwhile, and its memory is good.
+            if built is not None and built.engines.size == wanted and (
+                    wanted != self._session.engines.size or self._session.slow.hangs()):
                 self._adopt(built)
         fits = wanted == self._session.engines.size
         hangs = fits and self._session.slow.hangs() and self._restarts < MOST_RESTARTS
-        if self._builder is None and (hangs or not fits):
+        if (self._builder is None and (hangs or not fits)
+                and time.monotonic() >= self._build_after_s):
             if hangs:
                 self._restarts += 1
                 logger.error('the slow path hangs: restarting it with engines of its own (%d of '
@@ -350,9 +394,14 @@ class DepthPipeline:
             self._hung.append(self._session.slow)
         else:
             self._session.slow.stop(JOIN_TIMEOUT_S)
+        # Those that came to their end after all need not be kept any longer.
+        self._hung = [slow for slow in self._hung if not slow.stop(0)]
+        session.slow.count_on_from(self._session.slow.status)
         self._session = session
+        self._in_use = (0, 0.0)
         self.reset()
         self._session.slow.start()
 
     def _new_session(self, size: Size) -> _Session:
-        return _Session(self._model.compile(size, self._cancel), lambda: self.settings)
+        live = self._live
+        return _Session(self._model.compile(size, self._cancel), lambda: live.settings)

@@ -62,6 +62,8 @@ class SlowPathStatus:
     refreshes: int = 0
     failures: int = 0
     last_error: str = ''
+    failing: bool = False
+    """Whether the last refresh failed; so it stays while the next is tried."""
     latency_ms: float = 0.0
     running_since: float | None = None
     """``time.monotonic()`` when the refresh under way began."""
@@ -117,6 +119,11 @@ class SlowPath:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def count_on_from(self, earlier: SlowPathStatus) -> None:
+        """Go on with the counts of the slow path that this one replaces; before the start."""
+        self.status.refreshes, self.status.failures = earlier.refreshes, earlier.failures
+        self.status.last_error = earlier.last_error
+
     def hangs(self) -> bool:
         """Tell whether no refresh is to be expected any more: one stalled, or the thread died."""
         since = self.status.running_since
@@ -145,6 +152,7 @@ class SlowPath:
                 last = self._refresh() or last
             except Exception as error:  # whatever went wrong, the robot keeps its fast path
                 self.status.failures += 1
+                self.status.failing = True
                 self.status.last_error = in_words(error)
                 self.status.state = SlowPathState.FAILED
                 logger.error('slow path: %s; trying again in %g s', in_words(error), RETRY_S)
@@ -179,6 +187,7 @@ class SlowPath:
             self.status.running_since = None
         self.status.latency_ms = 1e3 * (time.monotonic() - started)
         self.status.refreshes += 1
+        self.status.failing = False
         logger.debug('refreshed from frame %d in %.0f ms', frame.id, self.status.latency_ms)
         self._cache.publish(frame.id, frame.stamp_ns, frame.epoch, self.status.latency_ms)
         return started

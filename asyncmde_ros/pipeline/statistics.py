@@ -46,7 +46,8 @@ class Statistics:
         self._lock = threading.Lock()
         self._images: deque[float] = deque()
         self._depths: deque[tuple[float, float, float]] = deque()
-        self._refreshes: deque[tuple[float, int]] = deque()
+        self._refreshes: deque[float] = deque()
+        self._generation: int | None = None
         self._lag: int | None = None
         self._age_ms: float | None = None
         self._too_old = False
@@ -68,8 +69,9 @@ class Statistics:
             now = self._clock()
             self.answered[source] += 1
             self._depths.append((now, latency_ms, work_ms))
-            if not self._refreshes or self._refreshes[-1][1] != generation:
-                self._refreshes.append((now, generation))
+            if generation != self._generation:
+                self._generation = generation
+                self._refreshes.append(now)
             self._lag, self._age_ms, self._too_old = lag_frames, age_ms, too_old
 
     def snapshot(self) -> Snapshot:
@@ -81,7 +83,7 @@ class Statistics:
                 self._images.popleft()
             while self._depths and self._depths[0][0] < since:
                 self._depths.popleft()
-            while self._refreshes and self._refreshes[0][0] < since:
+            while self._refreshes and self._refreshes[0] < since:
                 self._refreshes.popleft()
             seconds = min(WINDOW_S, max(now - self._started, 1e-3))
             latency = _percentiles([entry[1] for entry in self._depths])

@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.slow_path import STALL_S, SlowPathState
+from asyncmde_ros.pipeline.slow_path import STALL_S
 from asyncmde_ros.pipeline.statistics import Snapshot
 
 
@@ -33,7 +33,7 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, active: bool
         return DiagnosticStatus.OK, 'inactive'
     slow = status.slow_path
     stalled_s = _running_s(status)
-    if slow.state is SlowPathState.FAILED:
+    if slow.failing:
         return DiagnosticStatus.ERROR, f'the slow path fails: {slow.last_error}'
     if stalled_s > STALL_S:
         return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
