@@ -1,6 +1,7 @@
 """Calibration by stamp, turning by an IMU, and encodings that cv_bridge is asked for."""
 
 import sys
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -106,6 +107,40 @@ def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) 
     assert asked == [('camera', 'imu')] * 2
 
 
+def test_what_came_while_the_executor_was_busy_counts(node: Node) -> None:
+    inertia = Inertia(node, [0.0, 0.0, 0.0, 1.0])
+    publisher = node.create_publisher(Imu, 'imu', 100)
+    for stamp_ns in range(0, 140 * MS, 5 * MS):
+        publisher.publish(Imu(header=stamped(stamp_ns, 'imu'), angular_velocity=Vector3(x=0.5)))
+    deadline = time.monotonic() + 10
+    while inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    inertia.close()
+
+
+def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    listening: list[object] = []
+
+    class TransformListener:
+        def __init__(self, buffer: object, node: object) -> None:
+            listening.append(self)
+
+        def unregister(self) -> None:
+            listening.remove(self)
+    quarter = SimpleNamespace(transform=SimpleNamespace(rotation=SimpleNamespace(
+        x=0.0, y=0.0, z=np.sqrt(0.5), w=np.sqrt(0.5))))
+    monkeypatch.setitem(sys.modules, 'tf2_ros', SimpleNamespace(
+        Buffer=lambda: SimpleNamespace(lookup_transform=lambda *_: quarter),
+        TransformException=ValueError, TransformListener=TransformListener))
+    for _ in range(3):
+        inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
+        assert len(listening) == 1
+        assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is not None
+        inertia.close()
+    assert not listening
+
+
 @pytest.mark.parametrize(('info', 'rotation', 'until_ms', 'lacking'), [
     (None, [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
     (CameraInfo(height=480, width=640), [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
@@ -128,7 +163,8 @@ def test_what_is_missing_is_named_once_and_the_image_is_followed(
 
 
 @pytest.mark.parametrize(('intrinsics', 'rate'), [
-    ([1e308, 0, 1e308, 0, 1e-300, 240.0, 0, 0, 1], 0.5), (K, 1e300)])
+    ([1e308, 0, 1e308, 0, 1e-300, 240.0, 0, 0, 1], 0.5), (K, 1e300),
+    ([5e-324, 0, 320.0, 0, 310.0, 240.0, 0, 0, 1], 0.5)])
 def test_a_turn_that_is_not_finite_is_none(intrinsics: list[float], rate: float, node: Node
                                            ) -> None:
     inertia = turning((rate, 0.0, 0.0), node, [0.0, 0.0, 0.0, 1.0])

@@ -10,6 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_rig import (
@@ -286,8 +291,15 @@ def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, found
         peer.until(lambda: len(peer.depths) >= 20, show)
         before = node.text().count('instead of the IMU')
         assert before <= 1  # the first images may come before the first measurement
+        def listeners() -> int:
+            return peer.node.count_subscribers('/imu')
+        assert listeners() == 1
         assert peer.set_parameter('memory.motion_compensation', 'image').successful
+        peer.until(lambda: listeners() == 0)
         assert peer.set_parameter('memory.motion_compensation', 'imu').successful
+        peer.until(lambda: listeners() > 0)
+        time.sleep(0.5)
+        assert listeners() == 1
         count = len(peer.depths)
         time.sleep(1)
         peer.until(lambda: len(peer.depths) >= count + 5, lambda: peer.show(message))
@@ -412,6 +424,29 @@ def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path
         assert peer.transition('cleanup') and peer.state() == 'unconfigured'
         assert node.text().count('loading the networks') == 1, 'deactivate lost the model'
         assert node.interrupt()[0] == 0
+    finally:
+        node.close()
+
+
+def test_a_request_that_goes_wrong_is_refused_and_the_node_lives(
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    node = NodeProcess(tmp_path / 'node.log')
+    try:
+        message = image_message(picture())
+        peer.until(lambda: len(peer.depths) >= 1, lambda: peer.show(message))
+        by_id = ChangeState.Request()
+        by_id.transition.id = Transition.TRANSITION_CONFIGURE  # which an active node has not
+        assert not peer.call(ChangeState, 'change_state', by_id).success
+        no_type = ParameterMessage(name='memory.max_age', value=ParameterValue(type=77))
+        (result,) = peer.call(SetParameters, 'set_parameters',
+                              SetParameters.Request(parameters=[no_type])).results
+        assert not result.successful and result.reason
+        result = peer.call(SetParametersAtomically, 'set_parameters_atomically',
+                           SetParametersAtomically.Request(parameters=[no_type])).result
+        assert not result.successful and result.reason
+        assert peer.state() == 'active' and peer.set_parameter('memory.max_age', 4.0).successful
+        count = len(peer.depths)
+        peer.until(lambda: len(peer.depths) >= count + 3, lambda: peer.show(message))
     finally:
         node.close()
 

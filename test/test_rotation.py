@@ -11,6 +11,7 @@ from asyncmde_ros.pipeline.rotation import (
     KEPT_NS,
     LARGEST_GAP_NS,
     MAX_RATE_RAD_S,
+    MOST_KEPT,
     Gyroscope,
     quaternion_matrix,
     rotation_homography,
@@ -104,6 +105,16 @@ def test_nonsense_is_ignored_time_that_goes_back_starts_anew_and_memory_is_bound
     for stamp in range(0, 5 * KEPT_NS, 10 * PERIOD_NS):
         gyroscope.add(stamp + 20 * MS, np.ones(3))
     assert len(gyroscope._stamps_ns) <= KEPT_NS // (10 * PERIOD_NS) + 1
+
+
+def test_a_sensor_of_any_rate_is_kept_and_answered_in_bounds() -> None:
+    gyroscope = Gyroscope()
+    for stamp in range(3 * MOST_KEPT):
+        gyroscope.add(stamp, np.ones(3))
+    assert len(gyroscope._stamps_ns) == len(gyroscope._rates) == MOST_KEPT
+    turned = gyroscope.between(3 * MOST_KEPT - 100, 3 * MOST_KEPT)
+    assert turned is not None
+    np.testing.assert_allclose(turned, rotation_matrix(np.ones(3) * 1e-7), atol=1e-12)
 
 
 def texture(seed: int = 0) -> np.ndarray:

@@ -5,6 +5,7 @@ travel adds, parallax, a gyroscope does not know.
 """
 
 import bisect
+import functools
 from collections import deque
 
 import numpy as np
@@ -16,6 +17,9 @@ Matrix = npt.NDArray[np.float64]
 
 KEPT_NS = 2 * 10**9
 """Older measurements are forgotten: a frame waits milliseconds for its answer, not seconds."""
+
+MOST_KEPT = 4096
+"""Of a gyroscope of 2 kHz; of one that claims more, the newest."""
 
 MAX_RATE_RAD_S = 1000.0
 """Over ten times what the fastest gyroscopes measure; more is a fault, and would overflow."""
@@ -52,8 +56,8 @@ class Gyroscope:
     """Angular velocities [rad/s] by time; stamps in nanoseconds of the camera's clock."""
 
     def __init__(self) -> None:
-        self._stamps_ns: deque[int] = deque()
-        self._rates: deque[npt.NDArray[np.float64]] = deque()
+        self._stamps_ns: deque[int] = deque(maxlen=MOST_KEPT)
+        self._rates: deque[npt.NDArray[np.float64]] = deque(maxlen=MOST_KEPT)
 
     def add(self, stamp_ns: int, rate: npt.ArrayLike) -> None:
         """Take a measurement (3,); one that none can be is ignored, an older one starts anew."""
@@ -83,17 +87,17 @@ class Gyroscope:
             return None
         first = bisect.bisect_right(stamps, before_ns)
         last = bisect.bisect_left(stamps, now_ns)
-        times = [before_ns, *stamps[first:last], now_ns]
-        known = np.stack(list(self._rates))
-        relative = np.array([stamp - before_ns for stamp in stamps], np.float64)
-        rotation = np.eye(3)
-        for start, end in zip(times, times[1:], strict=False):
-            if end - start > LARGEST_GAP_NS:
-                return None
-            rate = np.mean([[np.interp(at - before_ns, relative, known[:, axis])
-                             for axis in range(3)] for at in (start, end)], axis=0)
-            rotation = rotation @ rotation_matrix(rate * (end - start) / 1e9)
-        return rotation
+        times = np.array([before_ns, *stamps[first:last], now_ns]) - before_ns
+        lengths = np.diff(times)
+        if lengths.max() > LARGEST_GAP_NS:
+            return None
+        # What is measured just outside counts as well.
+        near = slice(max(first - 1, 0), last + 1)
+        known = np.stack(list(self._rates)[near])
+        relative = np.array(stamps[near]) - before_ns
+        rates = np.stack([np.interp(times, relative, axis) for axis in known.T], axis=1)
+        turns = (rates[:-1] + rates[1:]) / 2 * (lengths / 1e9)[:, None]
+        return functools.reduce(np.matmul, map(rotation_matrix, turns), np.eye(3))
 
 
 def rotation_homography(intrinsics: Matrix, rotation: Matrix, image: Size) -> Matrix:

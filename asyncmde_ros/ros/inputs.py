@@ -21,6 +21,7 @@ from asyncmde_ros.pipeline.rotation import (
     quaternion_matrix,
     rotation_homography,
 )
+from asyncmde_ros.ros.guard import guarded
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
 
@@ -82,7 +83,7 @@ class ImageInput:
         self.topic = f'{topic}/compressed' if transport == 'compressed' else topic
         self._choose()
         # Not the node's clock, which stands still with a paused simulation.
-        self._timer: Timer = node.create_timer(DISCOVERY_PERIOD_S, self._choose,
+        self._timer: Timer = node.create_timer(DISCOVERY_PERIOD_S, guarded(node, self._choose),
                                                clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:
@@ -172,6 +173,9 @@ class Extrinsics(Protocol):
     def __call__(self, camera_frame: str, imu_frame: str) -> Matrix | None:
         """Return (3, 3), None if it is not known (yet)."""
 
+    def close(self) -> None:
+        """Listen no longer."""
+
 
 class Inertia:
     """How the camera turned, from an IMU's angular velocity.
@@ -199,6 +203,14 @@ class Inertia:
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
+        if self._tf is not None:
+            self._tf.close()
+
+    def _take(self) -> None:
+        """Take what has come while the executor was busy, which gives one message in its turn."""
+        with self._subscription.handle:
+            while taken := self._subscription.handle.take_message(Imu, False):
+                self._on_imu(taken[0])
 
     def _on_imu(self, message: Imu) -> None:
         self._imu_frame = message.header.frame_id
@@ -211,6 +223,7 @@ class Inertia:
 
         Takes the camera for one without distortion.
         """
+        self._take()
         rotation = self._gyroscope.between(before_ns, now_ns)
         if self._extrinsics is None and self._tf is not None and self._imu_frame:
             self._extrinsics = self._tf(camera_frame, self._imu_frame)
@@ -228,9 +241,12 @@ class Inertia:
         assert rotation is not None and self._extrinsics is not None and info is not None
         seen = self._extrinsics @ rotation @ self._extrinsics.T
         intrinsics = np.array(info.k, np.float64).reshape(3, 3)
-        with np.errstate(over='ignore', invalid='ignore'):  # of numbers at the edge of their type
-            step = rotation_homography(intrinsics, seen, (info.height, info.width)
-                                       ).astype(np.float32)
+        try:
+            with np.errstate(all='ignore'):  # of numbers at the edge of their type
+                step = rotation_homography(intrinsics, seen, (info.height, info.width)
+                                           ).astype(np.float32)
+        except np.linalg.LinAlgError:
+            return None
         return step if np.isfinite(step).all() else None
 
 
@@ -248,13 +264,21 @@ def _tf_extrinsics(node: Node) -> Extrinsics | None:
         from tf2_ros import Buffer, TransformException, TransformListener
     except ImportError:
         return None
-    buffer = Buffer()
-    listener = TransformListener(buffer, node)
 
-    def lookup(camera_frame: str, imu_frame: str, _listener: object = listener) -> Matrix | None:
-        try:
-            turn = buffer.lookup_transform(camera_frame, imu_frame, Time()).transform.rotation
-        except TransformException:
-            return None
-        return quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
-    return lookup
+    class Lookup:
+
+        def __init__(self) -> None:
+            self._buffer = Buffer()
+            self._listener = TransformListener(self._buffer, node)
+
+        def __call__(self, camera_frame: str, imu_frame: str) -> Matrix | None:
+            try:
+                turn = self._buffer.lookup_transform(camera_frame, imu_frame, Time()
+                                                     ).transform.rotation
+            except TransformException:
+                return None
+            return quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
+
+        def close(self) -> None:
+            self._listener.unregister()
+    return Lookup()

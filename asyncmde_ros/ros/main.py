@@ -4,15 +4,19 @@ import gc
 import os
 import sys
 
-from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.signals import end_if_stuck, stop_on_signal
 
 SPIN_S = 0.1
 """Longest wait for work, and so for noticing a signal."""
+
+PATIENCE_S = 8.0
+"""A node that is asked to end does within a second; launch kills it after ten."""
 
 
 def main() -> None:
     """Run the depth node until a signal; exit status 0, or 1 where it could not start."""
     stop = stop_on_signal()
+    end_if_stuck(PATIENCE_S)
     from asyncmde_ros.ros.environment import prepare
     prepare()
     try:

@@ -1,6 +1,7 @@
 """The depth node: a camera's images in, relative depth out, at the camera's rate."""
 
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,11 +29,14 @@ from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
 from asyncmde_ros.ros.diagnostics import diagnose
+from asyncmde_ros.ros.guard import guard_services, guarded
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
 from asyncmde_ros.ros.outputs import Outputs
+
+logger = logging.getLogger(__name__)
 
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -102,8 +106,9 @@ class DepthNode(LifecycleNode):
         self._outputs = Outputs(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Not the node's clock, which stands still with a paused simulation.
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose,
+        self.create_timer(DIAGNOSTICS_PERIOD_S, guarded(self, self._diagnose),
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
+        guard_services(self)
 
     # Start and end
 
@@ -196,9 +201,14 @@ class DepthNode(LifecycleNode):
         return build
 
     def _apply(self, changed: list[Parameter]) -> None:
-        if self._pipeline is not None:
-            self._pipeline.settings = parameters.read_settings(self)
+        # rclpy also calls this for what subscriptions declare, also from within _follow_settings.
+        if self._pipeline is None or not parameters.any_live(changed):
+            return
+        self._pipeline.settings = parameters.read_settings(self)
+        try:
             self._follow_settings()
+        except Exception as error:  # the parameter is set; a bad QoS override, say, is not refused
+            self.get_logger().error(f'imu: {in_words(error)}')
 
     # Subscriptions
 
@@ -296,7 +306,7 @@ class DepthNode(LifecycleNode):
     def _report(self, result: DepthResult) -> None:
         if result.state is not self._state:
             self._state = result.state
-            self.get_logger().info(result.state.value)
+            logger.info('%s', result.state.value)
         if result.source is DepthSource.WARPED:
             answered = self.statistics.answered
             warped = answered[DepthSource.WARPED.value] + 1

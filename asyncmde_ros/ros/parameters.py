@@ -204,6 +204,12 @@ def misspelt(given: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def any_live(parameters: Iterable[Parameter]) -> bool:
+    """Tell whether one of them is of those that act on the running node."""
+    return any(parameter.name in _BY_NAME and _BY_NAME[parameter.name].live
+               for parameter in parameters)
+
+
 def _validate(parameters: list[Parameter]) -> SetParametersResult:
     """Check without acting; rclpy has checked the other types and ranges already."""
     for parameter in parameters:

@@ -1,7 +1,10 @@
 """Ctrl-C as a flag: the node ends between two pieces of work instead of inside one."""
 
+import os
 import signal
+import sys
 import threading
+import time
 
 
 def stop_on_signal() -> threading.Event:
@@ -14,3 +17,22 @@ def stop_on_signal() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def end_if_stuck(after_s: float) -> None:
+    """Let the first signal from now on end the process, with status 1, if nothing else does.
+
+    Python runs a signal's handler in the main thread, and not before a call of that into a
+    library returns, which on a device that died is never.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        os.read(reading, 1)
+        time.sleep(after_s)
+        print(f'{sys.argv[0]}: still busy {after_s:g} s after the signal: ending by force',
+              file=sys.stderr, flush=True)
+        os._exit(1)
+    threading.Thread(target=watch, name='end_if_stuck', daemon=True).start()

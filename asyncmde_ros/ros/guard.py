@@ -1,0 +1,55 @@
+"""Requests that go wrong are answered, and the node lives on.
+
+rclpy passes what a callback raises on to whoever spins, and so to the end of the process: a
+transition by an id that is none now, or a parameter of a type that is none, would be enough.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.node import Node
+
+from asyncmde_ros.errors import in_words
+
+
+def guard_services(node: Node) -> None:
+    """Let every service that ``node`` has by now answer, whatever its callback raises."""
+    for service in node.services:
+        service.callback = _answering(node, service.callback, service.srv_name)
+
+
+def guarded(node: Node, callback: Callable[[], None]) -> Callable[[], None]:
+    """Return a timer's callback that logs what goes wrong instead."""
+    @functools.wraps(callback)
+    def wrapped() -> None:
+        try:
+            callback()
+        except Exception as error:
+            node.get_logger().error(f'{callback.__name__.strip("_")}: {in_words(error)}',
+                                    throttle_duration_sec=5.0)
+    return wrapped
+
+
+def _answering(node: Node, callback: Callable[[Any, Any], Any], name: str
+               ) -> Callable[[Any, Any], Any]:
+    def wrapped(request: Any, response: Any) -> Any:
+        try:
+            return callback(request, response)
+        except Exception as error:
+            node.get_logger().error(f'{name}: {in_words(error)}')
+            return _refusal(request, response, in_words(error))
+    return wrapped
+
+
+def _refusal(request: Any, response: Any, reason: str) -> Any:
+    """Return the response with what else its kind needs to be a refusal."""
+    refused = SetParametersResult(successful=False, reason=reason)
+    if isinstance(response, SetParameters.Response):
+        missing = len(request.parameters) - len(response.results)
+        response.results = [*response.results, *[refused] * missing]
+    elif isinstance(response, SetParametersAtomically.Response):
+        response.result = refused
+    return response
