@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from fake_gpu import FakeRuntime
 
-from asyncmde_ros.engine import choice
+from asyncmde_ros.engine import choice, tensorrt_library
 from asyncmde_ros.engine.choice import BACKENDS, choose
 from asyncmde_ros.engine.cuda import Device
 from asyncmde_ros.errors import EngineError
@@ -18,7 +18,10 @@ class Machine:
         self.packages: set[str] = set()
         self.capability: str | None = None
         self.torch_sees_it = True
+        self.version = '10.9.0'
+        self.broken: set[str] = set()
         monkeypatch.setattr('importlib.util.find_spec', self._find)
+        monkeypatch.setattr(tensorrt_library.importlib, 'import_module', self._import)
         monkeypatch.setattr(choice, 'load_runtime', lambda: self)
         monkeypatch.setattr(choice, 'Cuda', self._cuda)
         cuda = SimpleNamespace(is_available=lambda: self.torch_sees_it)
@@ -26,6 +29,11 @@ class Machine:
 
     def _find(self, name: str) -> object | None:
         return name if name in self.packages else None
+
+    def _import(self, name: str) -> object:
+        if name in self.broken:
+            raise ImportError('libnvinfer.so.10: cannot open shared object file')
+        return SimpleNamespace(__version__=self.version)
 
     def _cuda(self, runtime: object) -> object:
         if self.capability is None:
@@ -55,6 +63,19 @@ def test_auto_takes_the_best_that_works_and_says_why(
     assert (chosen.backend, chosen.on_gpu) == (backend, on_gpu)
     assert reason in chosen.reason and '\n' not in chosen.reason
     assert chosen.short_side == (518 if on_gpu else 252)
+
+
+def test_auto_passes_over_a_tensorrt_that_is_broken_or_old(monkeypatch: pytest.MonkeyPatch
+                                                           ) -> None:
+    machine = Machine(monkeypatch)
+    machine.capability, machine.packages = '8.9', ALL
+    machine.broken = {'tensorrt'}
+    chosen = choose('auto')
+    assert chosen.backend == 'tensorrt_rtx' and 'libnvinfer' in chosen.reason
+    machine.broken = set()
+    machine.version = '8.6.1'
+    chosen = choose('auto')
+    assert chosen.backend == 'tensorrt_rtx' and '8.6.1 is too old' in chosen.reason
 
 
 def test_torch_is_on_the_gpu_where_torch_sees_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,9 +291,13 @@ def test_a_plan_thrown_away_by_another_process_is_not_noted(tmp_path: Path) -> N
 
 def test_no_room_for_temporary_files_is_an_engine_error(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(tensorrt_build.tempfile, 'TemporaryDirectory', refuse)
+    make = Path.mkdir
+
+    def refuse(path: Path, *args: int, **options: bool) -> None:
+        if path.suffix == '.build':
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        make(path, *args, **options)
+    monkeypatch.setattr(Path, 'mkdir', refuse)
     with pytest.raises(EngineError, match='cannot build the engine: .*No space left'):
         build(PlanStore(tmp_path / 'engines'), Job(KEY, b''), Options())
 

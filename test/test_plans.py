@@ -126,3 +126,14 @@ def test_another_process_that_builds_is_waited_for_or_given_up(store: PlanStore)
     with store.locked(KEY, threading.Event()):
         assert not process.is_alive() or process.join(hold_s) is None
     process.join()
+
+
+def test_what_a_killed_build_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    store = PlanStore(tmp_path)
+    with store.workspace(KEY) as folder:
+        (folder / 'graph.onnx').write_bytes(b'left behind')
+        kept = folder.rename(tmp_path / 'moved')  # so that it is as after SIGKILL
+    kept.rename(folder)
+    with store.workspace(KEY) as again:
+        assert again == folder and not list(again.iterdir())
+    assert not list(tmp_path.iterdir())

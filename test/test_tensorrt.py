@@ -13,7 +13,7 @@ import pytest
 from fake_gpu import FakeRuntime, FakeTensorRT
 
 from asyncmde_ros.cli.main import main
-from asyncmde_ros.engine import proof, tensorrt, tensorrt_build
+from asyncmde_ros.engine import proof, tensorrt, tensorrt_build, tensorrt_library
 from asyncmde_ros.engine.cuda import Device
 from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision
 from asyncmde_ros.engine.loader import Model, Threads
@@ -202,15 +202,18 @@ def test_a_plan_that_may_not_be_recorded_yet_runs_all_the_same(
     assert trt.gpu.named('cudaGraphLaunch', 'cudaMemcpyAsync') == ['cudaMemcpyAsync'] * 2
 
 
-def test_without_a_driver_or_a_package_the_error_says_what_to_do(foundation_path: Path) -> None:
+def test_without_a_package_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    with pytest.raises(EngineError, match='pip install'):
+        tensorrt_library.load_module('tensorrt')
+
+
+def test_without_a_driver_the_error_says_so(foundation_path: Path) -> None:
     pytest.importorskip('cuda.bindings', reason='left out: cuda-bindings is not installed')
     if tensorrt.load_runtime().cudaGetDeviceCount()[0] == 0:
         pytest.skip('left out: there is a GPU here')
     with pytest.raises(EngineError, match='no NVIDIA driver'):
         model_on('tensorrt_rtx', foundation_path).compile(SIZE)
-    with pytest.raises(EngineError, match='pip install'):
-        tensorrt_build.load_module('tensorrt_of_nobody' if 'tensorrt' in sys.modules
-                                   else 'tensorrt')
 
 
 # Real builds: TensorRT for RTX makes plans for GPUs that are not there.
@@ -226,7 +229,7 @@ def real_build(foundation_path: Path, tmp_path: Path) -> Path:
 def rtx_job(foundation_path: Path, graph: Graph, capability: str,
             size: tuple[int, int] = SIZE) -> Job:
     model = model_on('openvino', foundation_path)
-    return plan_job(tensorrt_build.load_module('tensorrt_rtx'), 'tensorrt_rtx',
+    return plan_job(tensorrt_library.load_module('tensorrt_rtx'), 'tensorrt_rtx',
                     model.specification(graph, size), Precision.AUTO, Device('', capability, 0))
 
 

@@ -8,6 +8,7 @@ own sha256.  The JSON file is written last: a plan without one is not there.
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -131,6 +132,21 @@ class PlanStore:
                 raise EngineError(f'cannot write to {self.directory}: {error.strerror}') \
                     from error
             yield
+
+    @contextlib.contextmanager
+    def workspace(self, key: Key) -> Iterator[Path]:
+        """Lend an empty folder to who has the key's lock.  OSError if there can be none.
+
+        Here and not among the temporary files, where what a build leaves behind whose process is
+        killed would stay; here the next build of the key clears it away.
+        """
+        folder = self.directory / f'.{key.stem}.build'
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _describe(self, path: Path, about: dict[str, object]) -> None:
         write_atomically(path.with_suffix('.json'),

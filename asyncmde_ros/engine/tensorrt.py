@@ -16,7 +16,8 @@ from asyncmde_ros.engine.cuda import Cuda, load_runtime
 from asyncmde_ros.engine.cuda_engine import CudaEngine, TensorType
 from asyncmde_ros.engine.interface import Graph, Options, Specification
 from asyncmde_ros.engine.plans import Key, PlanStore
-from asyncmde_ros.engine.tensorrt_build import build, find_or_build, load_module, plan_job
+from asyncmde_ros.engine.tensorrt_build import build, find_or_build, plan_job
+from asyncmde_ros.engine.tensorrt_library import load_module
 from asyncmde_ros.engine.tensorrt_log import error_recorder, shared_logger
 from asyncmde_ros.errors import EngineError
 

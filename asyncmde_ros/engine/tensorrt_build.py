@@ -2,32 +2,24 @@
 
 import contextlib
 import hashlib
-import importlib
-import importlib.util
 import json
 import logging
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import ModuleType
 from typing import Any
 
 from asyncmde_ros.engine.cuda import Device
 from asyncmde_ros.engine.interface import Options, Precision, Specification
 from asyncmde_ros.engine.plans import Key, PlanStore
 from asyncmde_ros.engine.specialise import specialise
+from asyncmde_ros.engine.tensorrt_library import load_module
 from asyncmde_ros.errors import EngineError
 
 logger = logging.getLogger(__name__)
-
-PACKAGES = {'tensorrt': 'TensorRT (JetPack and NVIDIA\'s containers bring it; else pip install '
-                        'tensorrt)',
-            'tensorrt_rtx': 'TensorRT for RTX: pip install "tensorrt-rtx>=1.4"'}
-"""What to install for each flavour."""
 
 POLL_S = 0.1
 
@@ -36,14 +28,6 @@ GRACE_S = 2.0
 
 LAST_WORDS = 2000
 """Characters of a crashed build's standard error that are shown."""
-
-
-def load_module(flavour: str) -> ModuleType:
-    """Import ``tensorrt`` or ``tensorrt_rtx``; EngineError says what to install."""
-    try:
-        return importlib.import_module(flavour)
-    except (ImportError, OSError) as error:  # OSError: a library that its package lacks
-        raise EngineError(f'the backend {flavour} needs {PACKAGES[flavour]} ({error})') from error
 
 
 @dataclass(frozen=True)
@@ -87,8 +71,8 @@ def build(store: PlanStore, job: Job, options: Options) -> bytes:
         plan = store.load(job.key)  # another process may have built it meanwhile
         if plan is None:
             try:
-                with tempfile.TemporaryDirectory(prefix='asyncmde-build-') as folder:
-                    plan, seconds = _build_in(Path(folder), job, options)
+                with store.workspace(job.key) as folder:
+                    plan, seconds = _build_in(folder, job, options)
             except OSError as error:
                 raise EngineError(f'cannot build the engine: {error}') from error
             store.save(job.key, plan, seconds)

@@ -20,18 +20,11 @@ from asyncmde_ros.engine.tensorrt_log import shared_logger
 from asyncmde_ros.errors import EngineError, in_words
 from asyncmde_ros.files import write_atomically
 
-OLDEST_MAJOR = 10
-"""Strongly typed networks as ours came with TensorRT 10."""
-
 
 def build(trt: Any, onnx: bytes, compute_capability: str | None, monitor: Any) -> bytes:
     """Return the plan for this GPU, or for one of another ``compute_capability``."""
     logger = shared_logger(trt)
     builder = trt.Builder(logger)
-    if int(trt.__version__.partition('.')[0]) < OLDEST_MAJOR and not hasattr(
-            trt, 'ComputeCapability'):
-        raise EngineError(f'TensorRT {trt.__version__} is too old: it takes {OLDEST_MAJOR} or '
-                          'newer')
     flags = trt.NetworkDefinitionCreationFlag.__members__
     # A network is nothing else where there is no such flag any more.
     network = builder.create_network(1 << int(flags['STRONGLY_TYPED'])

@@ -160,11 +160,11 @@ def _run(name: str, program: Program, directory: Path) -> None:
     try:
         subprocess.run(program.command, cwd=directory, env=os.environ | program.environment,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT_S)
+                       stderr=subprocess.PIPE, check=True, timeout=TIMEOUT_S)
     except OSError as error:
         raise WeightsError(f'{name} cannot be run: {error.strerror}') from error
     except subprocess.TimeoutExpired as error:
         raise WeightsError(f'{name} took longer than {TIMEOUT_S:.0f} s') from error
     except subprocess.CalledProcessError as error:
-        words = ' '.join(error.stderr.split())
+        words = ' '.join(error.stderr.decode(errors='replace').split())
         raise WeightsError(f'{name} failed: {words[:MESSAGE_LENGTH]}') from error
