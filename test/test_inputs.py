@@ -51,7 +51,7 @@ def stamped(stamp_ns: int, frame: str = 'camera') -> Header:
     return Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id=frame)
 
 
-def test_the_calibration_of_the_stamp_else_the_newest(node: Node) -> None:
+def test_the_calibration_of_the_stamp_else_one_from_before(node: Node) -> None:
     calibration = Calibration(node)
     assert calibration.of(Image(header=stamped(5))) is None
     infos = [CameraInfo(header=stamped(index), width=index) for index in range(RECENT_INFOS + 4)]
@@ -60,6 +60,10 @@ def test_the_calibration_of_the_stamp_else_the_newest(node: Node) -> None:
     for index in (RECENT_INFOS + 3, RECENT_INFOS, 4):
         assert calibration.of(Image(header=stamped(index))) is infos[index]
     assert calibration.of(Image(header=stamped(1))) is infos[-1], 'too long ago to be kept'
+    odd = Calibration(node)
+    for info in infos[:8:2]:
+        odd._on_info(info)
+    assert odd.of(Image(header=stamped(3))) is infos[2], 'its own was lost, and it has not seen 4'
     assert calibration.of(Image(header=stamped(99))) is infos[-1], 'not there yet'
     calibration.close()
 

@@ -25,6 +25,9 @@ Grey = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
 """(2, rows, cols): x and y, in normalised coordinates, at the memory's finest level."""
 
+HISTORY = 320
+"""Frames: ten seconds at 30 Hz, after which a refresh counts as stalled."""
+
 SHORT_SIDE = 126
 """Of the images that flow is found on, in pixels, whatever the network's size."""
 
@@ -153,7 +156,7 @@ class MotionEstimator:
     ``failures`` counts frames whose step was not to be trusted and became the identity.
     """
 
-    def __init__(self, history: int = 256) -> None:
+    def __init__(self, history: int = HISTORY) -> None:
         """``history``: how many frames back a keyframe may lie before its motion is unknown."""
         self.failures = 0
         self._history = history

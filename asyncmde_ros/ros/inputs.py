@@ -149,16 +149,22 @@ class Calibration:
         self._recent.append(message)
 
     def of(self, message: Image | CompressedImage) -> CameraInfo | None:
-        """Return the calibration with the image's stamp, else the newest; None if there is none.
+        """Return the calibration of the image's stamp, else the newest from before it, else any.
 
-        A camera's calibration seldom changes, so the newest is right where that of this image is
-        late; what is published with it gets the image's header all the same.
+        A camera's calibration seldom changes, so another is right where that of this image is
+        late or lost; what is published with it gets the image's header all the same.  None if
+        there has been none.
         """
+        stamp_ns = to_nanoseconds(message.header.stamp)
+        before = None
         for info in reversed(self._recent):
-            if info.header.stamp == message.header.stamp:
+            info_ns = to_nanoseconds(info.header.stamp)
+            if info_ns == stamp_ns:
                 return info
+            if before is None and info_ns < stamp_ns:
+                before = info
         if self._recent:
-            return self._recent[-1]
+            return before or self._recent[-1]
         self._without += 1
         if self._without == PATIENCE_FRAMES:
             topic = self._node.resolve_topic_name('camera_info')
