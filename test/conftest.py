@@ -38,7 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault('ASYNCMDE_MODELS', str(shared / 'models'))
     # Tests run in two processes, and beside whatever else is on this machine.  Fast DDS's port
     # numbers allow domains up to 101 on every system.
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+    run = os.getppid() if 'PYTEST_XDIST_WORKER' in os.environ else os.getpid()
+    os.environ['ROS_DOMAIN_ID'] = str(1 + (run + 25 * worker) % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 

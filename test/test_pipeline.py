@@ -230,16 +230,38 @@ def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
         assert time.monotonic() < deadline
         time.sleep(0.005)
     assert result.source is DepthSource.NETWORK
-    while camera.show(image()).too_old:  # the refresh that the gate held up was of an old frame
+    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=0.0)
+    camera.show_until(image(), PipelineState.READY)
+    assert camera.show(image(), hurry=True).source is DepthSource.WARPED
+
+
+def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: Camera) -> None:
+    """As above, but the refresh is there just before the old memory is too old."""
+    gate = Gate(camera.pipeline)
+    kept = camera.show_until(image(), PipelineState.READY).keyframe
+    time.sleep(0.3)  # a refresh that was under way
+    gate.shut()
+    kept = camera.show(image()).keyframe
+    assert kept is not None
+    camera.pipeline.settings = replace(camera.pipeline.settings,
+                                       old_memory=OldMemory.WITHHOLD)
+    gate.open()
+    cache, deadline = camera.pipeline._session.cache, time.monotonic() + DEADLINE_S
+    while cache._pending is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    assert camera.show(image(), hurry=True).source is DepthSource.WARPED
+    late = camera.show(image(), hurry=True)
+    assert late.source is DepthSource.WARPED and late.keyframe == kept
+    age_s = (late.stamp_ns - kept.stamp_ns) / 1e9
+    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=age_s + 0.001)
+    later = camera.show(image(), hurry=True)
+    assert later.keyframe != kept and later.source is DepthSource.NETWORK
 
 
 def test_a_memory_ages_though_the_stamps_stand_still(camera: Camera) -> None:
     gate = Gate(camera.pipeline)
     camera.show_until(image(), PipelineState.READY)
-    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=0.2)
+    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0)
     gate.shut()
     started = time.monotonic()
     results = []
@@ -342,6 +364,7 @@ def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
             assert camera.show(image()).depth is not None and time.monotonic() < deadline
             time.sleep(0.005)
         assert pipeline._session is session and pipeline.status.resets == resets
+        assert pipeline.status.restarts == 0
 
 
 def assert_(done: bool) -> None:

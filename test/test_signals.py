@@ -10,16 +10,16 @@ import pytest
 AFTER_S = 0.5
 TIMEOUT_S = 60.0
 PROGRAM = f'''
-import sys, threading
+import ctypes, os, signal, sys
 from asyncmde_ros.ros.signals import end_if_stuck, stop_on_signal
 stop = stop_on_signal()
 end_if_stuck({AFTER_S})
 print('ready', flush=True)
 if sys.argv[1] == 'stuck':
-    # As a call into a library that never returns: a signal is noticed, and nothing comes of it.
-    lock = threading.Lock()
-    lock.acquire()
-    lock.acquire()
+    # A call into a library that never returns, whatever comes.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.siginterrupt(number, False)
+    ctypes.CDLL(None).read(os.pipe()[0], ctypes.create_string_buffer(1), 1)
 stop.wait()
 '''
 

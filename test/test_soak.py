@@ -236,6 +236,7 @@ def test_a_process_is_sampled_and_one_that_is_gone_is_not() -> None:
 # The report
 
 def test_the_picture_shows_a_run_and_an_empty_one() -> None:
+    pytest.importorskip('matplotlib', reason='left out: matplotlib is not installed')
     incidents = [Incident(Kind.CLOCK, 'back', 60.0, 0.3), Incident(Kind.PAUSE, '1 s', 90.0, None)]
     png = draw(healthy().samples, incidents)
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)

@@ -66,13 +66,13 @@ def _tensorrt_lacks(flavour: str, device: Device) -> str | None:
         return f'{flavour} is not installed'
     if importlib.util.find_spec('onnx') is None:
         return f'{flavour} would need onnx (pip install onnx)'
+    capability = tuple(int(part) for part in device.compute_capability.split('.'))
+    if flavour == 'tensorrt_rtx' and (capability < RTX_OLDEST or capability in RTX_REFUSED):
+        return f'tensorrt_rtx does not take compute capability {device.compute_capability}'
     try:
         load_module(flavour)  # a package may be there without its libraries
     except EngineError as error:
         return ' '.join(str(error).split())
-    capability = tuple(int(part) for part in device.compute_capability.split('.'))
-    if flavour == 'tensorrt_rtx' and (capability < RTX_OLDEST or capability in RTX_REFUSED):
-        return f'tensorrt_rtx does not take compute capability {device.compute_capability}'
     return None
 
 

@@ -18,9 +18,10 @@ def load_module(flavour: str) -> ModuleType:
     """Import ``tensorrt`` or ``tensorrt_rtx``; EngineError says what to install."""
     try:
         module = importlib.import_module(flavour)
-    except (ImportError, OSError) as error:  # OSError: a library that its package lacks
+        version = str(module.__version__)
+    # OSError: a library that its package lacks.  AttributeError: a folder that has only the name.
+    except (ImportError, OSError, AttributeError) as error:
         raise EngineError(f'the backend {flavour} needs {PACKAGES[flavour]} ({error})') from error
-    if flavour == 'tensorrt' and int(module.__version__.partition('.')[0]) < OLDEST_MAJOR:
-        raise EngineError(f'TensorRT {module.__version__} is too old: it takes {OLDEST_MAJOR} or '
-                          'newer')
+    if flavour == 'tensorrt' and int(version.partition('.')[0]) < OLDEST_MAJOR:
+        raise EngineError(f'TensorRT {version} is too old: it takes {OLDEST_MAJOR} or newer')
     return module

@@ -167,6 +167,7 @@ class DepthPipeline:
         self._hung: list[SlowPath] = []
         self._last_stamp_ns: int | None = None
         self._stamps_advance = True
+        self._warned_of_stamps = False
         self._in_use = (0, 0.0)  # the keyframe's generation, and since when by the clock
         self._build_after_s = 0.0
         self._tracked_ns: int | None = None
@@ -281,11 +282,10 @@ class DepthPipeline:
         slot = session.cache.front()
         if slot is None or slot.keyframe is None or slot.keyframe.epoch != self._epoch:
             return self._withhold(without, stamp_ns)
-        if slot.keyframe.generation != self._in_use[0]:
-            self._in_use = slot.keyframe.generation, time.monotonic()
-            last = session.fast.keyframe
-            if last is not None and self._too_old(last):
-                hurry = False  # nor move depth of an old memory, now that there is a new one
+        last = session.fast.keyframe
+        if last is not None and last.generation != slot.keyframe.generation and (
+                self._too_old(last)):
+            session.fast.forget()  # so that nothing of it is moved: there is a newer memory
         if settings.old_memory is OldMemory.WITHHOLD and self._too_old(slot.keyframe):
             session.fast.forget()  # its state will not have moved with the frames in between
             return self._withhold(PipelineState.MEMORY_TOO_OLD, stamp_ns)
@@ -303,6 +303,8 @@ class DepthPipeline:
         depth, trust = maps
         keyframe = session.fast.keyframe
         assert keyframe is not None
+        if keyframe.generation != self._in_use[0]:
+            self._in_use = keyframe.generation, time.monotonic()
         ran = time.perf_counter()
         depth = at_size(depth, rgb.shape[:2] if settings.output_resolution is
                         OutputResolution.INPUT else session.engines.size)
@@ -341,10 +343,11 @@ class DepthPipeline:
         back_in_time = self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns
         paused = self._last_stamp_ns is not None and stamp_ns - self._last_stamp_ns > MAX_GAP_NS
         resized = self._image_size is not None and image != self._image_size
-        if stamp_ns == self._last_stamp_ns and self._stamps_advance:
+        self._stamps_advance = stamp_ns != self._last_stamp_ns
+        if not self._stamps_advance and not self._warned_of_stamps:
+            self._warned_of_stamps = True
             logger.warning('the stamps of the images do not advance: the age of the memory is '
                            'told by the clock instead')
-        self._stamps_advance = stamp_ns != self._last_stamp_ns
         self._last_stamp_ns, self._image_size = stamp_ns, image
         if back_in_time or paused or resized:
             logger.info('%s: the memory starts anew', 'time went backwards' if back_in_time else
@@ -365,9 +368,11 @@ class DepthPipeline:
                 self._build_after_s = time.monotonic() + BUILD_RETRY_S
                 raise EngineError(f'no engines for this image size: {in_words(built)}') from built
             # A slow path that hung may have come to its end meanwhile, and its memory is good.
-            if built is not None and built.engines.size == wanted and (
-                    wanted != self._session.engines.size or self._session.slow.hangs()):
-                self._adopt(built)
+            if built is not None and built.engines.size == wanted:
+                if wanted != self._session.engines.size or self._session.slow.hangs():
+                    self._adopt(built)
+                else:
+                    self._restarts -= 1
         fits = wanted == self._session.engines.size
         hangs = fits and self._session.slow.hangs() and self._restarts < MOST_RESTARTS
         if (self._builder is None and (hangs or not fits)

@@ -139,6 +139,7 @@ class SlowPath:
         while not self._stop.is_set():
             if not self._settings().slow_path_enabled:
                 self.status.state = SlowPathState.DISABLED
+                self.status.failing = False
                 self._stop.wait(POLL_S)
                 continue
             rate_hz = self._settings().slow_path_max_rate_hz

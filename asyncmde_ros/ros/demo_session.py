@@ -1,23 +1,22 @@
 """The demo over real ROS 2: a camera process, the depth node's process, and a recorder here."""
 
 import collections
+import contextlib
 import itertools
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros.engine.choice import choose
@@ -33,8 +32,8 @@ from asyncmde_ros.media.picture import (
     write_png,
 )
 from asyncmde_ros.ros import children
+from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
-from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
 
 WINDOW_S = 2.0
@@ -239,30 +238,21 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     which the node is prepared before the first one comes.  Raises AsyncMDEError if the node or the
     publisher fails, or if no depth arrived.
     """
-    stop = stop_on_signal()
     out.mkdir(parents=True, exist_ok=True)
     video, sheet = out / 'depth.mp4', out / 'depth.png'
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    film = Film(video, rate_hz)
-    recorder = Recorder(film.add)
-    executor = SingleThreadedExecutor()
-    executor.add_node(recorder)
     limit = [] if seconds is None else ['--seconds', str(seconds)]
-    # The camera waits for both the recorder and the node, so that no frame is wasted on loading.
-    camera = _start('asyncmde_ros.ros.video_publisher', *source, *limit, '--subscribers', '2',
-                    '--hold-first')
     size = network_size(image, choose('auto').short_side)
-    node = _start('asyncmde_ros.ros.main', '--ros-args', '-p', f'input.size:={size[0]}x{size[1]}')
-    try:
+    film = Film(video, rate_hz)
+    with contextlib.closing(film), hosted(lambda: Recorder(film.add)) as (
+            recorder, executor, stop), contextlib.ExitStack() as processes:
+        # The camera waits for both the recorder and the node, so that no frame is wasted on
+        # loading.
+        camera, node = (processes.enter_context(_running(*command)) for command in (
+            ('asyncmde_ros.ros.video_publisher', *source, *limit, '--subscribers', '2',
+             '--hold-first'),
+            ('asyncmde_ros.ros.main', '--ros-args', '-p', f'input.size:={size[0]}x{size[1]}')))
         _record(recorder, executor, camera, node, stop, report)
-    finally:
-        for process in (camera, node):
-            children.end(process)
-        film.close()
-        total = figures(recorder.samples, recorder.images_ns)
-        executor.shutdown()
-        recorder.destroy_node()
-        rclpy.try_shutdown()
+    total = figures(recorder.samples, recorder.images_ns)
     if total is None:
         raise AsyncMDEError(f'no depth arrived for {len(recorder.images_ns)} images; the messages '
                             'above may say why')
@@ -292,5 +282,11 @@ def _record(recorder: Recorder, executor: SingleThreadedExecutor, camera: subpro
                 report(str(recent))
 
 
-def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, '-m', module, *arguments])
+@contextlib.contextmanager
+def _running(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a module, whose output is the user's, as a process that ends with the block."""
+    process = subprocess.Popen([sys.executable, '-m', module, *arguments])
+    try:
+        yield process
+    finally:
+        children.end(process)

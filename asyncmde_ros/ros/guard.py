@@ -5,6 +5,7 @@ transition by an id that is none now, or a parameter of a type that is none, wou
 """
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.node import Node
 
 from asyncmde_ros.errors import in_words
+
+THROTTLE_S = 5.0
+"""A timer that fails says so no more often."""
 
 
 def guard_services(node: Node) -> None:
@@ -23,13 +27,17 @@ def guard_services(node: Node) -> None:
 
 def guarded(node: Node, callback: Callable[[], None]) -> Callable[[], None]:
     """Return a timer's callback that logs what goes wrong instead."""
+    said_s = -THROTTLE_S
+
     @functools.wraps(callback)
     def wrapped() -> None:
+        nonlocal said_s
         try:
             callback()
         except Exception as error:
-            node.get_logger().error(f'{callback.__name__.strip("_")}: {in_words(error)}',
-                                    throttle_duration_sec=5.0)
+            if time.monotonic() - said_s >= THROTTLE_S:
+                said_s = time.monotonic()
+                node.get_logger().error(f'{callback.__name__.strip("_")}: {in_words(error)}')
     return wrapped
 
 

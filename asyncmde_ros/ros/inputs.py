@@ -201,11 +201,12 @@ class Inertia:
         self._warned = False
         given = np.asarray(rotation, np.float64)
         self._extrinsics: Matrix | None = quaternion_matrix(given) if given.any() else None
-        self._tf: Extrinsics | None = None if given.any() else _tf_extrinsics(node)
+        # Before tf, whose listener nobody would let go if an override were wrong here.
         self._subscription = node.create_subscription(
             Imu, 'imu', self._on_imu,
             QoSProfile(depth=IMU_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        self._tf: Extrinsics | None = None if given.any() else _tf_extrinsics(node)
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)

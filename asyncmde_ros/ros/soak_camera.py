@@ -20,7 +20,6 @@ from asyncmde_ros.ros.messages import from_nanoseconds, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.video_publisher import image_message
 from asyncmde_ros.soak.ledger import Ledger
-from asyncmde_ros.soak.samples import SLOW_FAILURES, count
 from asyncmde_ros.soak.schedule import SPOILT
 
 IMAGE: Size = (480, 640)
@@ -82,15 +81,13 @@ class Camera(Node):
 
     ``size``, ``rate_hz``, ``jump_s`` (added to the stamps; None: they are zero) and ``spoil``
     may be changed at any time and act on the next image.  ``diagnosed`` is what the node last
-    said on /diagnostics; ``slow_failures`` the most failed refreshes that it ever said, since
-    it counts anew with each build of engines.
+    said on /diagnostics.
     """
 
     def __init__(self, namespace: str) -> None:
         super().__init__('soak_camera', namespace=namespace)
         self.ledger = Ledger()
         self.diagnosed: dict[str, str] = {}
-        self.slow_failures = 0
         self.size = IMAGE
         self.rate_hz = RATE_HZ
         self.jump_s: float | None = 0.0
@@ -139,8 +136,6 @@ class Camera(Node):
         for status in message.status:
             if status.name == self._name:
                 self.diagnosed = {value.key: value.value for value in status.values}
-                self.slow_failures = max(self.slow_failures,
-                                         count(self.diagnosed, SLOW_FAILURES) or 0)
 
 
 class Visitor:

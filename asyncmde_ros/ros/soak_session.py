@@ -162,8 +162,9 @@ class _Session:
         return Run(Evidence(
             self._samples, self._incidents, ledger.foreign, ledger.of_bad,
             sum(samples.count(diagnosed, key) or 0 for key in samples.OUR_FAULT),
-            self._camera.slow_failures, self._node.text().count('Traceback'), death, status,
-            took_s, interrupted), self._node.tail())
+            samples.count(diagnosed, samples.SLOW_FAILURES) or 0,
+            self._node.text().count('Traceback'), death, status, took_s, interrupted),
+            self._node.tail())
 
     # Time
 

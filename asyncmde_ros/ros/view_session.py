@@ -1,6 +1,5 @@
 """What a running depth node publishes, shown: its image, depth, trust and the memory's age."""
 
-import threading
 import time
 from bisect import bisect_right
 from collections import deque
@@ -9,15 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, TimeReference
 
 from asyncmde_ros.errors import ImageError
+from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
@@ -185,19 +182,11 @@ def float_pixels(message: Image) -> npt.NDArray[np.float32]:
 
 
 def run_view(recording: Recording, namespace: str, image_topic: str | None,
-             stop: threading.Event, seconds: float | None = None) -> None:
-    """Show the topics until ``stop`` is set, or for ``seconds`` after the first message."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    viewer = Viewer(recording, namespace, image_topic)
-    executor = SingleThreadedExecutor()
-    executor.add_node(viewer)
-    try:
+             seconds: float | None = None) -> None:
+    """Show the topics until Ctrl-C, or for ``seconds`` after the first message."""
+    with hosted(lambda: Viewer(recording, namespace, image_topic)) as (viewer, executor, stop):
         while not stop.is_set():
             executor.spin_once(timeout_sec=SPIN_S)
             if (seconds is not None and viewer.started_s is not None
                     and time.monotonic() - viewer.started_s >= seconds):
                 return
-    finally:
-        executor.shutdown()
-        viewer.destroy_node()
-        rclpy.try_shutdown()

@@ -46,7 +46,7 @@ def draw(samples: Sequence[Sample], incidents: Sequence[Incident]) -> bytes:
 
 
 def _line(panel: 'Axes', samples: Sequence[Sample], value: Value, color: str, label: str) -> None:
-    """Draw a line through the moments of peace, and a pale dot for each sample under a fault."""
+    """Draw a line through the samples taken in peace, and a pale dot for those under a fault."""
     calm, harmed = ([(sample.seconds / MINUTE_S, number) for sample in samples
                      if (number := value(sample)) is not None and bool(sample.fault) is fault]
                     for fault in (False, True))

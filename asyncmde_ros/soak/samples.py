@@ -25,8 +25,9 @@ class Sample:
     """The node at one moment.
 
     ``seconds`` since the run began, ``fault``: what was being done to the node, empty for
-    nothing.  ``shown`` and ``answered`` are images and depth maps so far, ``latency_ms`` from the
-    image's stamp to the receipt of its depth since the last sample, None where there was none.
+    nothing.  ``shown`` and ``answered`` are images and depth maps so far, ``latency_ms`` from
+    showing an image to the receipt of its depth, of all since the last sample, None where there
+    was none.
     ``dropped`` and ``warped`` are the node's own counts, None before its first diagnostics.
     """
 
