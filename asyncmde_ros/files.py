@@ -4,6 +4,7 @@ import fcntl
 import glob
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,11 @@ def cache_directory() -> Path:
     """Return ``$XDG_CACHE_HOME/asyncmde``, or ``~/.cache/asyncmde``; it need not exist."""
     configured = Path(os.environ.get('XDG_CACHE_HOME', ''))
     # The XDG specification says to ignore a relative path.
-    base = configured if configured.is_absolute() else Path.home() / '.cache'
+    try:
+        base = configured if configured.is_absolute() else Path.home() / '.cache'
+    except RuntimeError as error:
+        raise AsyncMDEError(f'{error} Set XDG_CACHE_HOME to a folder that can be written') \
+            from error
     return base / 'asyncmde'
 
 
@@ -30,6 +35,21 @@ def make_directory(path: Path) -> Path:
     except OSError as error:
         raise AsyncMDEError(f'cannot write to {path}: {error.strerror}') from error
     return path
+
+
+def ensure_writable(path: Path) -> None:
+    """Raise AsyncMDEError where no such file can be made, before hours go into its content.
+
+    Makes the folder; what is there stays as it is.
+    """
+    make_directory(path.parent)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(0, 'it is a folder')
+    except OSError as error:
+        raise AsyncMDEError(f'{path} cannot be written: {error.strerror}') from error
 
 
 def commit(stream: BinaryIO, path: Path) -> None:

@@ -2,11 +2,16 @@
 
 import math
 
+from asyncmde_ros.errors import ImageError
+
 PATCH = 14
 """Side of the foundation model's patches; image sides are multiples of it."""
 
 Size = tuple[int, int]
 """(rows, cols)"""
+
+MAX_ASPECT = 4
+"""Longer images would make networks of any cost; no camera has one."""
 
 
 def memory_sizes(grid: Size) -> tuple[Size, Size, Size, Size]:
@@ -32,6 +37,13 @@ def network_size(image: Size, short_side: int) -> Size:
     scale = short_side / min(image)
     rows, cols = (max(PATCH, PATCH * math.floor(side * scale / PATCH + 0.5)) for side in image)
     return rows, cols
+
+
+def check_aspect(image: Size) -> None:
+    """Raise ImageError for an image that no network should be made for."""
+    if max(image) > MAX_ASPECT * min(image):
+        raise ImageError('size', f'an image of {image[1]}x{image[0]} is over {MAX_ASPECT} times '
+                                 'as long as wide')
 
 
 def parse_size(text: str) -> Size | None:

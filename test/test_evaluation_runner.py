@@ -71,6 +71,25 @@ def video(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_a_video_that_was_replaced_is_scored_anew(video: Path, cache: Path, tmp_path: Path
+                                                  ) -> None:
+    def holds() -> list[float]:
+        done = run_eval(str(video), '--frames', '4', '--schedule', 'fixed:2', '--rows',
+                        'teacher,hold', '--short-side', '28', '--out', str(tmp_path / 'out'),
+                        cache=cache)
+        assert done.returncode == 0, done.stderr[-2000:]
+        records = json.loads((tmp_path / 'out' / 'results.json').read_text())
+        return [record['absrel'] for record in records if record['row'] == 'hold']
+    before = holds()
+    assert holds() == before
+    rng = np.random.default_rng(7)
+    with VideoWriter(video, 30) as writer:
+        for _ in range(6):
+            writer.write(rng.integers(0, 255, (120, 160, 3), np.uint8))
+    assert holds() != before
+
+
+@pytest.mark.slow
 def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
                                                      tmp_path: Path) -> None:
     out = tmp_path / 'out'

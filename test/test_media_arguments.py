@@ -22,9 +22,18 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize('words', [
-    [], ['--video', 'a.mp4'], ['--camera', '0'], ['--bag', 'drive', '--topic', '/front/image']])
-def test_words_come_back_as_they_were(words: list[str]) -> None:
-    assert source_arguments(parse(*words)) == words
+    [], ['--video', 'a.mp4'], ['--camera', '0'], ['--bag', 'drive', '--topic', '/front/image'],
+    ['--video=-a.mp4']])
+def test_words_say_the_same_again(words: list[str]) -> None:
+    args = parse(*words)
+    assert parse(*source_arguments(args)) == args
+
+
+@pytest.mark.parametrize('number', ['-1', '3000000000', 'front', '1.5', ''])
+def test_what_is_no_camera_is_no_number(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(f'--camera={number}')
+    assert '0 is the first' in capsys.readouterr().err
 
 
 def test_there_is_one_source(capsys: pytest.CaptureFixture[str]) -> None:

@@ -332,5 +332,5 @@ def test_a_report_that_cannot_be_written_is_one_line_at_once(tmp_path: Path,
         [sys.executable, '-m', 'asyncmde_ros.cli', 'soak', '--minutes', '1', '--report',
          str(tmp_path / 'file' / 'soak.json')], capture_output=True, text=True,
         timeout=TIMEOUT_S)
-    assert done.returncode == 1 and 'cannot be written' in done.stderr
+    assert done.returncode == 1 and 'cannot write to' in done.stderr
     assert 'Traceback' not in done.stderr

@@ -186,6 +186,14 @@ def test_the_same_run_again_uses_the_cache_and_gives_the_same_weights(
 
 
 @pytest.mark.slow
+def test_a_finished_run_is_not_written_over(done: Done, data: Path, no_export_check: None) -> None:
+    before = {path: path.read_bytes() for path in done.out.iterdir()}
+    second = again(done, data, done.out, '--steps', STEPS)
+    assert second.code == 1
+    assert {path: path.read_bytes() for path in done.out.iterdir()} == before
+
+
+@pytest.mark.slow
 def test_a_finished_run_can_be_resumed(done: Done, data: Path, tmp_path: Path,
                                        no_export_check: None) -> None:
     shutil.copytree(done.out, tmp_path / 'out')

@@ -15,6 +15,7 @@ from asyncmde_ros.bench.summary import markdown
 from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.files import ensure_writable, write_atomically
 from asyncmde_ros.geometry import Size, network_size, parse_size
 
 SECONDS = 10.0
@@ -96,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         args.model, args.backend, args.video)
     weights.fetch(weights.registry.model(args.model).foundation)
     pictures = open_pictures(options.video, options.image)  # fails early, with one clear error
-    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / 'bench.json'
+    ensure_writable(path)
     ros = _find_ros(args.no_ros)
     extra: Mapping[str, Callable[[], object]] = {}
     if ros.session is not None:
@@ -119,9 +121,8 @@ def run(args: argparse.Namespace) -> int:
         'ros': None if ros.session is None else dataclasses.asdict(ros.session.measure(options)),
         'ros_left_out': ros.reason,
     }
-    path = args.out / 'bench.json'
-    path.write_text(json.dumps(bench, indent=2, default=str, allow_nan=False) + '\n',
-                    encoding='utf-8')
+    write_atomically(path, (json.dumps(bench, indent=2, default=str, allow_nan=False) + '\n'
+                            ).encode())
     print(markdown(bench))
     print(path)
     return 0

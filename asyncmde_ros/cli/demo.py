@@ -6,6 +6,7 @@ from pathlib import Path
 
 from asyncmde_ros import weights
 from asyncmde_ros.cli.ros import load_session
+from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.arguments import (
     add_source_arguments,
     open_source,
@@ -37,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
     with open_source(args) as source:  # fails early, with one clear error
         rate_hz = source.rate_hz or ASSUMED_RATE_HZ
         image = next(iter(source)).image
+    film = args.out / 'depth.mp4'
+    if args.video is not None and film.exists() and film.samefile(args.video):
+        raise MediaError(f'{film} is the video itself, and would be written over: name another '
+                         '--out')
     session = load_session('demo_session', 'the demo needs', local=True)
     outcome = session.run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out,
                                args.seconds, _live_line)

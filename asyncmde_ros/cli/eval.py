@@ -34,6 +34,9 @@ example
 """
 ROWS = ('teacher', 'hold', 'hold_mc', 'teacher_rate', 'fast', 'async')
 
+SHORTEST, LONGEST = 28, 2044
+"""Short sides of the network [px]: two patches, and what no machine has the memory for."""
+
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
@@ -44,9 +47,9 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         metavar='S,S', help='schedules, by commas (default: %(default)s)')
     parser.add_argument('--rows', default='teacher,hold,hold_mc,fast,async', metavar='R,R',
                         help='rows, by commas (default: %(default)s)')
-    parser.add_argument('--frames', type=int, default=None, metavar='N',
+    parser.add_argument('--frames', type=count_argument, default=None, metavar='N',
                         help='at most so many frames of each sequence')
-    parser.add_argument('--short-side', type=int, default=252, metavar='PX',
+    parser.add_argument('--short-side', type=short_side_argument, default=252, metavar='PX',
                         help='short side of the network (default: %(default)s)')
     parser.add_argument('--onnx', action='append', default=[], metavar='FILE[,depth][,unit]',
                         help='another model as a row: an ONNX file with one image input that '
@@ -84,3 +87,16 @@ def run(args: argparse.Namespace) -> int:
     print(format_table(records))
     print(f'report: {args.out / "report.html"}')
     return 0
+
+
+def count_argument(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above zero')
+    return int(text)
+
+
+def short_side_argument(text: str) -> int:
+    value = count_argument(text)
+    if not SHORTEST <= value <= LONGEST:
+        raise argparse.ArgumentTypeError(f'{value} is outside {SHORTEST} to {LONGEST}')
+    return value

@@ -2,15 +2,18 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from asyncmde_ros import __version__
 from asyncmde_ros.cli import bench, build, demo, eval, export, soak, train, view, weights
-from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.errors import AsyncMDEError, in_words
 
 COMMANDS = (demo, view, weights, eval, bench, soak, build, train, export)
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+"""As a shell tells of programs that a signal ended."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,11 +32,17 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit status.  Foreseen errors are one line, not a traceback."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    args = build_parser().parse_args(argv)
     try:
-        return args.run(args)
-    except AsyncMDEError as error:
-        print(f'asyncmde: {error}', file=sys.stderr)
+        args = build_parser().parse_args(argv)
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read the output has enough; Python would complain once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except (AsyncMDEError, OSError) as error:
+        print(f'asyncmde: {in_words(error)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

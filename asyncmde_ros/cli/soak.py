@@ -5,7 +5,6 @@ import dataclasses
 import json
 import random
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from asyncmde_ros.charts import require_matplotlib
 from asyncmde_ros.cli.bench import network_size_argument, positive_argument
 from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.files import write_atomically
+from asyncmde_ros.files import ensure_writable, write_atomically
 
 DESCRIPTION = """\
 Starts the real depth_node in a process of its own, shows it images at 30 Hz over ROS 2, and does
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     options = soak_session.Options(args.minutes, seed, size)
     # Hours later would be late to learn that something cannot be written.
     for path in filter(None, (args.report, args.picture)):
-        _try_to_write(path)
+        ensure_writable(path)
     if args.picture is not None:
         require_matplotlib()
     described = machine.describe(sys.argv[1:])
@@ -112,18 +111,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return round(value, 2) if isinstance(value, float) else value
-
-
-def _try_to_write(path: Path) -> None:
-    """Raise AsyncMDEError where no such file can be made; what is there stays as it is."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        if path.is_dir():
-            raise IsADirectoryError(f'{path} is a folder')
-    except OSError as error:
-        raise AsyncMDEError(f'{path} cannot be written: {error}') from error
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -54,7 +54,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                              'the encoder and the foundation model\'s decoder')
     parser.add_argument('--cache', type=Path, metavar='DIR',
                         help="where the foundation model's outputs are kept (default: "
-                             f'{cache_directory() / "training"})')
+                             '~/.cache/asyncmde/training, or in $XDG_CACHE_HOME)')
     parser.set_defaults(run=run)
 
 

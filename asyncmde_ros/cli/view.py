@@ -57,6 +57,9 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.video is not None and args.save is not None and (
+            args.save.exists() and args.video.exists() and args.save.samefile(args.video)):
+        raise MediaError(f'{args.save} is the video itself, and would be written over')
     if args.topic is not None and args.bag is None:
         raise MediaError('--topic goes with --bag')
     if args.video is None and args.camera is None and args.bag is None:

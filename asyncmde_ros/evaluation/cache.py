@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import logging
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,8 @@ def stored_arrays(key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arra
     try:
         with np.load(path, allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, zipfile.BadZipFile):
-        pass  # not there, or damaged: computed anew
+    except Exception:  # numpy and zipfile raise a dozen kinds for a damaged file
+        logger.debug('%s is not there, or damaged: computed anew', path)
     result = compute()
     buffer = io.BytesIO()
     arrays: dict[str, Any] = dict(result)  # for mypy, any array may be savez's flag allow_pickle

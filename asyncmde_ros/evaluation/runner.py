@@ -32,6 +32,7 @@ from asyncmde_ros.evaluation.metrics import FrameScores
 from asyncmde_ros.evaluation.schedule import Asynchronous, Every, Schedule, parse
 from asyncmde_ros.evaluation.sequence import Calibration, open_sequence
 from asyncmde_ros.evaluation.sequence import Sequence as Footage
+from asyncmde_ros.files import ensure_writable
 from asyncmde_ros.geometry import network_size
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
 from asyncmde_ros.pipeline.settings import Settings
@@ -115,8 +116,15 @@ def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
     names = [footage.name for footage in footages]
     if len(set(names)) < len(names):
         raise AsyncMDEError(f'two sequences have the same name: {", ".join(names)}')
-    for text in request.schedules:
-        parse(text, latency_ms=1.0)
+    schedules = [parse(text, latency_ms=1.0).name for text in request.schedules]
+    if len(set(schedules)) < len(schedules):
+        raise AsyncMDEError(f'two schedules have the same name: {", ".join(schedules)}; '
+                            'evaluate them one after the other')
+    rows = [*request.rows, *(peer.path.stem for peer in request.peers)]
+    if len(set(rows)) < len(rows):
+        raise AsyncMDEError(f'two rows have the same name: {", ".join(rows)}; another model is '
+                            'called as its file')
+    ensure_writable(out / 'results.json')
     records: list[Record] = []
     samples: dict[str, list[plots.Sample]] = {}
     strips: dict[tuple[str, str], Maps] = {}
@@ -162,7 +170,8 @@ class _Stage:
                                            unit='frame', leave=False)]
         self._key = {'version': VERSION, 'path': str(path.resolve()), 'frames': footage.length,
                      'size': self._size, 'precision': model.precision.value,
-                     'backend': model.backend, 'weights': model.digest()}
+                     'backend': model.backend, 'weights': model.digest(),
+                     'pictures': digest(np.stack(self.pictures))}
         self.latencies = self._measure()
         self.teacher = self._stored({'row': 'teacher'}, self._shown_by_the_teacher)['depth']
 
@@ -279,6 +288,13 @@ class _Scorer:
             footage.rgb(0).shape[:2], self._shape)
 
     @functools.cached_property
+    def _truth(self) -> list[str]:
+        """What else the scores depend on."""
+        return [digest(np.stack(self._truths)), digest(np.stack(self._pictures)),
+                repr([None if pose is None else pose.tolist() for pose in self._poses]),
+                repr(self._calibration), repr(self._max_depth_m)]
+
+    @functools.cached_property
     def _flow(self) -> list[temporal.FlowWarp]:
         return temporal.flow_warps(self._pictures, self._shape)
 
@@ -288,7 +304,7 @@ class _Scorer:
                'frames': self._footage.length, 'row': prediction.row,
                'schedule': prediction.schedule, 'keyframes': list(prediction.keyframes),
                'delay_ms': prediction.delay_ms, 'maps': digest(prediction.maps),
-               'teacher': digest(self._teacher)}
+               'teacher': digest(self._teacher), 'truth': self._truth}
         return stored_json(key, lambda: self._records(prediction))
 
     def _records(self, prediction: Prediction) -> list[Record]:

@@ -88,7 +88,7 @@ def parse(text: str, latency_ms: float) -> Schedule:
         elif kind == 'async':
             rate, _, stated = rest.partition(':')
             schedule = Asynchronous(float(rate), float(stated) if stated else latency_ms)
-            if schedule.rate_hz > 0 and schedule.latency_ms > 0:
+            if all(0 < value < math.inf for value in (schedule.rate_hz, schedule.latency_ms)):
                 return schedule
     except ValueError:
         pass

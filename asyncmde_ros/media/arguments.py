@@ -7,12 +7,15 @@ from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.example import example_video
 from asyncmde_ros.media.sources import FrameSource, open_bag, open_camera, open_video
 
+MOST_CAMERAS = 999
+"""OpenCV crashes on some numbers that none has."""
+
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --video, --camera, --bag and --topic."""
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--video', type=Path, metavar='FILE', help='a video file')
-    source.add_argument('--camera', type=int, metavar='N', help='a camera, by number')
+    source.add_argument('--camera', type=_camera_number, metavar='N', help='a camera, by number')
     source.add_argument('--bag', type=Path, metavar='PATH',
                         help='a ROS 2 bag: its folder, or one .mcap or .db3 file')
     parser.add_argument('--topic', help="the bag's image topic, where it has several")
@@ -32,7 +35,7 @@ def source_arguments(args: argparse.Namespace) -> list[str]:
     for name in ('video', 'camera', 'bag', 'topic'):
         value = getattr(args, name)
         if value is not None:
-            words += [f'--{name}', str(value)]
+            words.append(f'--{name}={value}')  # so that a name may begin with a dash
     return words
 
 
@@ -45,3 +48,9 @@ def open_source(args: argparse.Namespace) -> FrameSource:
     if args.bag is not None:
         return open_bag(args.bag, args.topic)
     raise MediaError('name a source: --video FILE, --camera N or --bag PATH')
+
+
+def _camera_number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > MOST_CAMERAS:
+        raise argparse.ArgumentTypeError(f'{text!r} is no number of a camera: 0 is the first')
+    return int(text)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from asyncmde_ros.engine.interface import Engines
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError, ImageError, in_words
-from asyncmde_ros.geometry import Size, network_size
+from asyncmde_ros.geometry import Size, check_aspect, network_size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Keyframe
 from asyncmde_ros.pipeline.mailbox import Mailbox
@@ -34,9 +34,6 @@ DEFAULT_IMAGE: Size = (480, 640)
 
 JOIN_TIMEOUT_S = 0.5
 """Longest wait for running work at shutdown; a node has a second to end in."""
-
-MAX_ASPECT = 4
-"""Longer images would make networks of any cost; no camera has one."""
 
 MOST_RESTARTS = 3
 """Each restart leaves a thread and its engine behind, which nothing can free."""
@@ -255,9 +252,7 @@ class DepthPipeline:
         started = time.perf_counter()
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ImageError('image', f'(H, W, 3) uint8 is wanted, not {rgb.dtype} {rgb.shape}')
-        if max(rgb.shape[:2]) > MAX_ASPECT * min(rgb.shape[:2]):
-            raise ImageError('size', f'an image of {rgb.shape[1]}x{rgb.shape[0]} is over '
-                                     f'{MAX_ASPECT} times as long as wide')
+        check_aspect(rgb.shape[:2])
         self._notice_jump(rgb.shape[:2], stamp_ns)
         if not self._engines_fit(rgb.shape[:2]):
             return self._withhold(PipelineState.BUILDING, stamp_ns)

@@ -21,7 +21,8 @@ from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros.engine.choice import choose
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.geometry import Size, network_size
+from asyncmde_ros.files import make_directory
+from asyncmde_ros.geometry import Size, check_aspect, network_size
 from asyncmde_ros.media.codec import RGB, decode_image
 from asyncmde_ros.media.picture import (
     RangeTracker,
@@ -238,7 +239,8 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     which the node is prepared before the first one comes.  Raises AsyncMDEError if the node or the
     publisher fails, or if no depth arrived.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    check_aspect(image)
+    make_directory(out)
     video, sheet = out / 'depth.mp4', out / 'depth.png'
     limit = [] if seconds is None else ['--seconds', str(seconds)]
     size = network_size(image, choose('auto').short_side)
@@ -253,6 +255,8 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
             ('asyncmde_ros.ros.main', '--ros-args', '-p', f'input.size:={size[0]}x{size[1]}')))
         _record(recorder, executor, camera, node, stop, report)
     total = figures(recorder.samples, recorder.images_ns)
+    if total is None and stop.is_set():
+        raise KeyboardInterrupt
     if total is None:
         raise AsyncMDEError(f'no depth arrived for {len(recorder.images_ns)} images; the messages '
                             'above may say why')

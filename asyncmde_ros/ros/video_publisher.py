@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image, TimeReference
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
+from asyncmde_ros.media.pace import Pace
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ, FrameSource
 from asyncmde_ros.ros.messages import NANOSECONDS, set_data
 from asyncmde_ros.ros.qos import newest_only
@@ -35,6 +36,9 @@ ACKNOWLEDGED_S = 2.0
 """Longest wait for the subscribers to have the last picture."""
 
 POLL_S = 0.05
+
+LONGEST_HOLD_S = 0.1
+"""Between two showings of the picture that is held, so that Ctrl-C is heard."""
 
 
 def image_message(rgb: RGB, frame_id: str, stamp: Time) -> Image:
@@ -89,18 +93,17 @@ class Camera:
 
     def play(self, source: FrameSource, seconds: float | None, hold_first: bool) -> None:
         """Publish ``source`` at its own pace."""
-        started, first_ns = time.monotonic(), None
+        pace, first_ns = Pace(), None
         for frame in source:
             if first_ns is None:
                 if hold_first:
-                    self.hold(frame.image, 1 / (source.rate_hz or ASSUMED_RATE_HZ))
-                started, first_ns = time.monotonic(), frame.stamp_ns
-            since_start = (frame.stamp_ns - first_ns) / NANOSECONDS
-            if self._stop.is_set() or (seconds is not None and since_start >= seconds):
+                    self.hold(frame.image, min(LONGEST_HOLD_S,
+                                               1 / (source.rate_hz or ASSUMED_RATE_HZ)))
+                first_ns = frame.stamp_ns
+            if self._stop.is_set() or (seconds is not None and
+                                       frame.stamp_ns - first_ns >= seconds * NANOSECONDS):
                 break
-            early = started + since_start - time.monotonic()
-            if early > 0:
-                self._stop.wait(early)
+            self._stop.wait(max(0.0, pace.early_s(frame.stamp_ns)))
             self.show(frame.image)
         # A publisher that goes away takes with it what was not delivered yet.
         self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))

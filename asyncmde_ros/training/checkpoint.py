@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from asyncmde_ros import files
-from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.errors import WeightsError, in_words
 
 STATE = 'state'
 _MOMENTS = ('exp_avg', 'exp_avg_sq', 'step')
@@ -77,7 +77,7 @@ def read(path: Path, network: nn.Module, optimiser: torch.optim.AdamW,
                         Progress(**state['progress']), state['config'])
     except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f'{path} is not a checkpoint of this network '
-                           f'({str(error).splitlines()[0]}): train without --resume, or into '
+                           f'({in_words(error).splitlines()[0]}): train without --resume, or into '
                            'another folder') from error
 
 

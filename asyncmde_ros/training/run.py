@@ -66,6 +66,9 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
     """
     if request.resume and not (request.out / CHECKPOINT).is_file():
         raise TrainingError(f'{request.out / CHECKPOINT} is missing: nothing to resume')
+    if not request.resume and (request.out / CHECKPOINT).is_file():
+        raise TrainingError(f'{request.out} holds a run already: --resume goes on with it; or '
+                            'name another folder, or delete that one')
     sources = find(request.data, config.data)
     for path in (request.encoder, request.start):
         if path is not None:

@@ -3,11 +3,11 @@
 import itertools
 import logging
 import threading
-import time
 from collections.abc import Iterable, Iterator
 
 from asyncmde_ros.engine.loader import Model
-from asyncmde_ros.geometry import network_size
+from asyncmde_ros.geometry import check_aspect, network_size
+from asyncmde_ros.media.pace import Pace
 from asyncmde_ros.media.sources import FrameSource, VideoFrame
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
 from asyncmde_ros.pipeline.settings import OutputResolution, Settings
@@ -28,6 +28,7 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
     frames = iter(source)
     first = next(frames)
     frames = itertools.chain([first], frames)
+    check_aspect(first.image.shape[:2])
     pipeline = DepthPipeline(model, Settings(output_resolution=OutputResolution.NETWORK),
                              network_size(first.image.shape[:2], model.short_side), stop)
     refreshes = RefreshRate()
@@ -55,13 +56,9 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
 
 def _paced(frames: Iterable[VideoFrame], stop: threading.Event) -> Iterator[VideoFrame]:
     """Yield each frame when it is due; where the machine is slower, without a pause."""
-    started, first_ns = 0.0, None
+    pace = Pace()
     for frame in frames:
-        if first_ns is None:
-            started, first_ns = time.monotonic(), frame.stamp_ns
-        early = started + (frame.stamp_ns - first_ns) / 1e9 - time.monotonic()
-        if early > 0:
-            stop.wait(early)
+        stop.wait(max(0.0, pace.early_s(frame.stamp_ns)))
         yield frame
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.errors import WeightsError, in_words
 from asyncmde_ros.weights.canonical import Tensors
 from asyncmde_ros.weights.registry import Foundation
 from asyncmde_ros.weights.storage import sha256
@@ -64,7 +64,7 @@ def read_checkpoint(path: Path, entry: Foundation) -> Tensors:
         return {name: value.float().numpy() for name, value in state.items()}
     except Exception as error:  # torch raises a dozen kinds for a file that it cannot take
         raise WeightsError(f'{path} is damaged or no checkpoint of tensors: '
-                           f'{str(error).splitlines()[0]}') from error
+                           f'{in_words(error).splitlines()[0]}') from error
 
 
 def _array(name: str, dtype: str, shape: list[int], data: bytes) -> np.ndarray:
