@@ -258,6 +258,19 @@ def test_a_long_run_is_sampled_less_often(minutes: float, period_s: float) -> No
     assert samples.period_s(60 * minutes) == period_s
 
 
+def test_the_committed_hour_held_every_bound_and_is_what_the_page_tells() -> None:
+    docs = Path(__file__).parent.parent / 'docs'
+    report = json.loads((docs / 'results' / 'soak.json').read_text(encoding='utf-8'))
+    assert report['meta']['options']['minutes'] >= 60
+    assert all(bound['held'] for bound in report['bounds'])
+    assert {fault['kind'] for fault in report['faults']} == {kind.value for kind in Kind}
+    page = (docs / 'reliability.md').read_text(encoding='utf-8')
+    assert f'{len(report["faults"])} faults' in page
+    for bound in report['bounds'][:4]:
+        before, after = bound['seen'].split(' to ')
+        assert f'| {before} | {after} |' in page, bound['name']
+
+
 # The real thing
 
 @pytest.mark.ros
