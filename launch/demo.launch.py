@@ -1,6 +1,5 @@
 """Start the depth node, and play a video to it as a camera would."""
 
-import sys
 from pathlib import Path
 
 from launch.actions import (
@@ -12,6 +11,7 @@ from launch.actions import (
 )
 from launch.substitutions import LaunchConfiguration
 
+from asyncmde_ros import processes
 from asyncmde_ros.media.example import example_video
 from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
 from launch import LaunchContext, LaunchDescription
@@ -37,8 +37,8 @@ def _publisher(context: LaunchContext) -> list[ExecuteProcess]:
     # Held at the first picture until there is depth: engines may have to be built for its shape.
     memory = '/'.join(['', *filter(None, [value('namespace').strip('/')]), 'depth/memory'])
     return [ExecuteProcess(
-        cmd=[sys.executable, '-m', 'asyncmde_ros.ros.video_publisher',
-             '--video', value('video') or str(example_video()), '--hold-first',
-             '--ros-args', '-r', f'image:={value("image_topic")}',
-             '-r', f'{SEEN_TOPIC}:={memory}'],
+        cmd=processes.command(
+            'asyncmde_ros.ros.video_publisher',
+            '--video', value('video') or str(example_video()), '--hold-first',
+            '--ros-args', '-r', f'image:={value("image_topic")}', '-r', f'{SEEN_TOPIC}:={memory}'),
         name='video_publisher', output='screen', on_exit=Shutdown(reason='the video is over'))]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fake_gpu import FakeRuntime, FakeTensorRT
 
+from asyncmde_ros import processes
 from asyncmde_ros.cli.main import main
 from asyncmde_ros.engine import proof, tensorrt, tensorrt_build, tensorrt_library
 from asyncmde_ros.engine.cuda import Device
@@ -271,10 +272,9 @@ def test_a_build_ends_with_the_process_that_wanted_it(real_build: Path, foundati
                                                       tmp_path: Path) -> None:
     onnx = tmp_path / 'graph.onnx'
     onnx.write_bytes(rtx_job(foundation_path, Graph.SLOW, '8.9').onnx)
-    worker = subprocess.Popen(
-        [sys.executable, '-m', 'asyncmde_ros.engine.tensorrt_worker', 'tensorrt_rtx', str(onnx),
-         str(tmp_path / 'plan'), '--compute-capability', '8.9'],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    worker = processes.start(
+        'asyncmde_ros.engine.tensorrt_worker', 'tensorrt_rtx', str(onnx), str(tmp_path / 'plan'),
+        '--compute-capability', '8.9', stdout=subprocess.PIPE)
     assert worker.stdin is not None and worker.stdout is not None
     assert 'share' in json.loads(worker.stdout.readline())
     worker.stdin.close()

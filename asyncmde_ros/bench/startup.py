@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
+from asyncmde_ros import processes
 from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.progress import bar
 from asyncmde_ros.bench.statistics import Summary, summarise
@@ -42,9 +42,9 @@ def measure(options: Options) -> Startup:
 def _probe(options: Options) -> dict[str, float]:
     text = json.dumps(dataclasses.asdict(options), default=str)
     done = subprocess.run(
-        [sys.executable, '-m', 'asyncmde_ros.bench.startup_probe', '--options', text,
-         '--since', str(time.monotonic())],  # one clock for every process of a Linux machine
-        capture_output=True, text=True)
+        # One clock for every process of a Linux machine.
+        processes.command('asyncmde_ros.bench.startup_probe', '--options', text,
+                          '--since', str(time.monotonic())), capture_output=True, text=True)
     if done.returncode != 0:
         raise AsyncMDEError(f'a fresh process could not start the pipeline:\n{done.stderr}')
     figures = json.loads(done.stdout.splitlines()[-1])

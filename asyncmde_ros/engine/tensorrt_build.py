@@ -5,13 +5,13 @@ import hashlib
 import json
 import logging
 import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from asyncmde_ros import processes
 from asyncmde_ros.engine.cuda import Device
 from asyncmde_ros.engine.interface import Options, Precision, Specification
 from asyncmde_ros.engine.plans import Key, PlanStore
@@ -82,14 +82,13 @@ def build(store: PlanStore, job: Job, options: Options) -> bytes:
 def _build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
     onnx, plan = folder / 'graph.onnx', folder / 'graph.plan'
     onnx.write_bytes(job.onnx)
-    command = [sys.executable, '-m', 'asyncmde_ros.engine.tensorrt_worker', job.key.flavour,
-               str(onnx), str(plan)]
+    arguments = [job.key.flavour, str(onnx), str(plan)]
     if not job.key.gpu:
-        command += ['--compute-capability', job.key.compute_capability]
+        arguments += ['--compute-capability', job.key.compute_capability]
     what = f'{job.key.flavour} engine, {job.key.graph} network, {job.key.size}'
     logger.info('building the %s', what)
     with (folder / 'stderr').open('w+b') as stderr:
-        last = _follow(command, stderr, what, options)
+        last = _follow(arguments, stderr, what, options)
         if 'seconds' in last:
             logger.info('built the %s in %g s', what, last['seconds'])
             return plan.read_bytes(), float(last['seconds'])
@@ -99,12 +98,12 @@ def _build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
     raise EngineError(f'cannot build the {what}: {reason}')
 
 
-def _follow(command: list[str], stderr: Any, what: str, options: Options) -> dict[str, Any]:
+def _follow(arguments: list[str], stderr: Any, what: str, options: Options) -> dict[str, Any]:
     """Run a worker to its end, or until cancelled; return the last object that it said."""
     lines: SimpleQueue[bytes | None] = SimpleQueue()
     last: dict[str, Any] = {}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=stderr) as worker:
+    with processes.start('asyncmde_ros.engine.tensorrt_worker', *arguments,
+                         stdout=subprocess.PIPE, stderr=stderr) as worker:
         def read() -> None:
             assert worker.stdout is not None
             for line in worker.stdout:

@@ -1,15 +1,15 @@
-"""The process that builds a TensorRT plan: ``python -m asyncmde_ros.engine.tensorrt_worker``.
+"""The process that builds a TensorRT plan, started by ``processes.start``.
 
 A build takes seconds to minutes, gigabytes, and on a bad day the process with it, so it gets a
 process of its own.  It says on standard output how far it is, a JSON object a line: ``what`` and
-``share`` (0 to 1), at last ``seconds`` or ``error``.  When its standard input closes (the parent
-cancelled, or died) it stops at the next step.
+``share`` (0 to 1), at last ``seconds`` or ``error``.  When it is abandoned (the parent cancelled,
+or died) it stops at the next step.
 """
 
 import argparse
 import importlib
 import json
-import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +19,7 @@ from typing import Any
 from asyncmde_ros.engine.tensorrt_log import shared_logger
 from asyncmde_ros.errors import EngineError, in_words
 from asyncmde_ros.files import write_atomically
+from asyncmde_ros.processes import abandoned
 
 
 def build(trt: Any, onnx: bytes, compute_capability: str | None, monitor: Any) -> bytes:
@@ -87,13 +88,6 @@ def _say(**words: object) -> None:
     print(json.dumps(words), flush=True)
 
 
-def _watch(stop: threading.Event) -> None:
-    """Set ``stop`` when the parent closes our standard input."""
-    while os.read(sys.stdin.fileno(), 1):
-        pass
-    stop.set()
-
-
 def main() -> int:
     """Build as the command line says; 1 with an ``error`` line if it failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,18 +96,18 @@ def main() -> int:
     parser.add_argument('plan', type=Path)
     parser.add_argument('--compute-capability')
     args = parser.parse_args()
-    stop = threading.Event()
-    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    # Ctrl-C reaches the parent, too, which then lets us go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     started = time.monotonic()
     try:
         trt = importlib.import_module(args.module)
         plan = build(trt, args.onnx.read_bytes(), args.compute_capability,
-                     progress_monitor(trt, stop))
-        if stop.is_set():
+                     progress_monitor(trt, abandoned))
+        if abandoned.is_set():
             raise EngineError('the build was cancelled')
         write_atomically(args.plan, plan)
     except Exception as error:  # whatever it is, the parent shall read it
-        _say(error='the build was cancelled' if stop.is_set() else in_words(error))
+        _say(error='the build was cancelled' if abandoned.is_set() else in_words(error))
         return 1
     _say(seconds=round(time.monotonic() - started, 2))
     return 0

@@ -56,7 +56,8 @@ def _fetch() -> bytes:
         command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--dest', folder,
                    *PACKAGE.pip_arguments(Path(folder))]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True,
+            # From there, since pip would import what lies in the working directory.
+            subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True,
                            stdin=subprocess.DEVNULL, timeout=DOWNLOAD_TIMEOUT_S)
         except subprocess.CalledProcessError as error:
             reason = (error.stderr.strip().splitlines() or ['no output'])[-1]

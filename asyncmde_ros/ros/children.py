@@ -3,11 +3,11 @@
 import contextlib
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from asyncmde_ros import processes
 from asyncmde_ros.errors import AsyncMDEError
 
 EXIT_TIMEOUT_S = 5.0
@@ -25,6 +25,8 @@ def end(process: 'subprocess.Popen[bytes]') -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 class Child:
@@ -73,8 +75,7 @@ class Child:
 def module(log: Path, name: str, *arguments: str) -> Iterator[Child]:
     """Run a module as a process that ends with the block."""
     with log.open('wb') as output:
-        process = subprocess.Popen([sys.executable, '-m', name, *arguments], stdout=output,
-                                   stderr=subprocess.STDOUT)
+        process = processes.start(name, *arguments, stdout=output, stderr=subprocess.STDOUT)
         try:
             yield Child(log.stem, process, log)
         finally:

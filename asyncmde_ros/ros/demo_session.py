@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, TimeReference
 
+from asyncmde_ros import processes
 from asyncmde_ros.engine.choice import choose
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import make_directory
@@ -289,7 +289,7 @@ def _record(recorder: Recorder, executor: SingleThreadedExecutor, camera: subpro
 @contextlib.contextmanager
 def _running(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a module, whose output is the user's, as a process that ends with the block."""
-    process = subprocess.Popen([sys.executable, '-m', module, *arguments])
+    process = processes.start(module, *arguments)
     try:
         yield process
     finally:
