@@ -78,6 +78,26 @@ def sweep(path: Path) -> None:
 
 
 @contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """Have a folder of results to oneself; AsyncMDEError where another process does.
+
+    It is free again when that process ends, however it ends.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AsyncMDEError(f'another run is writing to {directory}: name another --out') \
+                from None
+        except OSError:  # NFS has no such locks on folders
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock file ``path``; OSError if it cannot be written.
 

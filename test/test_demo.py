@@ -1,22 +1,42 @@
 """``asyncmde demo`` as a newcomer runs it: separate processes, real DDS, a film and a picture."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from ros_rig import node_environment, picture
 
+from asyncmde_ros import processes
+from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.ros import demo_session
 from asyncmde_ros.ros.demo_session import Sample, figures
+from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.video_publisher import Camera
 
 pytestmark = [pytest.mark.ros]
 
 RATE_HZ = 10.0
 TIMEOUT_S = 180
+END_S = 30
+"""The node ends within a second, and by force after ten."""
+
+
+def moving(path: Path, frames: int, tint: tuple[float, float, float] = (1, 1, 1)) -> Path:
+    scene = (picture() * tint).astype(np.uint8)
+    with VideoWriter(path, RATE_HZ) as writer:
+        for index in range(frames):
+            writer.write(np.roll(scene, -2 * index, axis=1))
+    return path
 
 
 def run_demo(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
@@ -41,12 +61,91 @@ def check(done: subprocess.CompletedProcess[str], out: Path, frames: int) -> Non
 
 @pytest.mark.slow
 def test_a_video_becomes_a_film_and_a_picture(tmp_path: Path, foundation_path: Path) -> None:
-    video = tmp_path / 'video.mp4'
-    scene = picture()
-    with VideoWriter(video, RATE_HZ) as writer:
-        for index in range(60):
-            writer.write(np.roll(scene, -2 * index, axis=1))
+    video = moving(tmp_path / 'video.mp4', 60)
     check(run_demo('--video', str(video), out=tmp_path / 'out'), tmp_path / 'out', frames=20)
+
+
+@contextlib.contextmanager
+def started(video: Path, out: Path, cwd: Path | None = None) -> Iterator['subprocess.Popen[str]']:
+    """Run a demo beside the block; whatever it started is looked for by the output, its own."""
+    demo = subprocess.Popen(
+        processes.command('asyncmde_ros.cli', 'demo', '--video', str(video), '--out', str(out)),
+        cwd=cwd, env=node_environment(), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        yield demo
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(demo.pid, signal.SIGKILL)
+        demo.wait()
+
+
+def heard(demo: 'subprocess.Popen[str]', words: str) -> str:
+    """Read a demo's output up to and with the line that has ``words``."""
+    assert demo.stdout is not None
+    said = ''
+    while words not in said:
+        line = demo.stdout.readline()
+        assert line, f'no {words!r} in:\n{said}'
+        said += line
+    return said
+
+
+@pytest.mark.slow
+def test_two_at_once_each_show_their_own_video_and_one_folder_takes_one(
+        tmp_path: Path, foundation_path: Path) -> None:
+    red, blue = (moving(tmp_path / f'{name}.mp4', 40, tint)
+                 for name, tint in (('red', (1, 0.2, 0.2)), ('blue', (0.2, 0.2, 1))))
+    here = tmp_path / 'here'
+    here.mkdir()
+    for name in ('queue.py', 'types.py', 'numpy.py', 'asyncmde_ros.py'):
+        (here / name).write_text('raise ImportError("of the working directory")')
+    with started(red, tmp_path / 'red', here) as first, \
+            started(blue, tmp_path / 'blue', here) as second:
+        heard(first, '/image')
+        third = run_demo('--video', str(blue), out=tmp_path / 'red')
+        assert third.returncode == 1
+        assert third.stderr.splitlines()[-1].endswith('name another --out')
+        said = [demo.communicate(timeout=TIMEOUT_S)[0] for demo in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    for name, other in (('red', 0), ('blue', 2)):
+        film = cv2.VideoCapture(str(tmp_path / name / 'depth.mp4'))
+        frames = 0
+        while (frame := film.read()[1]) is not None:
+            means = frame[:, :frame.shape[1] // 2].mean(axis=(0, 1))
+            assert means[2 - other] > means[other], f'frame {frames} of {name}'
+            frames += 1
+        assert frames >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGHUP])
+def test_a_demo_that_is_killed_takes_its_node_and_its_camera_with_it(
+        number: signal.Signals, tmp_path: Path, foundation_path: Path) -> None:
+    with started(moving(tmp_path / 'video.mp4', 200), tmp_path / 'out') as demo:
+        heard(demo, 'depth_node]: ')
+        demo.send_signal(number)
+        # Its output comes to an end once all who could write to it have ended.
+        demo.communicate(timeout=END_S)
+
+
+def test_what_cannot_be_a_namespace_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(AsyncMDEError, match='namespace'):
+        demo_session.run_demo([], (480, 640), 30.0, tmp_path / 'out', None, 'a b', print)
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('clock_ns', [[5, 5, 5, 6], [9, 3, 20, 1]])
+def test_each_image_has_a_stamp_of_its_own_and_later_than_the_last(clock_ns: list[int]) -> None:
+    times, published = iter(clock_ns), []
+    now = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=next(times)))
+    node = SimpleNamespace(get_clock=lambda: now, create_publisher=lambda *_: SimpleNamespace(
+        publish=published.append))
+    camera = Camera(node, 'camera', threading.Event())  # type: ignore[arg-type]
+    for _ in clock_ns:
+        camera.show(picture())
+    stamps = [to_nanoseconds(message.header.stamp) for message in published]
+    assert stamps == sorted(set(stamps)) and stamps[0] == clock_ns[0]
 
 
 @pytest.mark.slow

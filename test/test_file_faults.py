@@ -42,7 +42,7 @@ from asyncmde_ros.engine.interface import Options
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.engine.plans import PlanStore
 from asyncmde_ros.engine.tensorrt_build import Job, build
-from asyncmde_ros.errors import EngineError, MediaError, WeightsError
+from asyncmde_ros.errors import AsyncMDEError, EngineError, MediaError, WeightsError
 from asyncmde_ros.files import write_atomically
 from asyncmde_ros.media import example
 from asyncmde_ros.weights import canonical, lookup, npm, provenance
@@ -415,6 +415,23 @@ def test_writers_in_one_process_do_not_share_a_temporary_file(
         list(pool.map(write_atomically, [path, path], contents))
     assert path.read_bytes() in contents
     assert names(tmp_path) == ['file']
+
+
+def test_a_folder_of_results_has_one_writer_until_that_ends(tmp_path: Path) -> None:
+    program = ('import sys, time; from pathlib import Path; from asyncmde_ros import files\n'
+               'with files.sole_writer(Path(sys.argv[1])):\n'
+               '    print("mine", flush=True); time.sleep(600)')
+    with subprocess.Popen([sys.executable, '-c', program, str(tmp_path)],
+                          stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b'mine\n'
+            with pytest.raises(AsyncMDEError, match='name another --out'), \
+                    files.sole_writer(tmp_path):
+                pass
+        finally:
+            holder.kill()
+    with files.sole_writer(tmp_path):
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('mode', kill_rig.MODES)

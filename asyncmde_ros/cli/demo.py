@@ -23,10 +23,14 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                     'shows a live line (input and depth rate, latency, lag, refresh rate) and '
                     'writes depth.mp4 and depth.png. Fetches the weights and, where no source is '
                     'named, a street video on first use.',
-        epilog='While it runs, any ROS 2 tool on this machine sees /image and /depth/relative.')
+        epilog='While it runs, any ROS 2 tool on this machine sees its topics image and '
+               'depth/relative, in a namespace that it names at the start.')
     add_source_arguments(parser)
     parser.add_argument('--out', type=Path, default=Path('demo_output'), metavar='DIR',
                         help='folder for depth.mp4 and depth.png (default: demo_output)')
+    parser.add_argument('--namespace', metavar='NS',
+                        help='namespace of its topics (default: one that nothing else uses, so '
+                             'that several demos, or a node beside it, do not hear each other)')
     parser.add_argument('--seconds', type=float, metavar='S',
                         help='stop after so much of the source')
     parser.set_defaults(run=run)
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
                          '--out')
     session = load_session('demo_session', 'the demo needs', local=True)
     outcome = session.run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out,
-                               args.seconds, _live_line)
+                               args.seconds, args.namespace, _live_line)
     if sys.stdout.isatty():
         print()
     print(f'whole run: {outcome.figures} | {outcome.depth_maps} depth maps')

@@ -5,7 +5,6 @@ Run as a program (``python -m asyncmde_ros.ros.bench_session``) this module is t
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import threading
@@ -115,7 +114,7 @@ def measure(options: Options) -> Session:
     Raises AsyncMDEError with the end of its output if the node or the camera fails, and
     KeyboardInterrupt on Ctrl-C once everything has ended.
     """
-    namespace = f'/asyncmde_bench_{os.getpid()}'  # apart from whatever else runs on this domain
+    namespace = children.private_namespace('bench')
     with hosted(lambda: Listener(namespace)) as (listener, executor, stop), \
             tempfile.TemporaryDirectory() as text:
         return _measure(options, namespace, listener, executor, Path(text), stop)

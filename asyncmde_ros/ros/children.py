@@ -1,6 +1,7 @@
 """Processes that a session starts and ends."""
 
 import contextlib
+import secrets
 import signal
 import subprocess
 import time
@@ -14,6 +15,14 @@ EXIT_TIMEOUT_S = 5.0
 """Longest wait for a clean end; a node needs one second."""
 
 LOG_TAIL = 2000
+
+
+def private_namespace(session: str) -> str:
+    """Return a namespace that nothing else uses, whatever runs on this domain.
+
+    At random: in two containers that share a network, processes may have the same number.
+    """
+    return f'/asyncmde_{session}_{secrets.token_hex(4)}'
 
 
 def end(process: 'subprocess.Popen[bytes]') -> None:

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import itertools
+import logging
 import statistics
 import subprocess
 import threading
@@ -13,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from rclpy.exceptions import InvalidNamespaceException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.validate_namespace import validate_namespace
 from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros import processes
 from asyncmde_ros.engine.choice import choose
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.files import make_directory
+from asyncmde_ros.files import make_directory, sole_writer
 from asyncmde_ros.geometry import Size, check_aspect, network_size
 from asyncmde_ros.media.codec import RGB, decode_image
 from asyncmde_ros.media.picture import (
@@ -36,6 +39,8 @@ from asyncmde_ros.ros import children
 from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
+
+LOG = logging.getLogger(__name__)
 
 WINDOW_S = 2.0
 """The live line's figures are over this time."""
@@ -111,8 +116,9 @@ def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> Figures | No
 class Recorder(Node):
     """Pairs each depth map with its image by stamp, and hands the pairs on."""
 
-    def __init__(self, on_pair: Callable[[RGB, npt.NDArray[np.float32], Sample], None]) -> None:
-        super().__init__('demo_recorder')
+    def __init__(self, namespace: str,
+                 on_pair: Callable[[RGB, npt.NDArray[np.float32], Sample], None]) -> None:
+        super().__init__('demo_recorder', namespace=namespace)
         self.samples: list[Sample] = []
         self.images_ns: list[int] = []
         self._on_pair = on_pair
@@ -232,27 +238,34 @@ class Outcome:
 
 
 def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
-             seconds: float | None, report: Callable[[str], None]) -> Outcome:
+             seconds: float | None, namespace: str | None, report: Callable[[str], None]
+             ) -> Outcome:
     """Run camera, node and recorder until the source ends or Ctrl-C; write video and sheet.
 
     ``source`` is the video publisher's command line, ``image`` its pictures' (rows, cols), for
-    which the node is prepared before the first one comes.  Raises AsyncMDEError if the node or the
-    publisher fails, or if no depth arrived.
+    which the node is prepared before the first one comes.  All topics are in ``namespace``, None
+    for one that nothing else uses.  Raises AsyncMDEError if the node or the publisher fails, if no
+    depth arrived, or while another demo writes to ``out``.
     """
     check_aspect(image)
+    namespace = children.private_namespace('demo') if namespace is None else _absolute(namespace)
     make_directory(out)
     video, sheet = out / 'depth.mp4', out / 'depth.png'
     limit = [] if seconds is None else ['--seconds', str(seconds)]
     size = network_size(image, choose('auto').short_side)
     film = Film(video, rate_hz)
-    with contextlib.closing(film), hosted(lambda: Recorder(film.add)) as (
-            recorder, executor, stop), contextlib.ExitStack() as processes:
+    inside = ('--ros-args', '-r', f'__ns:={namespace}')
+    with sole_writer(out), contextlib.closing(film), hosted(
+            lambda: Recorder(namespace, film.add)) as (recorder, executor, stop), \
+            contextlib.ExitStack() as started:
+        LOG.info('other ROS 2 tools on this machine see %s and %s',
+                 *(recorder.resolve_topic_name(name) for name in ('image', 'depth/relative')))
         # The camera waits for both the recorder and the node, so that no frame is wasted on
         # loading.
-        camera, node = (processes.enter_context(_running(*command)) for command in (
+        camera, node = (started.enter_context(_running(*command)) for command in (
             ('asyncmde_ros.ros.video_publisher', *source, *limit, '--subscribers', '2',
-             '--hold-first'),
-            ('asyncmde_ros.ros.main', '--ros-args', '-p', f'input.size:={size[0]}x{size[1]}')))
+             '--hold-first', *inside),
+            ('asyncmde_ros.ros.main', *inside, '-p', f'input.size:={size[0]}x{size[1]}')))
         _record(recorder, executor, camera, node, stop, report)
     total = figures(recorder.samples, recorder.images_ns)
     if total is None and stop.is_set():
@@ -262,6 +275,16 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
                             'above may say why')
     write_png(sheet, film.sheet())
     return Outcome(total, len(recorder.samples), video, sheet)
+
+
+def _absolute(namespace: str) -> str:
+    """Return the namespace with its leading slash; AsyncMDEError if it cannot be one."""
+    absolute = f'/{namespace.strip("/")}'
+    try:
+        validate_namespace(absolute)
+    except InvalidNamespaceException as error:
+        raise AsyncMDEError(f'no namespace: {str(error).splitlines()[0]}') from error
+    return absolute
 
 
 def _record(recorder: Recorder, executor: SingleThreadedExecutor, camera: subprocess.Popen[bytes],

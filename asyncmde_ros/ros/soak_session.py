@@ -1,6 +1,5 @@
 """A soak over real ROS 2: the depth node in a process of its own, camera and faults here."""
 
-import os
 import tempfile
 import threading
 import time
@@ -84,7 +83,7 @@ def soak(options: Options) -> Run:
     Ctrl-C ends it early.  Raises AsyncMDEError if the node never gives depth, KeyboardInterrupt
     on Ctrl-C before that.
     """
-    namespace = f'/asyncmde_soak_{os.getpid()}'  # apart from whatever else runs on this domain
+    namespace = children.private_namespace('soak')
     with hosted(lambda: Camera(namespace)) as (camera, executor, stop), \
             tempfile.TemporaryDirectory() as folder, children.module(
                 Path(folder) / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',

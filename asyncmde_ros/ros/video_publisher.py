@@ -19,7 +19,7 @@ from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.pace import Pace
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ, FrameSource
-from asyncmde_ros.ros.messages import NANOSECONDS, set_data
+from asyncmde_ros.ros.messages import NANOSECONDS, from_nanoseconds, set_data
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
 
@@ -59,12 +59,15 @@ class Camera:
         self._node = node
         self._frame_id = frame_id
         self._stop = stop
+        self._stamp_ns = 0
         self._publisher = node.create_publisher(Image, 'image', newest_only(
             ReliabilityPolicy.RELIABLE))
 
     def show(self, rgb: RGB) -> None:
+        # A clock may be coarse or set back; depth maps name their images by the stamp.
+        self._stamp_ns = max(self._stamp_ns + 1, self._node.get_clock().now().nanoseconds)
         self._publisher.publish(image_message(rgb, self._frame_id,
-                                              self._node.get_clock().now().to_msg()))
+                                              from_nanoseconds(self._stamp_ns)))
         self.published += 1
 
     def wait_for_subscribers(self, count: int) -> None:
