@@ -14,7 +14,7 @@ def files(folder: str) -> list[str]:
                   if path.is_file())
 
 
-BAGS = ['rosbags>=0.11.7,<0.12', 'backports.zstd>=1; python_version < "3.14"']
+BAGS = ['rosbags>=0.11.7,<0.12', 'lz4>=4', 'backports.zstd>=1; python_version < "3.14"']
 ROS = [
     # The third-party ROS 2 Jazzy wheels; machines with ROS installed must not pull these.
     'ros-jazzy-rclpy[fastrtps]==7.1.6',

@@ -1,6 +1,7 @@
 """``asyncmde demo``: see depth from a video, camera or bag, over real ROS 2."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -39,9 +40,13 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 def run(args: argparse.Namespace) -> int:
     weights.fetch(weights.registry.model('vits').foundation)
     resolve_default_source(args)
-    with open_source(args) as source:  # fails early, with one clear error
-        rate_hz = source.rate_hz or ASSUMED_RATE_HZ
-        image = next(iter(source)).image
+    logging.disable(logging.WARNING)  # the publisher will say it
+    try:
+        with open_source(args) as source:  # fails early, with one clear error
+            rate_hz = source.rate_hz or ASSUMED_RATE_HZ
+            image = next(iter(source)).image
+    finally:
+        logging.disable(logging.NOTSET)
     film = args.out / 'depth.mp4'
     if args.video is not None and film.exists() and film.samefile(args.video):
         raise MediaError(f'{film} is the video itself, and would be written over: name another '

@@ -1,27 +1,22 @@
 """Camera images from a recorded ROS 2 bag, read without ROS."""
 
 import logging
-import statistics
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from asyncmde_ros.errors import ImageError, MediaError, in_words
 from asyncmde_ros.media.codec import RGB, decode_compressed, decode_image
+from asyncmde_ros.media.pace import Clock, clock_of, typical_interval_ns
 from asyncmde_ros.media.sources import FrameSource, VideoFrame
 
 try:
-    from rosbags.interfaces import Connection
-    from rosbags.rosbag2 import Reader
     from rosbags.typesys import Stores, get_typestore
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
+
+    from asyncmde_ros.media.bag_files import BagFiles, zstd
 except ImportError as error:
     raise MediaError('reading bags needs rosbags: pip install "rosbags>=0.11.7"') from error
 
@@ -36,8 +31,11 @@ _TYPE_NAMES = {
     'sensor_msgs/CompressedImage': COMPRESSED_IMAGE,
 }
 
-STORAGE_SUFFIXES = ('.mcap', '.db3')
-RATE_SAMPLE = 20  # messages whose stamps tell the rate
+SAMPLE = 20  # images whose stamps tell the rate, and whether to go by them
+MOST_LOOKED_AT = 10 * SAMPLE  # messages, for a sample
+GIVE_UP_AFTER = 30
+"""Images of one encoding that is not supported, and no other: then all of them have it."""
+
 MAX_MESSAGE_BYTES = 2**29  # above codec.MAX_PIXELS of any encoding
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
@@ -49,63 +47,78 @@ _TYPES = get_typestore(Stores.ROS2_JAZZY)
 class BagSource(FrameSource):
     """The frames of one image topic; ``open_bag`` has the contract.
 
-    ``dropped`` counts the images that could not be decoded, by ImageError's reason.
+    ``dropped`` counts the images that could not be decoded, by ImageError's reason, and under
+    ``chunk`` damaged pieces of an MCAP.
     """
 
     def __init__(self, path: Path, topic: str | None) -> None:
         self.dropped: Counter[str] = Counter()
         self._path = path
+        if not path.exists():
+            raise MediaError(f'{path} does not exist')
         with self._damage_named():
-            self._reader = Reader(_storage(path))
-            self._reader.open()
+            self._files = BagFiles(path)
         try:
             with self._damage_named():
-                self._connections = self._choose(topic)
-                self.length = sum(connection.msgcount for connection in self._connections)
-                self.rate_hz = self._estimate_rate()
+                self._topic = self._choose(topic)
+                self.length = sum(count for (name, kind), count in self._files.counts.items()
+                                  if name == self._topic and kind in _TYPE_NAMES)
+                self._clock, self.rate_hz = self._look_at_stamps()
         except MediaError:
             self.close()
             raise
 
     def __iter__(self) -> Iterator[VideoFrame]:
+        for note in self._files.notes:
+            LOG.warning('%s', note)
+        if self._clock is not Clock.HEADERS:
+            LOG.warning('%s: %s: the images\' stamps %s: the times of recording are used instead',
+                        self._path, self._topic, self._clock.value)
         delivered = False
-        topic = self._connections[0].topic
+        refused: Counter[str] = Counter()
         with self._damage_named():
             for kind, received_ns, raw in self._messages():
                 try:
                     message = _deserialize(raw, kind)
                     image = _decode(message, kind)
                 except ImageError as error:
-                    if error.reason == 'encoding':  # so are all others of this topic
-                        raise MediaError(f'{self._path}: {topic}: {error}') from error
-                    if error.reason not in self.dropped:
-                        LOG.warning('%s: %s: image dropped: %s', self._path, topic, error)
-                    self.dropped[error.reason] += 1
+                    self._drop(error)
+                    refused[str(error)] += 1
+                    if not delivered and error.reason == 'encoding' and len(message.data) and (
+                            refused[str(error)] == GIVE_UP_AFTER):
+                        break
                     continue
                 delivered = True
-                yield VideoFrame(_stamp_ns(message, received_ns), image)
+                yield VideoFrame(self._stamp_ns(message, received_ns), image)
+        if self._files.damaged:
+            self.dropped['chunk'] = self._files.damaged
         if not delivered:
-            raise MediaError(f'{self._path}: {topic}: none of its images can be decoded')
+            reason = refused.most_common(1)[0][0] if refused else 'there is no message left'
+            raise MediaError(f'{self._path}: {self._topic}: none of its images can be decoded: '
+                             f'{reason}')
 
     def close(self) -> None:
-        if self._reader.is_open:
-            self._reader.close()
+        self._files.close()
+
+    def _drop(self, error: ImageError) -> None:
+        if error.reason not in self.dropped:
+            LOG.warning('%s: %s: image dropped: %s', self._path, self._topic, error)
+        self.dropped[error.reason] += 1
 
     def _messages(self) -> Iterator[tuple[str, int, bytes]]:
         """Yield (type name, time of recording in ns, serialised message)."""
-        for connection, received_ns, raw in self._reader.messages(self._connections):
-            yield _TYPE_NAMES[connection.msgtype], received_ns, raw
+        for kind, received_ns, raw in self._files.messages(self._topic):
+            if kind in _TYPE_NAMES:
+                yield _TYPE_NAMES[kind], received_ns, raw
 
-    def _choose(self, topic: str | None) -> Sequence[Connection]:
-        """Return the connections of ``topic``, or of the one topic that has images."""
-        images = [connection for connection in self._reader.connections
-                  if connection.msgtype in _TYPE_NAMES and connection.msgcount]
-        topics = {connection.topic: f'{connection.topic} ({connection.msgtype})'
-                  for connection in images}
+    def _choose(self, topic: str | None) -> str:
+        """Return ``topic``, or the one topic that has images, once it is sure that it has."""
+        counts = self._files.counts
+        topics = {name: f'{name} ({kind})' for name, kind in counts if kind in _TYPE_NAMES}
         if not topics:
             raise MediaError(f'{self._path} has no images: none of its '
-                             f'{len(self._reader.connections)} topics is an image topic with '
-                             'messages')
+                             f'{len({name for name, _ in counts})} topics with messages is an '
+                             'image topic')
         if topic is None and len(topics) > 1:
             raise MediaError(f'{self._path} has several image topics, name one: '
                              f'{", ".join(topics.values())}')
@@ -113,21 +126,35 @@ class BagSource(FrameSource):
         if chosen not in topics:
             raise MediaError(f'{self._path} has no images on {chosen}; its image topics: '
                              f'{", ".join(topics.values())}')
-        return [connection for connection in images if connection.topic == chosen]
+        return chosen
 
-    def _estimate_rate(self) -> float | None:
-        """Return the rate in Hz by the median interval of the first stamps."""
-        stamps = [stamp for stamp in map(_try_stamp_ns, islice(self._messages(), RATE_SAMPLE))
-                  if stamp is not None]
-        intervals = [later - earlier for earlier, later in pairwise(stamps)]
-        typical_ns = statistics.median(intervals) if intervals else 0
-        return 1e9 / typical_ns if typical_ns > 0 else None
+    def _look_at_stamps(self) -> tuple[Clock, float | None]:
+        """Return whose times to go by, and the rate in Hz that they tell."""
+        times = list(islice(self._times(), SAMPLE))
+        clock = clock_of(times)
+        own = [received_ns if clock is not Clock.HEADERS else stamp_ns or received_ns
+               for stamp_ns, received_ns in times]
+        typical_ns = typical_interval_ns(own)
+        return clock, 1e9 / typical_ns if typical_ns > 0 else None
+
+    def _times(self) -> Iterator[tuple[int, int]]:
+        """Yield (header's stamp, time of recording) in ns of the first messages with a picture."""
+        for kind, received_ns, raw in islice(self._messages(), MOST_LOOKED_AT):
+            try:
+                message = _deserialize(raw, kind)
+            except ImageError:
+                continue
+            if len(message.data):  # some drivers begin with empty messages
+                yield _header_ns(message), received_ns
+
+    def _stamp_ns(self, message: Any, received_ns: int) -> int:
+        return (_header_ns(message) if self._clock is Clock.HEADERS else 0) or received_ns
 
     @contextmanager
     def _damage_named(self) -> Iterator[None]:
-        """Turn whatever rosbags raises on a damaged bag into a MediaError.
+        """Turn whatever is raised on a damaged bag into a MediaError.
 
-        Besides its own errors those are struct's, sqlite's, zstd's and plain assertions.
+        Besides rosbags' own errors those are struct's, sqlite's, zstd's and plain assertions.
         """
         try:
             yield
@@ -136,25 +163,6 @@ class BagSource(FrameSource):
         except Exception as error:
             raise MediaError(f'{self._path} cannot be read as a ROS 2 bag: '
                              f'{in_words(error)}') from error
-
-
-def _storage(path: Path) -> Path:
-    """Return what to open: a folder with metadata, or a storage file."""
-    if not path.exists():
-        raise MediaError(f'{path} does not exist')
-    if path.is_dir():
-        if (path / 'metadata.yaml').exists():
-            return path
-        # A recorder that was killed leaves a folder without metadata.
-        files = sorted(file for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES)
-        if len(files) != 1:
-            raise MediaError(f'{path} has no metadata.yaml and {len(files)} bag files: name one '
-                             f'{" or ".join(STORAGE_SUFFIXES)} file, or run "ros2 bag reindex"')
-        return files[0]
-    if path.suffix not in STORAGE_SUFFIXES:
-        raise MediaError(f'{path} is no ROS 2 bag: expected its folder or a '
-                         f'{" or ".join(STORAGE_SUFFIXES)} file')
-    return path
 
 
 def _deserialize(raw: bytes, kind: str) -> Any:
@@ -183,14 +191,6 @@ def _decode(message: Any, kind: str) -> RGB:
     return decode_image(message) if kind == IMAGE else decode_compressed(message)
 
 
-def _stamp_ns(message: Any, received_ns: int) -> int:
+def _header_ns(message: Any) -> int:
     stamp = message.header.stamp
-    return stamp.sec * 10**9 + stamp.nanosec or received_ns
-
-
-def _try_stamp_ns(record: tuple[str, int, bytes]) -> int | None:
-    kind, received_ns, raw = record
-    try:
-        return _stamp_ns(_deserialize(raw, kind), received_ns)
-    except ImageError:
-        return None
+    return int(stamp.sec * 10**9 + stamp.nanosec)

@@ -68,12 +68,13 @@ def open_camera(index: int) -> FrameSource:
 
 
 def open_bag(path: Path, topic: str | None) -> FrameSource:
-    """Open a ROS 2 bag: its folder, or a single .mcap or .db3 file.
+    """Open a ROS 2 bag: its folder, or a single .mcap or .db3 file, zstd-compressed or not.
 
     ``topic`` may be None where the bag has one image topic (Image or CompressedImage).  Frames
-    are stamped by their headers, or by the recorder where a header has no stamp.  Damaged
-    images are dropped with a warning.  Raises MediaError naming the image topics where
-    ``topic`` is not one of them, and for a bag that cannot be read.
+    are stamped by their headers, or by the recorder where those make no sense.  Damaged images
+    are dropped with a warning, and of what a killed recorder left all that is complete is read.
+    Raises MediaError naming the image topics where ``topic`` is not one of them, for a bag that
+    cannot be read, and where no image, or none of the first thirty, has a supported encoding.
     """
     from asyncmde_ros.media.bag import BagSource  # only bags need rosbags
     return BagSource(path, topic)
