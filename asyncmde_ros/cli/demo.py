@@ -25,7 +25,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                     'writes depth.mp4 and depth.png. Fetches the weights and, where no source is '
                     'named, a street video on first use.',
         epilog='While it runs, any ROS 2 tool on this machine sees its topics image and '
-               'depth/relative, in a namespace that it names at the start.')
+               'depth/relative, in a namespace that it names at the start; so does '
+               'asyncmde view --namespace NS.')
     add_source_arguments(parser)
     parser.add_argument('--out', type=Path, default=Path('demo_output'), metavar='DIR',
                         help='folder for depth.mp4 and depth.png (default: demo_output)')

@@ -74,7 +74,7 @@ class BagSource(FrameSource):
         if self._clock is not Clock.HEADERS:
             LOG.warning('%s: %s: the images\' stamps %s: the times of recording are used instead',
                         self._path, self._topic, self._clock.value)
-        delivered = False
+        delivered = 0
         refused: Counter[str] = Counter()
         with self._damage_named():
             for kind, received_ns, raw in self._messages():
@@ -83,19 +83,25 @@ class BagSource(FrameSource):
                     image = _decode(message, kind)
                 except ImageError as error:
                     self._drop(error)
+                    if delivered:
+                        continue
                     refused[str(error)] += 1
-                    if not delivered and error.reason == 'encoding' and len(message.data) and (
+                    if error.reason == 'encoding' and len(message.data) and (
                             refused[str(error)] == GIVE_UP_AFTER):
                         break
                     continue
-                delivered = True
+                delivered += 1
                 yield VideoFrame(self._stamp_ns(message, received_ns), image)
-        if self._files.damaged:
-            self.dropped['chunk'] = self._files.damaged
         if not delivered:
             reason = refused.most_common(1)[0][0] if refused else 'there is no message left'
             raise MediaError(f'{self._path}: {self._topic}: none of its images can be decoded: '
                              f'{reason}')
+        left_out = self.dropped.total()
+        if left_out:
+            LOG.warning('%s: %s: %d of %d images could not be decoded and were left out',
+                        self._path, self._topic, left_out, left_out + delivered)
+        if self._files.damaged:
+            self.dropped['chunk'] = self._files.damaged
 
     def close(self) -> None:
         self._files.close()
