@@ -29,9 +29,11 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, bytes] | None], 
     calls: list[list[str]] = []
 
     def replace(members: dict[str, bytes] | None) -> list[list[str]]:
-        def run(command: list[str], **_: object) -> None:
+        def run(command: list[str], cwd: str, **_: object) -> None:
             calls.append(command)
-            wheel = Path(command[command.index('--dest') + 1], 'package.whl')
+            folder = command[command.index('--dest') + 1]
+            assert cwd == folder, 'pip would import what lies in the working directory'
+            wheel = Path(folder, 'package.whl')
             if members is None:
                 wheel.write_bytes(b'not a zip')
                 return

@@ -69,6 +69,12 @@ def test_right_stamps_are_gone_by_where_many_were_recorded_at_once(
     assert clock_of(times) is Clock.HEADERS
 
 
+@pytest.mark.parametrize('rate_hz', [1.5, 2, 5, 30])
+def test_stamps_of_whole_seconds_are_not_gone_by(rate_hz: float) -> None:
+    received = [EPOCH_NS + int(index * SECOND_NS / rate_hz) for index in range(20)]
+    assert clock_of([(at // SECOND_NS * SECOND_NS, at) for at in received]) is Clock.STILL
+
+
 def test_a_loop_or_a_leap_or_a_lost_stamp_makes_no_stamps_wrong() -> None:
     times = [(EPOCH_NS + index * SECOND_NS // 30,) * 2 for index in range(20)]
     for place, stamp_ns in ((5, 0), (9, 1), (15, 2 * EPOCH_NS), (19, EPOCH_NS)):

@@ -75,6 +75,13 @@ def test_the_package_is_the_one_that_started_it(tmp_path: Path) -> None:
     assert done.stdout.strip() == processes.asyncmde_ros.__file__, done.stderr
 
 
+def test_no_module_is_run_in_another_way() -> None:
+    package = Path(processes.__file__).parent
+    users = {path.name for folder in (package, package.parent / 'launch')
+             for path in folder.rglob('*.py') if "'-m'" in path.read_text(encoding='utf-8')}
+    assert users == {'example.py', 'npm.py'}, 'these run pip, from a new folder'
+
+
 @contextlib.contextmanager
 def family(folder: Path, *words: str) -> Iterator[tuple['subprocess.Popen[str]', list[int]]]:
     """Start a process that starts two; give it and the two's numbers."""

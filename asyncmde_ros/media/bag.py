@@ -83,12 +83,11 @@ class BagSource(FrameSource):
                     image = _decode(message, kind)
                 except ImageError as error:
                     self._drop(error)
-                    if delivered:
-                        continue
-                    refused[str(error)] += 1
-                    if error.reason == 'encoding' and len(message.data) and (
-                            refused[str(error)] == GIVE_UP_AFTER):
-                        break
+                    if not delivered:
+                        refused[str(error)] += 1
+                        if error.reason == 'encoding' and len(message.data) and (
+                                refused[str(error)] == GIVE_UP_AFTER):
+                            break
                     continue
                 delivered += 1
                 yield VideoFrame(self._stamp_ns(message, received_ns), image)

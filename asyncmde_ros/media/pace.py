@@ -77,8 +77,9 @@ def clock_of(times_ns: Sequence[tuple[int, int]]) -> Clock:
     recorded_ns = typical_interval_ns([received_ns for _, received_ns in stamped])
     if recorded_ns <= 0:
         return Clock.HEADERS  # there is nothing better
-    stamp_ns = statistics.median(later - earlier for (earlier, _), (later, _) in pairwise(stamped))
-    if stamp_ns <= 0:
+    intervals = [later - earlier for (earlier, _), (later, _) in pairwise(stamped)]
+    stamp_ns = statistics.median(intervals)
+    if stamp_ns <= 0 or intervals.count(0) * 3 >= len(intervals):  # of whole seconds, say
         return Clock.STILL
     ratio = stamp_ns / recorded_ns
     if 1 / MOST_RATIO <= ratio <= MOST_RATIO:
