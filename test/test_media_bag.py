@@ -193,7 +193,7 @@ def test_an_image_of_another_size_or_encoding_does_not_end_it(record: Callable[.
     small = np.zeros(8 * 8, np.uint8)
     bag = record(image(0, encoding='32FC1'), image(1),
                  image(2, height=8, width=8, encoding='mono8', step=8, data=small),
-                 image(3, encoding='16UC1'), image(4))
+                 image(3, encoding='64FC1'), image(4))
     with open_bag(bag, None) as source:
         frames = list(source)
         assert source.dropped == {'encoding': 2}
@@ -215,9 +215,9 @@ def test_a_message_that_is_none_is_dropped_and_counted(tmp_path: Path) -> None:
 
 def test_a_topic_of_another_encoding_is_given_up_early(record: Callable[..., Path]) -> None:
     """Nobody waits for 20 GB of depth images to be read."""
-    bag = record(*(image(index, encoding='16UC1') for index in range(GIVE_UP_AFTER + 10)))
+    bag = record(*(image(index, encoding='32FC1') for index in range(GIVE_UP_AFTER + 10)))
     with open_bag(bag, None) as source:
-        with pytest.raises(MediaError, match="encoding '16UC1' is not supported"):
+        with pytest.raises(MediaError, match='encoding .*32FC1'):
             list(source)
         assert source.dropped == {'encoding': GIVE_UP_AFTER}
 
