@@ -25,8 +25,12 @@ thorough = settings(deadline=None, max_examples=300,  # a busy machine is no fai
                     suppress_health_check=[HealthCheck.too_slow])
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, '8UC3': 3, 'rgba8': 4, 'bgra8': 4, '8UC4': 4, 'mono8': 1,
-            '8UC1': 1, 'yuv422_yuy2': 2, 'yuyv': 2, 'yuv422': 2, 'uyvy': 2, 'nv12': 1, 'nv21': 1}
-STRANGE = ('mono16', 'bgr16', '32FC1', 'bayer_rggb8', 'RGB8', 'rgb8 ', '', '\0', 'ß' * 300)
+            '8UC1': 1, 'yuv422_yuy2': 2, 'yuyv': 2, 'yuv422': 2, 'uyvy': 2, 'nv12': 1, 'nv21': 1,
+            'bayer_rggb8': 1, 'bayer_grbg8': 1}
+DEEP = {'mono16': 2, 'bgr16': 6, 'rgba16': 8, 'bayer_gbrg16': 2}
+"""Bytes per column of some encodings with 16-bit samples."""
+
+STRANGE = ('16SC1', '8UC2', '32FC1', 'bayer_rggb12', 'RGB8', 'rgb8 ', '', '\0', 'ß' * 300)
 REASONS = {'encoding', 'size', 'step', 'data', 'compressed'}
 
 BOMB_S = 20.0
@@ -45,9 +49,10 @@ SIDE = st.one_of(st.integers(0, 40), st.sampled_from(
 @st.composite
 def raw_images(draw: st.DrawFn) -> SimpleNamespace:
     """Messages that are nearly right: each field fits the others, or does not by a little."""
-    encoding = draw(st.one_of(st.sampled_from([*CHANNELS]), st.sampled_from(STRANGE)))
+    encoding = draw(st.one_of(st.sampled_from([*CHANNELS]), st.sampled_from([*DEEP]),
+                              st.sampled_from(STRANGE)))
     height, width = draw(SIDE), draw(SIDE)
-    row_bytes = width * CHANNELS.get(encoding, 2)
+    row_bytes = width * (CHANNELS | DEEP).get(encoding, 2)
     step = draw(st.one_of(st.just(row_bytes), st.integers(-2, 9).map(lambda by: row_bytes + by),
                           UINT32))
     rows = height * 3 // 2 if encoding.startswith('nv') else height

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
+from asyncmde_ros.media.codec import Stream
 from asyncmde_ros.pipeline.rotation import rotation_homography, rotation_matrix
 from asyncmde_ros.ros import images, inputs
 from asyncmde_ros.ros.images import to_rgb
@@ -198,17 +199,21 @@ def test_a_middleware_that_does_not_number_misses_nothing(number: int | None) ->
 
 @pytest.fixture
 def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A cv_bridge that knows bayer_rggb8; the encodings that it was asked for."""
+    """A cv_bridge that knows 8SC1; the encodings that it was asked for."""
     asked: list[str] = []
 
     def imgmsg_to_cv2(message: Image, wanted: str) -> np.ndarray:
         asked.append(message.encoding)
-        if message.encoding != 'bayer_rggb8':
+        if message.encoding != '8SC1':
             raise RuntimeError('Unrecognized image encoding')
         assert wanted == 'rgb8'
         return np.zeros((message.height, message.width, 3), np.uint8)
     monkeypatch.setattr(images, '_bridge', lambda: SimpleNamespace(imgmsg_to_cv2=imgmsg_to_cv2))
     yield asked
+
+
+def decoded(message: Image | CompressedImage) -> np.ndarray:
+    return to_rgb(message, Stream())
 
 
 def message(encoding: str, channels: int = 1) -> Image:
@@ -217,22 +222,31 @@ def message(encoding: str, channels: int = 1) -> Image:
 
 
 def test_cv_bridge_is_asked_for_what_we_do_not_know_only(bridge: list[str]) -> None:
-    assert to_rgb(message('rgb8', 3)).shape == (4, 6, 3) and not bridge
-    assert to_rgb(message('bayer_rggb8')).shape == (4, 6, 3) and bridge == ['bayer_rggb8']
+    assert decoded(message('rgb8', 3)).shape == (4, 6, 3) and not bridge
+    assert decoded(message('8SC1')).shape == (4, 6, 3) and bridge == ['8SC1']
     with pytest.raises(ImageError, match='Unrecognized') as caught:
-        to_rgb(message('fancy'))
+        decoded(message('fancy'))
     assert caught.value.reason == 'encoding'
     broken = message('rgb8', 3)
     broken.step = 1
     with pytest.raises(ImageError) as caught:
-        to_rgb(broken)
-    assert caught.value.reason == 'step' and bridge == ['bayer_rggb8', 'fancy']
+        decoded(broken)
+    assert caught.value.reason == 'step' and bridge == ['8SC1', 'fancy']
+
+
+def test_cv_bridge_is_not_asked_for_a_depth_image(bridge: list[str]) -> None:
+    for image, topic in ((message('32FC1'), '/camera/image_raw'),
+                         (message('16UC1'), '/camera/depth/image_rect_raw')):
+        with pytest.raises(ImageError, match='looks like a depth image') as caught:
+            to_rgb(image, Stream(topic))
+        assert caught.value.reason == 'encoding' and 'cv_bridge' not in str(caught.value)
+    assert not bridge
 
 
 def test_nothing_from_cv_bridge_is_an_image_without_a_size(bridge: list[str]) -> None:
-    empty = Image(encoding='bayer_rggb8')
+    empty = Image(encoding='8SC1')
     with pytest.raises(ImageError) as caught:
-        to_rgb(empty)
+        decoded(empty)
     assert caught.value.reason == 'size'
 
 
@@ -240,6 +254,6 @@ def test_without_cv_bridge_an_unknown_encoding_is_an_error_that_names_it(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, '_bridge', lambda: None)
     with pytest.raises(ImageError, match='fancy'):
-        to_rgb(message('fancy'))
+        decoded(message('fancy'))
     with pytest.raises(ImageError):
-        to_rgb(CompressedImage(format='jpeg', data=b'no jpeg'))
+        decoded(CompressedImage(format='jpeg', data=b'no jpeg'))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros.errors import ImageError, MediaError, in_words
-from asyncmde_ros.media.codec import RGB, decode_compressed, decode_image
+from asyncmde_ros.media.codec import RGB, Stream, decode_compressed, decode_image
 from asyncmde_ros.media.sources import FrameSource, VideoFrame
 
 try:
@@ -70,11 +70,12 @@ class BagSource(FrameSource):
     def __iter__(self) -> Iterator[VideoFrame]:
         delivered = False
         topic = self._connections[0].topic
+        stream = Stream(topic)
         with self._damage_named():
             for kind, received_ns, raw in self._messages():
                 try:
                     message = _deserialize(raw, kind)
-                    image = _decode(message, kind)
+                    image = _decode(message, kind, stream)
                 except ImageError as error:
                     if error.reason == 'encoding':  # so are all others of this topic
                         raise MediaError(f'{self._path}: {topic}: {error}') from error
@@ -179,8 +180,9 @@ def _inflate(raw: bytes) -> bytes:
     return inflated
 
 
-def _decode(message: Any, kind: str) -> RGB:
-    return decode_image(message) if kind == IMAGE else decode_compressed(message)
+def _decode(message: Any, kind: str, stream: Stream) -> RGB:
+    decode = decode_image if kind == IMAGE else decode_compressed
+    return decode(message, stream)
 
 
 def _stamp_ns(message: Any, received_ns: int) -> int:

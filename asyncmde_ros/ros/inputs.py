@@ -14,6 +14,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
+from asyncmde_ros.media.codec import Stream
 from asyncmde_ros.pipeline.motion import Homography
 from asyncmde_ros.pipeline.rotation import (
     Gyroscope,
@@ -81,6 +82,7 @@ class ImageInput:
         self._publishers = self._looks_in_vain = 0
         topic = node.resolve_topic_name('image')
         self.topic = f'{topic}/compressed' if transport == 'compressed' else topic
+        self.stream = Stream(self.topic)
         self._choose()
         # Not the node's clock, which stands still with a paused simulation.
         self._timer: Timer = node.create_timer(DISCOVERY_PERIOD_S, guarded(node, self._choose),

@@ -256,7 +256,7 @@ class DepthNode(LifecycleNode):
         received_ns = info.get('received_timestamp') or started_ns
         late = self._overload.hurry(received_ns, started_ns)
         try:
-            rgb = to_rgb(message)
+            rgb = to_rgb(message, self._images.stream)
             calibration = self._calibration.of(message)
             stamp_ns = image_stamp_ns(message.header)
             result = self._pipeline.process(rgb, stamp_ns, late and self._warps(),

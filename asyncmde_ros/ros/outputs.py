@@ -11,7 +11,8 @@ from sensor_msgs.msg import CameraInfo, Image, TimeReference
 from std_msgs.msg import Header
 
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.media.picture import RangeTracker, colorize
+from asyncmde_ros.media.picture import colorize
+from asyncmde_ros.media.tone import RangeTracker
 from asyncmde_ros.pipeline.depth_pipeline import DepthResult
 from asyncmde_ros.preprocess import at_size
 from asyncmde_ros.ros.messages import (
