@@ -11,7 +11,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Vector3
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, RegionOfInterest
 from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
@@ -77,6 +77,7 @@ def turning(rate: tuple[float, float, float], node: Node, rotation: list[float])
     return inertia
 
 
+IMAGE = (480, 640)
 INFO = CameraInfo(height=480, width=640, k=K)
 
 
@@ -89,12 +90,29 @@ INFO = CameraInfo(height=480, width=640, k=K)
 def test_a_turn_in_the_imus_frame_becomes_one_of_the_cameras(
         quaternion: list[float], camera_rate: tuple[float, float, float], node: Node) -> None:
     inertia = turning((0.5, -0.2, 0.1), node, quaternion)
-    step = inertia.step(INFO, 'camera', 100 * MS, 133 * MS)
+    step = inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
     expected = rotation_homography(np.array(K).reshape(3, 3),
                                    rotation_matrix(np.array(camera_rate) * 0.033), (480, 640))
     assert step is not None
     np.testing.assert_allclose(step, expected, atol=1e-5)
     assert not node.log.warnings  # type: ignore[attr-defined]
+    inertia.close()
+
+
+@pytest.mark.parametrize(('calibration', 'image'), [
+    (CameraInfo(height=960, width=1280, k=[600.0, 0, 640.0, 0, 620.0, 480.0, 0, 0, 1]), IMAGE),
+    (CameraInfo(height=960, width=1280, binning_x=2, binning_y=2,
+                k=[600.0, 0, 640.0, 0, 620.0, 480.0, 0, 0, 1]), IMAGE),
+    (CameraInfo(height=800, width=1000, k=[300.0, 0, 420.0, 0, 310.0, 270.0, 0, 0, 1],
+                roi=RegionOfInterest(x_offset=100, y_offset=30, width=640, height=480)), IMAGE)],
+    ids=['scaled', 'binned', 'region'])
+def test_the_turn_is_of_the_image_whatever_mode_was_calibrated(
+        calibration: CameraInfo, image: tuple[int, int], node: Node) -> None:
+    inertia = turning((0.5, -0.2, 0.1), node, [0.0, 0.0, 0.0, 1.0])
+    expected = inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
+    step = inertia.step(calibration, image, 'camera', 100 * MS, 133 * MS)
+    assert step is not None and expected is not None
+    np.testing.assert_allclose(step, expected, atol=1e-3 if calibration.k[0] == 600 else 1e-6)
     inertia.close()
 
 
@@ -106,9 +124,9 @@ def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) 
         return np.eye(3) if len(asked) > 1 else None
     monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: lookup)
     inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
-    assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is None
+    assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None
     for _ in range(3):
-        assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is not None
+        assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
     assert asked == [('camera', 'imu')] * 2
 
 
@@ -118,7 +136,7 @@ def test_what_came_while_the_executor_was_busy_counts(node: Node) -> None:
     for stamp_ns in range(0, 140 * MS, 5 * MS):
         publisher.publish(Imu(header=stamped(stamp_ns, 'imu'), angular_velocity=Vector3(x=0.5)))
     deadline = time.monotonic() + 10
-    while inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is None:
+    while inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     inertia.close()
@@ -141,7 +159,7 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
     for _ in range(3):
         inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
         assert len(listening) == 1
-        assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is not None
+        assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
         inertia.close()
     assert not listening
 
@@ -154,6 +172,7 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
     # A K without an inverse.
     (CameraInfo(height=480, width=640, k=[*K[:8], 0.0]), [0.0, 0.0, 0.0, 1.0], 133,
      'calibration'),
+    (CameraInfo(height=480, width=848, k=K), [0.0, 0.0, 0.0, 1.0], 133, "the images' size"),
     (INFO, [0.0] * 4, 133, 'imu.rotation'),
     (INFO, [0.0, 0.0, 0.0, 1.0], 900, 'angular velocity')])
 def test_what_is_missing_is_named_once_and_the_image_is_followed(
@@ -162,7 +181,7 @@ def test_what_is_missing_is_named_once_and_the_image_is_followed(
     monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: None)
     inertia = turning((0.5, 0.0, 0.0), node, rotation)
     for _ in range(3):
-        assert inertia.step(info, 'camera', 100 * MS, until_ms * MS) is None
+        assert inertia.step(info, IMAGE, 'camera', 100 * MS, until_ms * MS) is None
     (warning,) = node.log.warnings  # type: ignore[attr-defined]
     assert lacking in warning and 'from the image' in warning
 
@@ -174,7 +193,7 @@ def test_a_turn_that_is_not_finite_is_none(intrinsics: list[float], rate: float,
                                            ) -> None:
     inertia = turning((rate, 0.0, 0.0), node, [0.0, 0.0, 0.0, 1.0])
     info = CameraInfo(height=480, width=640, k=intrinsics)
-    step = inertia.step(info, 'camera', 100 * MS, 133 * MS)
+    step = inertia.step(info, IMAGE, 'camera', 100 * MS, 133 * MS)
     assert step is None or np.isfinite(step).all()
     inertia.close()
 

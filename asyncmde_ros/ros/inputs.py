@@ -14,6 +14,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
+from asyncmde_ros.geometry import Size
 from asyncmde_ros.media.codec import Stream
 from asyncmde_ros.pipeline.motion import Homography
 from asyncmde_ros.pipeline.rotation import (
@@ -22,6 +23,7 @@ from asyncmde_ros.pipeline.rotation import (
     quaternion_matrix,
     rotation_homography,
 )
+from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.guard import guarded
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
@@ -226,33 +228,37 @@ class Inertia:
         rate = message.angular_velocity
         self._gyroscope.add(to_nanoseconds(message.header.stamp), (rate.x, rate.y, rate.z))
 
-    def step(self, info: CameraInfo | None, camera_frame: str, before_ns: int, now_ns: int
-             ) -> Homography | None:
+    def step(self, info: CameraInfo | None, image: Size, camera_frame: str, before_ns: int,
+             now_ns: int) -> Homography | None:
         """Return the homography of the turn between two frames, None where something is missing.
 
-        Takes the camera for one without distortion.
+        ``info`` is the calibration of an ``image`` (rows, cols).  Takes the camera for one without
+        distortion.
         """
         self._take()
         rotation = self._gyroscope.between(before_ns, now_ns)
         if self._extrinsics is None and self._tf is not None and self._imu_frame:
             self._extrinsics = self._tf(camera_frame, self._imu_frame)
+        view = view_of(info, image) if info is not None else None
         lacking = ('angular velocity for these stamps on ' + self._node.resolve_topic_name('imu')
                    if rotation is None else
                    'the rotation from the IMU to the camera (parameter imu.rotation, or tf)'
                    if self._extrinsics is None else
-                   'a calibration on camera_info' if not _is_calibrated(info) else None)
+                   'a calibration on camera_info' if not _is_calibrated(info) else
+                   "a calibration of the images' size on camera_info"
+                   if view is None or not view.fits else None)
         if lacking is not None:
             if not self._warned:
                 self._warned = True
                 self._node.get_logger().warning(
                     f'motion from the image instead of the IMU, for want of {lacking}')
             return None
-        assert rotation is not None and self._extrinsics is not None and info is not None
+        assert rotation is not None and self._extrinsics is not None
+        assert info is not None and view is not None
         seen = self._extrinsics @ rotation @ self._extrinsics.T
-        intrinsics = np.array(info.k, np.float64).reshape(3, 3)
         try:
             with np.errstate(all='ignore'):  # of numbers at the edge of their type
-                step = rotation_homography(intrinsics, seen, (info.height, info.width)
+                step = rotation_homography(view.intrinsics(info), seen, view.size
                                            ).astype(np.float32)
         except np.linalg.LinAlgError:
             return None

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
-from asyncmde_ros.geometry import parse_size
+from asyncmde_ros.geometry import Size, parse_size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,
@@ -260,7 +260,7 @@ class DepthNode(LifecycleNode):
             calibration = self._calibration.of(message)
             stamp_ns = image_stamp_ns(message.header)
             result = self._pipeline.process(rgb, stamp_ns, late and self._warps(),
-                                            self._measure(message, calibration))
+                                            self._measure(message, rgb.shape[:2], calibration))
             self._report(result)
             if result.depth is None:
                 self.statistics.drop(result.state.value)
@@ -279,13 +279,13 @@ class DepthNode(LifecycleNode):
             self.statistics.drop('internal')
             self._warn(f'no depth for this image, through a fault of ours: {error!r}')
 
-    def _measure(self, message: Image | CompressedImage, calibration: CameraInfo | None
-                 ) -> Measure | None:
+    def _measure(self, message: Image | CompressedImage, image: Size,
+                 calibration: CameraInfo | None) -> Measure | None:
         """Return what knows how the camera turned, where an IMU is listened to."""
         inertia = self._inertia
         if inertia is None:
             return None
-        return lambda before_ns, now_ns: inertia.step(calibration, message.header.frame_id,
+        return lambda before_ns, now_ns: inertia.step(calibration, image, message.header.frame_id,
                                                       before_ns, now_ns)
 
     def _count(self, result: DepthResult, stamp_ns: int, work_ms: float) -> None:

@@ -15,6 +15,7 @@ from asyncmde_ros.media.picture import colorize
 from asyncmde_ros.media.tone import RangeTracker
 from asyncmde_ros.pipeline.depth_pipeline import DepthResult
 from asyncmde_ros.preprocess import at_size
+from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.messages import (
     MEMORY_SOURCE,
     TOO_OLD,
@@ -24,6 +25,8 @@ from asyncmde_ros.ros.messages import (
     scaled_camera_info,
 )
 from asyncmde_ros.ros.qos import newest_only
+
+THROTTLE_S = 5.0
 
 
 class Outputs:
@@ -40,6 +43,7 @@ class Outputs:
         self._colored = publisher(Image, 'colored')
         self._trust = publisher(Image, 'trust')
         self._range = RangeTracker()
+        self._node, self._told = node, ''
 
     def publish(self, header: Header, image: Size, info: CameraInfo | None,
                 result: DepthResult) -> None:
@@ -51,7 +55,10 @@ class Outputs:
             header=header, time_ref=from_nanoseconds(keyframe.stamp_ns),
             source=MEMORY_SOURCE[result.source] + TOO_OLD * result.too_old))
         if info is not None and self._info.get_subscription_count():
-            self._info.publish(scaled_camera_info(info, header, image, depth.shape))
+            view = view_of(info, image)
+            self._tell(view.doubt)
+            if view.fits:
+                self._info.publish(scaled_camera_info(info, header, view.expected, depth.shape))
         if self._relative.get_subscription_count():
             self._relative.publish(float_image(header, depth))
         if self._trust.get_subscription_count():
@@ -60,3 +67,9 @@ class Outputs:
         if self._colored.get_subscription_count():
             low, high = self._range.update(depth)
             self._colored.publish(rgb_image(header, colorize(depth, low, high)))
+
+    def _tell(self, doubt: str) -> None:
+        """Say what is doubtful about the calibration, once until it changes."""
+        if doubt and doubt != self._told:
+            self._told = doubt
+            self._node.get_logger().warning(doubt, throttle_duration_sec=THROTTLE_S)
