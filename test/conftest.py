@@ -12,7 +12,8 @@ from asyncmde_ros.errors import WeightsError
 
 USERS = {
     'rclpy': ['camera_info', 'demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'logs',
-              'messages', 'node', 'outputs', 'overload_ros', 'parameters', 'view_session'],
+              'messages', 'mounting', 'node', 'outputs', 'overload_ros', 'parameters',
+              'view_session'],
     'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
               'training_cache', 'training_losses', 'training_run', 'training_trainer',
               'training_unroll', 'training_windows'],

@@ -122,7 +122,7 @@ def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) 
     def lookup(camera: str, imu: str) -> np.ndarray | None:
         asked.append((camera, imu))
         return np.eye(3) if len(asked) > 1 else None
-    monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: lookup)
+    monkeypatch.setattr(inputs, 'tf_rotations', lambda node: lookup)
     inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
     assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None
     for _ in range(3):
@@ -178,7 +178,7 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
 def test_what_is_missing_is_named_once_and_the_image_is_followed(
         info: CameraInfo | None, rotation: list[float], until_ms: int, lacking: str, node: Node,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: None)
+    monkeypatch.setattr(inputs, 'tf_rotations', lambda node: None)
     inertia = turning((0.5, 0.0, 0.0), node, rotation)
     for _ in range(3):
         assert inertia.step(info, IMAGE, 'camera', 100 * MS, until_ms * MS) is None

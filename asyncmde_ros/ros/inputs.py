@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.guard import guarded
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
+from asyncmde_ros.ros.transforms import Rotations, tf_rotations
 
 DISCOVERY_PERIOD_S = 0.5
 """How often the camera's publishers are looked up, to ask for the reliability that they offer."""
@@ -177,16 +178,6 @@ class Calibration:
         return None
 
 
-class Extrinsics(Protocol):
-    """The rotation from the IMU's frame to the camera's, as someone else knows it."""
-
-    def __call__(self, camera_frame: str, imu_frame: str) -> Matrix | None:
-        """Return (3, 3), None if it is not known (yet)."""
-
-    def close(self) -> None:
-        """Listen no longer."""
-
-
 class Inertia:
     """How the camera turned, from an IMU's angular velocity.
 
@@ -210,7 +201,7 @@ class Inertia:
             Imu, 'imu', self._on_imu,
             QoSProfile(depth=IMU_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
-        self._tf: Extrinsics | None = None if given.any() else _tf_extrinsics(node)
+        self._tf: Rotations | None = None if given.any() else tf_rotations(node)
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
@@ -270,30 +261,3 @@ def _is_calibrated(info: CameraInfo | None) -> bool:
     return (info is not None and info.width > 0 and info.height > 0
             and bool(np.isfinite(info.k).all() and info.k[0] > 0 and info.k[4] > 0
                      and info.k[3] == info.k[6] == info.k[7] == 0 and info.k[8] == 1))
-
-
-def _tf_extrinsics(node: Node) -> Extrinsics | None:
-    """Return a lookup in tf, None where tf2_ros is not installed."""
-    try:
-        from rclpy.time import Time
-        from tf2_ros import Buffer, TransformException, TransformListener
-    except ImportError:
-        return None
-
-    class Lookup:
-
-        def __init__(self) -> None:
-            self._buffer = Buffer()
-            self._listener = TransformListener(self._buffer, node)
-
-        def __call__(self, camera_frame: str, imu_frame: str) -> Matrix | None:
-            try:
-                turn = self._buffer.lookup_transform(camera_frame, imu_frame, Time()
-                                                     ).transform.rotation
-            except TransformException:
-                return None
-            return quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
-
-        def close(self) -> None:
-            self._listener.unregister()
-    return Lookup()
