@@ -87,9 +87,10 @@ class DepthResult:
 
     ``depth``: (H, W) float32, affine-invariant inverse depth, larger is nearer, unitless; None
     while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
-    [0, 1] at the memory's finest level, the foundation model's remaining share.  ``lag`` counts
-    frames since ``keyframe``, the frame that the memory shows; ``source`` tells whether the
-    network saw this frame; ``too_old`` whether the keyframe is older than the settings want.
+    [0, 1] at the memory's finest level, the foundation model's remaining share.  Both are of the
+    image as it was given, whatever the rotation.  ``lag`` counts frames since ``keyframe``, the
+    frame that the memory shows; ``source`` tells whether the network saw this frame; ``too_old``
+    whether the keyframe is older than the settings want.
     """
 
     state: PipelineState

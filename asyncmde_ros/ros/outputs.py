@@ -26,7 +26,11 @@ from asyncmde_ros.ros.messages import (
 )
 from asyncmde_ros.ros.qos import newest_only
 
-THROTTLE_S = 5.0
+DOUBTFUL_FRAMES = 3
+"""The first images of another size may come before their calibration."""
+
+MOST_DOUBTS = 10
+"""Said at all: two cameras on one topic could go on for ever."""
 
 
 class Outputs:
@@ -43,7 +47,9 @@ class Outputs:
         self._colored = publisher(Image, 'colored')
         self._trust = publisher(Image, 'trust')
         self._range = RangeTracker()
-        self._node, self._told = node, ''
+        self._node = node
+        self._doubt, self._doubtful_frames = '', 0
+        self._told: set[str] = set()
 
     def publish(self, header: Header, image: Size, info: CameraInfo | None,
                 result: DepthResult) -> None:
@@ -69,7 +75,11 @@ class Outputs:
             self._colored.publish(rgb_image(header, colorize(depth, low, high)))
 
     def _tell(self, doubt: str) -> None:
-        """Say what is doubtful about the calibration, once until it changes."""
-        if doubt and doubt != self._told:
-            self._told = doubt
-            self._node.get_logger().warning(doubt, throttle_duration_sec=THROTTLE_S)
+        """Say what is doubtful about the calibration, once, where it stays so."""
+        if doubt != self._doubt:
+            self._doubt, self._doubtful_frames = doubt, 0
+        self._doubtful_frames += 1
+        if (doubt and self._doubtful_frames == DOUBTFUL_FRAMES and doubt not in self._told
+                and len(self._told) < MOST_DOUBTS):
+            self._told.add(doubt)
+            self._node.get_logger().warning(doubt)

@@ -126,9 +126,9 @@ SPECIFICATIONS = (
                                             'ones: a path; empty for none.'),
     Specification('engine.directory', '', 'Folder of built TensorRT engines, found there or '
                                           'built into it: a path; empty for the cache.'),
-    Specification('input.size', 'auto', "Network size HxW in pixels, multiples of 14, or 'auto': "
-                                        "at the camera's aspect a short side of 252 on a CPU, "
-                                        '518 on a GPU.'),
+    Specification('input.size', 'auto', "Network size HxW in pixels, multiples of 14, of the "
+                                        "upright image, or 'auto': at the camera's aspect a short "
+                                        'side of 252 on a CPU, 518 on a GPU.'),
     Specification('input.image_transport', 'raw', 'Message type of the input: sensor_msgs/Image, '
                                                   'or CompressedImage on <image>/compressed.',
                   choices=('raw', 'compressed')),
