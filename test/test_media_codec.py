@@ -235,6 +235,30 @@ def test_a_mosaic_is_the_picture_again(order, shape):
         assert np.abs(decoded[inner][..., channel] - expected[inner]).max() <= 0.5
 
 
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('order', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_a_mosaic_in_a_png_is_one(order, bits):
+    """As image_transport compresses bayer_* images with its format png."""
+    bayer = mosaic(smooth_picture(), order)
+    stored = bayer if bits == 8 else bayer.astype(np.uint16)
+    message = compressed(cv2.imencode('.png', stored)[1].tobytes(),
+                         f'bayer_{order}{bits}; png compressed ')
+    rgb = decode_compressed(message).astype(int)
+    if bits == 8:
+        np.testing.assert_array_equal(
+            rgb, decode_image(image_message(f'bayer_{order}8', bayer, 0, *bayer.shape)))
+    assert np.abs(rgb - smooth_picture())[2:-2, 2:-2].max() <= 12
+    message.format = f'bayer_{order}{bits}; jpeg compressed mono8'
+    assert (np.ptp(decode_compressed(message), axis=2) == 0).all(), 'a grey picture'
+
+
+def test_a_mosaic_in_a_png_that_is_too_small_or_in_colour():
+    tiny = cv2.imencode('.png', np.zeros((2, 9), np.uint8))[1].tobytes()
+    assert reason_of(decode_compressed, compressed(tiny, 'bayer_rggb8; png compressed ')) == 'size'
+    colour = compressed(encode('.png', smooth_picture()), 'bayer_rggb8; png compressed ')
+    np.testing.assert_array_equal(decode_compressed(colour), smooth_picture())
+
+
 # 16 bits
 
 def random_deep(encoding, padding=0, big=False, low=0, high=65535, height=ROWS, width=COLS):

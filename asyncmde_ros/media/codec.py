@@ -4,6 +4,7 @@ The reasons that an error carries: ``encoding`` (not one of ours), ``size`` (wid
 ``step``, ``data`` (its length against the header) and ``compressed`` (a damaged JPEG or PNG).
 """
 
+import re
 import struct
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -136,9 +137,7 @@ def decode_image(message: ImageMessage, stream: Stream | None = None) -> RGB:
         raise ImageError('size', f'width {width} is odd, which {message.encoding} cannot be')
     if layout.half_height_chroma and height % 2:
         raise ImageError('size', f'height {height} is odd, which {message.encoding} cannot be')
-    if min(height, width) < layout.least_side:
-        raise ImageError('size', f'width x height is {width} x {height}; {message.encoding} needs '
-                                 f'{layout.least_side} x {layout.least_side}')
+    _check_least_side(height, width, layout)
     row_bytes = width * layout.channels * layout.bytes
     if step < row_bytes:
         raise ImageError('step', f'step {step} is less than a row of {width} {message.encoding} '
@@ -166,18 +165,21 @@ def _in_channels(rows: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
     return rows if channels == 1 else rows.reshape(len(rows), -1, channels)
 
 
+_MOSAIC_PNG = re.compile(f'bayer_({"|".join(_MOSAICS)})(?:8|16); png compressed *')
+"""What image_transport calls a mosaic that it stored as grey; for a JPEG it makes a picture."""
+
+
 def decode_compressed(message: CompressedImageMessage, stream: Stream | None = None) -> RGB:
     """Return a JPEG or PNG as (height, width, 3) uint8 RGB, contiguous.
 
     The data says which of the two it is and that its colours are RGB, whatever ``format`` says;
-    that field only tells depth, which is refused.  16-bit PNGs become 8-bit ones as in
-    :func:`decode_image`, alpha is dropped, EXIF rotation is ignored (a CameraInfo describes the
-    stored pixels).
+    that field only tells depth, which is refused, and a mosaic that is stored as grey.  16-bit
+    PNGs become 8-bit ones as in :func:`decode_image`, alpha is dropped, EXIF rotation is ignored
+    (a CameraInfo describes the stored pixels).
 
     Truncation is always noticed.  A JPEG damaged in the middle may decode to a damaged image:
     the format has no checksum.  What a small file can cost is bounded by MAX_PIXELS and MAX_SCANS.
-    Raises ImageError, reason ``encoding``, ``size``, ``data`` or
-    ``compressed``.
+    Raises ImageError, reason ``encoding``, ``size``, ``data`` or ``compressed``.
     """
     if 'compressedDepth' in message.format:
         raise ImageError('encoding', f'format {message.format!r} holds depth, not a camera image')
@@ -186,7 +188,9 @@ def decode_compressed(message: CompressedImageMessage, stream: Stream | None = N
     data = _as_bytes(message.data)
     stored = _stored(data.tobytes())
     _check_size(stored.height, stored.width)
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR if stored.deep else cv2.IMREAD_COLOR
+    mosaic = _MOSAIC_PNG.fullmatch(message.format)
+    flags = (cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR if stored.deep or mosaic else
+             cv2.IMREAD_COLOR)
     try:
         bgr = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -195,8 +199,16 @@ def decode_compressed(message: CompressedImageMessage, stream: Stream | None = N
         raise ImageError('compressed', f'data ({data.size} bytes) is damaged')
     if stored.deep:
         bgr = stream.tone.to_8_bit(np.asarray(bgr, np.uint16))
-    conversion = cv2.COLOR_GRAY2RGB if bgr.ndim == 2 else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(bgr, conversion), np.uint8)
+    layout = _BGR if bgr.ndim == 3 else _MOSAICS[mosaic[1]] if mosaic else _MONO
+    assert layout.conversion is not None
+    _check_least_side(stored.height, stored.width, layout)
+    return np.asarray(cv2.cvtColor(bgr, layout.conversion), np.uint8)
+
+
+def _check_least_side(height: int, width: int, layout: _Layout) -> None:
+    if min(height, width) < layout.least_side:
+        raise ImageError('size', f'width x height is {width} x {height}; a mosaic needs '
+                                 f'{layout.least_side} x {layout.least_side}')
 
 
 def _check_size(height: int, width: int) -> None:
