@@ -18,7 +18,7 @@ CONFIG = Path(get_package_share_directory('asyncmde_ros')) / 'config'
 NODE = 'depth_node'
 
 OVERRIDES = {'backend': 'backend', 'precision': 'precision', 'model': 'model.name',
-             'image_transport': 'input.image_transport'}
+             'image_transport': 'input.image_transport', 'rotation': 'input.rotation'}
 """Arguments that, unless they are empty, override a parameter of the parameter file."""
 
 
@@ -44,6 +44,10 @@ def _arguments() -> list[DeclareLaunchArgument]:
                               choices=['', 'raw', 'compressed'],
                               description='compressed listens to <image_topic>/compressed '
                                           '(sensor_msgs/CompressedImage).' + from_file),
+        DeclareLaunchArgument('rotation', default_value='',
+                              choices=['', '0', '90', '180', '270', 'auto'],
+                              description='Degrees to turn images clockwise to be upright; auto '
+                                          'takes the roll from tf.' + from_file),
         DeclareLaunchArgument('backend', default_value='', choices=['', *BACKENDS],
                               description='What computes the networks.' + from_file),
         DeclareLaunchArgument('model', default_value='', choices=['', *CONFIGS],

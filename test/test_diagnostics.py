@@ -37,7 +37,8 @@ def test_the_values_are_there_under_their_names() -> None:
     for key, value in {'input rate [Hz]': '30.0', 'latency, stamp to publish, p99 [ms]': '38.2',
                        'lag [frames]': '5', 'dropped': '5', 'dropped: encoding': '3',
                        'depth from network': '295', 'refresh rate [Hz]': '6.5',
-                       'slow path': 'running', 'slow path, refreshes': '60', 'scene cuts': '2',
+                       'rotation [degrees]': '0', 'slow path': 'running',
+                       'slow path, refreshes': '60', 'scene cuts': '2',
                        'resets': '1', 'motion failures': '4', 'network size': '252x336'}.items():
         assert values[key] == value, key
 

@@ -63,7 +63,7 @@ NUMBER = st.one_of(st.sampled_from([0.0, -1.0, 1.0, 1e-300, 1e308, 320.0, 500.0]
 @st.composite
 def images(draw: st.DrawFn) -> Image:
     encoding = draw(st.sampled_from(['rgb8', 'bgr8', 'mono8', 'yuv422_yuy2', 'nv12', 'mono16',
-                                     '32FC1', '', 'fancy', 'ß€']))
+                                     'bayer_gbrg8', 'bgr16', '32FC1', '', 'fancy', 'ß€']))
     height, width = draw(SIDE), draw(SIDE)
     step = draw(st.one_of(st.just(3 * width), st.just(width), st.integers(0, 9), UINT32)) % 2**32
     length = draw(st.one_of(st.just(min(step * height, 4000)), st.integers(0, 4000)))

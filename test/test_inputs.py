@@ -11,10 +11,11 @@ import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Vector3
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, RegionOfInterest
 from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
+from asyncmde_ros.media.codec import Stream
 from asyncmde_ros.pipeline.rotation import rotation_homography, rotation_matrix
 from asyncmde_ros.ros import images, inputs
 from asyncmde_ros.ros.images import to_rgb
@@ -76,6 +77,7 @@ def turning(rate: tuple[float, float, float], node: Node, rotation: list[float])
     return inertia
 
 
+IMAGE = (480, 640)
 INFO = CameraInfo(height=480, width=640, k=K)
 
 
@@ -88,12 +90,29 @@ INFO = CameraInfo(height=480, width=640, k=K)
 def test_a_turn_in_the_imus_frame_becomes_one_of_the_cameras(
         quaternion: list[float], camera_rate: tuple[float, float, float], node: Node) -> None:
     inertia = turning((0.5, -0.2, 0.1), node, quaternion)
-    step = inertia.step(INFO, 'camera', 100 * MS, 133 * MS)
+    step = inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
     expected = rotation_homography(np.array(K).reshape(3, 3),
                                    rotation_matrix(np.array(camera_rate) * 0.033), (480, 640))
     assert step is not None
     np.testing.assert_allclose(step, expected, atol=1e-5)
     assert not node.log.warnings  # type: ignore[attr-defined]
+    inertia.close()
+
+
+@pytest.mark.parametrize(('calibration', 'image'), [
+    (CameraInfo(height=960, width=1280, k=[600.0, 0, 640.0, 0, 620.0, 480.0, 0, 0, 1]), IMAGE),
+    (CameraInfo(height=960, width=1280, binning_x=2, binning_y=2,
+                k=[600.0, 0, 640.0, 0, 620.0, 480.0, 0, 0, 1]), IMAGE),
+    (CameraInfo(height=800, width=1000, k=[300.0, 0, 420.0, 0, 310.0, 270.0, 0, 0, 1],
+                roi=RegionOfInterest(x_offset=100, y_offset=30, width=640, height=480)), IMAGE)],
+    ids=['scaled', 'binned', 'region'])
+def test_the_turn_is_of_the_image_whatever_mode_was_calibrated(
+        calibration: CameraInfo, image: tuple[int, int], node: Node) -> None:
+    inertia = turning((0.5, -0.2, 0.1), node, [0.0, 0.0, 0.0, 1.0])
+    expected = inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
+    step = inertia.step(calibration, image, 'camera', 100 * MS, 133 * MS)
+    assert step is not None and expected is not None
+    np.testing.assert_allclose(step, expected, atol=1e-3 if calibration.k[0] == 600 else 1e-6)
     inertia.close()
 
 
@@ -103,11 +122,11 @@ def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) 
     def lookup(camera: str, imu: str) -> np.ndarray | None:
         asked.append((camera, imu))
         return np.eye(3) if len(asked) > 1 else None
-    monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: lookup)
+    monkeypatch.setattr(inputs, 'tf_rotations', lambda node: lookup)
     inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
-    assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is None
+    assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None
     for _ in range(3):
-        assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is not None
+        assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
     assert asked == [('camera', 'imu')] * 2
 
 
@@ -117,7 +136,7 @@ def test_what_came_while_the_executor_was_busy_counts(node: Node) -> None:
     for stamp_ns in range(0, 140 * MS, 5 * MS):
         publisher.publish(Imu(header=stamped(stamp_ns, 'imu'), angular_velocity=Vector3(x=0.5)))
     deadline = time.monotonic() + 10
-    while inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is None:
+    while inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     inertia.close()
@@ -140,7 +159,7 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
     for _ in range(3):
         inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
         assert len(listening) == 1
-        assert inertia.step(INFO, 'camera', 100 * MS, 133 * MS) is not None
+        assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
         inertia.close()
     assert not listening
 
@@ -153,15 +172,16 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
     # A K without an inverse.
     (CameraInfo(height=480, width=640, k=[*K[:8], 0.0]), [0.0, 0.0, 0.0, 1.0], 133,
      'calibration'),
+    (CameraInfo(height=480, width=848, k=K), [0.0, 0.0, 0.0, 1.0], 133, "the images' size"),
     (INFO, [0.0] * 4, 133, 'imu.rotation'),
     (INFO, [0.0, 0.0, 0.0, 1.0], 900, 'angular velocity')])
 def test_what_is_missing_is_named_once_and_the_image_is_followed(
         info: CameraInfo | None, rotation: list[float], until_ms: int, lacking: str, node: Node,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, '_tf_extrinsics', lambda node: None)
+    monkeypatch.setattr(inputs, 'tf_rotations', lambda node: None)
     inertia = turning((0.5, 0.0, 0.0), node, rotation)
     for _ in range(3):
-        assert inertia.step(info, 'camera', 100 * MS, until_ms * MS) is None
+        assert inertia.step(info, IMAGE, 'camera', 100 * MS, until_ms * MS) is None
     (warning,) = node.log.warnings  # type: ignore[attr-defined]
     assert lacking in warning and 'from the image' in warning
 
@@ -173,7 +193,7 @@ def test_a_turn_that_is_not_finite_is_none(intrinsics: list[float], rate: float,
                                            ) -> None:
     inertia = turning((rate, 0.0, 0.0), node, [0.0, 0.0, 0.0, 1.0])
     info = CameraInfo(height=480, width=640, k=intrinsics)
-    step = inertia.step(info, 'camera', 100 * MS, 133 * MS)
+    step = inertia.step(info, IMAGE, 'camera', 100 * MS, 133 * MS)
     assert step is None or np.isfinite(step).all()
     inertia.close()
 
@@ -198,17 +218,21 @@ def test_a_middleware_that_does_not_number_misses_nothing(number: int | None) ->
 
 @pytest.fixture
 def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A cv_bridge that knows bayer_rggb8; the encodings that it was asked for."""
+    """A cv_bridge that knows 8SC1; the encodings that it was asked for."""
     asked: list[str] = []
 
     def imgmsg_to_cv2(message: Image, wanted: str) -> np.ndarray:
         asked.append(message.encoding)
-        if message.encoding != 'bayer_rggb8':
+        if message.encoding != '8SC1':
             raise RuntimeError('Unrecognized image encoding')
         assert wanted == 'rgb8'
         return np.zeros((message.height, message.width, 3), np.uint8)
     monkeypatch.setattr(images, '_bridge', lambda: SimpleNamespace(imgmsg_to_cv2=imgmsg_to_cv2))
     yield asked
+
+
+def decoded(message: Image | CompressedImage) -> np.ndarray:
+    return to_rgb(message, Stream())
 
 
 def message(encoding: str, channels: int = 1) -> Image:
@@ -217,22 +241,31 @@ def message(encoding: str, channels: int = 1) -> Image:
 
 
 def test_cv_bridge_is_asked_for_what_we_do_not_know_only(bridge: list[str]) -> None:
-    assert to_rgb(message('rgb8', 3)).shape == (4, 6, 3) and not bridge
-    assert to_rgb(message('bayer_rggb8')).shape == (4, 6, 3) and bridge == ['bayer_rggb8']
+    assert decoded(message('rgb8', 3)).shape == (4, 6, 3) and not bridge
+    assert decoded(message('8SC1')).shape == (4, 6, 3) and bridge == ['8SC1']
     with pytest.raises(ImageError, match='Unrecognized') as caught:
-        to_rgb(message('fancy'))
+        decoded(message('fancy'))
     assert caught.value.reason == 'encoding'
     broken = message('rgb8', 3)
     broken.step = 1
     with pytest.raises(ImageError) as caught:
-        to_rgb(broken)
-    assert caught.value.reason == 'step' and bridge == ['bayer_rggb8', 'fancy']
+        decoded(broken)
+    assert caught.value.reason == 'step' and bridge == ['8SC1', 'fancy']
+
+
+def test_cv_bridge_is_not_asked_for_a_depth_image(bridge: list[str]) -> None:
+    for image, topic in ((message('32FC1'), '/camera/image_raw'),
+                         (message('16UC1'), '/camera/depth/image_rect_raw')):
+        with pytest.raises(ImageError, match='looks like a depth image') as caught:
+            to_rgb(image, Stream(topic))
+        assert caught.value.reason == 'encoding' and 'cv_bridge' not in str(caught.value)
+    assert not bridge
 
 
 def test_nothing_from_cv_bridge_is_an_image_without_a_size(bridge: list[str]) -> None:
-    empty = Image(encoding='bayer_rggb8')
+    empty = Image(encoding='8SC1')
     with pytest.raises(ImageError) as caught:
-        to_rgb(empty)
+        decoded(empty)
     assert caught.value.reason == 'size'
 
 
@@ -240,6 +273,6 @@ def test_without_cv_bridge_an_unknown_encoding_is_an_error_that_names_it(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, '_bridge', lambda: None)
     with pytest.raises(ImageError, match='fancy'):
-        to_rgb(message('fancy'))
+        decoded(message('fancy'))
     with pytest.raises(ImageError):
-        to_rgb(CompressedImage(format='jpeg', data=b'no jpeg'))
+        decoded(CompressedImage(format='jpeg', data=b'no jpeg'))

@@ -59,8 +59,9 @@ def refused(words: Sequence[str]) -> str:
 
 
 @pytest.mark.parametrize(('file', 'names'), [
-    ('depth.launch.py', ('image_topic', 'camera_info_topic', 'image_transport', 'backend',
-                         'model', 'precision', 'params_file', 'namespace', 'log_level', 'viewer')),
+    ('depth.launch.py', ('image_topic', 'camera_info_topic', 'image_transport', 'rotation',
+                         'backend', 'model', 'precision', 'params_file', 'namespace', 'log_level',
+                         'viewer')),
     ('cameras.launch.py', ('cameras', 'image_topics', 'backend', 'log_level')),
     ('demo.launch.py', ('video', 'image_topic', 'viewer'))])
 def test_arguments_are_described(file: str, names: Sequence[str]) -> None:

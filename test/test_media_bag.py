@@ -390,10 +390,22 @@ def test_what_a_killed_recorder_left_in_its_journal_counts(journal: str, metadat
     assert {path: path.read_bytes() for path in left.iterdir()} == before
 
 
+def test_the_range_of_16_bits_is_that_of_the_whole_bag(record: Callable[..., Path],
+                                                       rng: np.random.Generator) -> None:
+    first = rng.integers(20000, 21000, (16, 24), np.uint16)
+    thermal = [image(index, encoding='16UC1', step=48, data=deep.view(np.uint8).ravel())
+               for index, deep in enumerate((first, first + 600, first))]
+    with open_bag(record(*thermal), None) as source:
+        cold, hot, again = (frame.image.mean() for frame in source)
+    assert hot > cold + 60 and abs(again - cold) < 20
+
+
 @pytest.mark.parametrize('records, reason', [
-    ([image(0, encoding='16UC1')], "encoding '16UC1'"),
+    ([image(0, encoding='16SC1')], "encoding '16SC1'"),
+    ([image(0, encoding='32FC1')], 'looks like a depth image'),
+    ([image(0, '/camera/depth/image_raw', encoding='16UC1')], 'colour or infrared topic'),
     ([compressed(0, data=b'broken'), compressed(1, data=b'')], 'none of its images'),
-], ids=['encoding', 'broken'])
+], ids=['encoding', 'depth', 'depth_topic', 'broken'])
 def test_a_topic_without_a_decodable_image_is_an_error(
         record: Callable[..., Path], records: list[Record], reason: str) -> None:
     with open_bag(record(*records), None) as source, pytest.raises(MediaError, match=reason):

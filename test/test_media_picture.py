@@ -8,7 +8,6 @@ import pytest
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.picture import (
-    RangeTracker,
     VideoWriter,
     colorize,
     contact_sheet,
@@ -17,7 +16,6 @@ from asyncmde_ros.media.picture import (
 )
 
 VGA = (480, 640)
-SETTLED = 60  # frames after which the tracker has covered 99.8 % of a step
 
 
 def flat(value: float) -> np.ndarray:
@@ -52,31 +50,6 @@ def test_colorize_leaves_its_input_alone() -> None:
     depth = flat(np.nan)
     colorize(depth, 0, 1)
     assert np.isnan(depth).all()
-
-
-def test_the_range_starts_at_the_first_frame_and_ignores_outliers(
-        rng: np.random.Generator) -> None:
-    depth = rng.uniform(2, 4, VGA).astype(np.float32)
-    depth[:2], depth[100], depth[200] = 1e6, np.nan, np.inf
-    assert RangeTracker().update(depth) == pytest.approx((2.04, 3.96), abs=0.03)
-
-
-def test_the_range_moves_slowly_and_arrives(rng: np.random.Generator) -> None:
-    tracker = RangeTracker()
-    depth = rng.uniform(0, 1, VGA).astype(np.float32)
-    first = np.array(tracker.update(depth))
-    second = np.array(tracker.update(depth + 1))
-    np.testing.assert_allclose(second - first, RangeTracker.SMOOTHING, rtol=1e-3)
-    for _ in range(SETTLED):
-        last = np.array(tracker.update(depth + 1))
-    np.testing.assert_allclose(last - first, 1, atol=0.01)
-
-
-def test_a_frame_of_nothing_changes_no_range() -> None:
-    tracker = RangeTracker()
-    assert tracker.update(flat(np.nan)) == (0, 1)
-    before = tracker.update(flat(3))
-    assert tracker.update(flat(np.nan)) == before == (3, 3)
 
 
 def test_side_by_side_keeps_both_pictures_above_a_dark_readable_caption() -> None:

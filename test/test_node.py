@@ -361,6 +361,58 @@ def test_bad_images_are_dropped_named_and_do_no_harm(node: NodeProcess, peer: Pe
     assert 'image dropped' in node.text() and node.process.poll() is None
 
 
+TF_STANDIN = """
+from types import SimpleNamespace as N
+
+TransformException = KeyError
+TransformListener = lambda buffer, node: N(unregister=lambda: None)
+
+
+class Buffer:
+    looks = 0
+
+    def lookup_transform(self, target, source, time):
+        Buffer.looks += 1
+        if Buffer.looks < 3 or (target, source) != ('camera_optical_frame', 'base_link'):
+            raise TransformException(target)
+        return N(transform=N(rotation=N(x=-0.5, y=-0.5, z=-0.5, w=0.5)))
+"""
+"""Of a camera upside down: base_link's z is the optical frame's y.  Not known at first."""
+
+
+def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Path, peer: Peer
+                                             ) -> None:
+    (tmp_path / 'tf2_ros.py').write_text(TF_STANDIN)
+    path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'input.rotation:=90',
+                       environment=node_environment(PYTHONPATH=path))
+
+    def turned_by(degrees: str) -> None:
+        peer.until(lambda: peer.diagnosed('rotation [degrees]') == degrees,
+                   lambda: peer.show(message))
+        peer.depths.clear()
+        peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
+        depth, info = peer.depths[-1], peer.infos[-1]
+        assert (depth.height, depth.width, depth.header.frame_id) == (
+            480, 640, 'camera_optical_frame')
+        assert (info.height, info.width, info.k[0]) == (480, 640, 500.0)
+    try:
+        message = image_message(picture())
+        turned_by('90')
+        assert peer.set_parameter('input.rotation', 'auto').successful
+        turned_by('180')
+        assert peer.set_parameter('output.resolution', 'network').successful
+        assert peer.set_parameter('output.resolution', 'input').successful
+        turned_by('180')
+        refused = peer.set_parameter('input.rotation', 'sideways')
+        assert not refused.successful and 'auto' in refused.reason
+        assert peer.set_parameter('input.rotation', 0).successful
+        turned_by('0')
+        assert node.interrupt()[0] == 0 and 'Traceback' not in node.text()
+    finally:
+        node.close()
+
+
 def test_a_nonsense_calibration_harms_nothing(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))

@@ -11,7 +11,7 @@ from asyncmde_ros.pipeline.depth_pipeline import DepthResult, DepthSource, Pipel
 from asyncmde_ros.pipeline.feature_cache import Keyframe
 from asyncmde_ros.ros import outputs
 from asyncmde_ros.ros.messages import TOO_OLD
-from asyncmde_ros.ros.outputs import Outputs
+from asyncmde_ros.ros.outputs import DOUBTFUL_FRAMES, MOST_DOUBTS, Outputs
 
 TOPICS = {'relative', 'camera_info', 'memory', 'colored', 'trust'}
 
@@ -31,6 +31,13 @@ class Publisher:
 class Node:
     def __init__(self) -> None:
         self.publishers: dict[str, Publisher] = {}
+        self.warnings: list[str] = []
+
+    def get_logger(self) -> 'Node':
+        return self
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
 
     def create_lifecycle_publisher(self, kind: object, topic: str, *_: object, **__: object
                                    ) -> Publisher:
@@ -81,6 +88,29 @@ def test_each_topic_is_published_exactly_while_somebody_listens(made: list[str])
     assert (sent['colored'].encoding, sent['colored'].step) == ('rgb8', 24)
     assert all(message.header == header for message in sent.values())
     assert sent['memory'].time_ref.nanosec == 5 and TOO_OLD not in sent['memory'].source
+
+
+def test_a_calibration_of_another_size_is_scaled_or_withheld_and_said_once() -> None:
+    node = Node()
+    sender = Outputs(node)  # type: ignore[arg-type]
+    node.publishers['camera_info'].subscribers = 1
+    sent = node.publishers['camera_info'].sent
+    for _ in range(3):
+        sender.publish(Header(), (6, 8), CameraInfo(height=6, width=8), result())
+    assert [(info.height, info.width) for info in sent] == [(6, 8)] * 3 and not node.warnings
+    for _ in range(DOUBTFUL_FRAMES - 1):
+        sender.publish(Header(), (6, 8), CameraInfo(height=12, width=16), result())
+    assert not node.warnings, 'a calibration that came after the image of a new size'
+    for _ in range(4):
+        sender.publish(Header(), (6, 8), CameraInfo(height=12, width=16), result())
+    assert [(info.height, info.width) for info in sent] == [(6, 8)] * (6 + DOUBTFUL_FRAMES)
+    (said,) = node.warnings
+    assert '16x12' in said and '8x6' in said and 'scaled' in said
+    for size in range(12, 60):
+        for _ in range(DOUBTFUL_FRAMES):
+            sender.publish(Header(), (6, 8), CameraInfo(height=size, width=size), result())
+    assert len(sent) == 6 + DOUBTFUL_FRAMES and 'without depth/camera_info' in node.warnings[1]
+    assert len(node.warnings) == MOST_DOUBTS
 
 
 def test_too_old_a_memory_is_said() -> None:

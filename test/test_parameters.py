@@ -36,6 +36,9 @@ def test_the_reference_is_of_the_present_declarations() -> None:
     ('imu.rotation', [0.0, 0.0, 0.0, 1.0], True), ('imu.rotation', [0.0] * 4, True),
     ('imu.rotation', [0.0] * 3, False), ('imu.rotation', [float('nan'), 0, 0, 0], False),
     ('memory.cut_similarity', -1, True), ('memory.cut_similarity', -1.5, False),
+    ('input.rotation', '180', True), ('input.rotation', 270, True),
+    ('input.rotation', 'auto', True), ('input.rotation', 45, False),
+    ('input.rotation', False, False), ('input.rotation', 'upside down', False),
     ('memory.max_age', 0, True), ('memory.when_too_old', 'shout', False)])
 def test_values_are_judged(name: str, value: object, right: bool) -> None:
     specification = next(item for item in SPECIFICATIONS if item.name == name)

@@ -30,8 +30,14 @@ from asyncmde_ros.pipeline.depth_pipeline import (
     DepthSource,
     PipelineState,
 )
-from asyncmde_ros.pipeline.settings import MotionCompensation, OldMemory, OutputResolution
+from asyncmde_ros.pipeline.settings import (
+    MotionCompensation,
+    OldMemory,
+    OutputResolution,
+    Settings,
+)
 from asyncmde_ros.pipeline.slow_path import NICENESS, SlowPathState
+from asyncmde_ros.pipeline.upright import Rotation
 from asyncmde_ros.preprocess import shrink
 
 DEADLINE_S = 30.0
@@ -559,6 +565,104 @@ def test_motion_compensation_acts_on_the_next_frame(camera: Camera) -> None:
         assert bool(given['step_flow'].any()) == (mode is MotionCompensation.IMAGE)
         assert (given['step'] == np.eye(3)).all() == (mode is MotionCompensation.OFF)
         assert given['keyframe_flow'].any(), 'what was estimated since the keyframe stays'
+
+
+# A camera that is not mounted upright
+
+def show_through(pipeline: DepthPipeline) -> None:
+    """Let the fake network give the image's red channel for depth, and half of it for trust."""
+    model = pipeline._model
+    assert isinstance(model, FakeModel) and model.engines is not None
+    fast = model.engines.fast
+    assert isinstance(fast, FakeEngine)
+
+    def compute(arrays: Mapping[str, np.ndarray]) -> None:
+        size = arrays['depth'].shape[:-3:-1]
+        arrays['depth'][0, 0] = cv2.resize(arrays['image'][0, 0], size)
+        arrays['share'][0, 0] = arrays['depth'][0, 0] / 2
+    fast.compute = compute
+
+
+def turned_by(rotation: Rotation) -> DepthPipeline:
+    settings = Settings(rotation=rotation, cut_trust=0.0)
+    return DepthPipeline(FakeModel(), settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize('hurry', [False, True])
+@pytest.mark.parametrize('resolution', OutputResolution)
+@pytest.mark.parametrize('rotation', Rotation)
+def test_depth_and_trust_of_a_turned_image_are_the_upright_ones_turned(
+        rotation: Rotation, resolution: OutputResolution, hurry: bool) -> None:
+    shown = {}
+    for turn in (Rotation.NONE, rotation):
+        with turned_by(turn) as pipeline:
+            assert pipeline.status.size == turn.size((252, 336)), 'prepared for 4:3'
+            pipeline.settings = replace(pipeline.settings, output_resolution=resolution)
+            # As such a camera gives it: the upright scene turned the other way.
+            camera, view = Camera(pipeline), turn.inverse.turn(scene())
+            camera.show_until(view, PipelineState.READY)
+            show_through(pipeline)
+            camera.show(view)
+            result = camera.show(view, hurry)
+            assert pipeline.status.rotation is turn and pipeline.status.size == (252, 336)
+            assert result.depth is not None and result.trust is not None
+            assert result.depth.flags.c_contiguous
+            shown[turn] = result
+            if resolution is OutputResolution.INPUT:
+                assert result.depth.shape == view.shape[:2]
+    ours, upright = shown[rotation], shown[Rotation.NONE]
+    assert ours.depth is not None and upright.depth is not None
+    np.testing.assert_allclose(rotation.turn(ours.depth), upright.depth, atol=0.02)
+    np.testing.assert_allclose(rotation.turn(ours.trust), upright.trust, atol=0.02)
+
+
+def test_another_rotation_starts_the_memory_anew(camera: Camera) -> None:
+    pipeline = camera.pipeline
+    camera.show_until(image(), PipelineState.READY)
+    pipeline.settings = replace(pipeline.settings, rotation=Rotation.HALF)
+    turned = camera.show(image())
+    assert turned.depth is None and turned.state is PipelineState.WAITING_FOR_MEMORY
+    again = camera.show_until(image(), PipelineState.READY)
+    assert again.keyframe is not None and again.keyframe.stamp_ns >= turned.stamp_ns
+    assert pipeline.status.resets == 1 and pipeline.status.rotation is Rotation.HALF
+    pipeline.settings = replace(pipeline.settings, rotation=Rotation.QUARTER)
+    assert camera.show(image()).state is PipelineState.BUILDING
+    on_its_side = camera.show_until(image(), PipelineState.READY)
+    assert on_its_side.depth is not None and on_its_side.depth.shape == LANDSCAPE
+    assert pipeline.status.size == (336, 252)
+
+
+def test_a_sensors_step_is_turned_with_the_image() -> None:
+    measured = np.array([[1, 0.01, 0.05], [-0.02, 1, -0.1], [0.001, 0.002, 1]], np.float32)
+    with turned_by(Rotation.QUARTER) as pipeline:
+        pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMU)
+        camera, view = Camera(pipeline), Rotation.THREE_QUARTERS.turn(scene())
+        camera.show_until(view, PipelineState.READY)
+        camera.pipeline.settings = replace(pipeline.settings, slow_path_enabled=False)
+        time.sleep(0.2)  # the refresh that is under way may end
+        camera.show(view)
+        camera.stamp_ns += FRAME_NS
+        pipeline.process(view, camera.stamp_ns, measure=lambda *_: measured)
+        fast = pipeline._model.engines.fast  # type: ignore[attr-defined]
+        assert not fast.runs[-1]['fresh'].array.any()
+        np.testing.assert_allclose(fast.runs[-1]['step'].array,
+                                   Rotation.QUARTER.turn_homography(measured), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rotation', [Rotation.QUARTER, Rotation.HALF])
+def test_turned_upright_a_camera_has_the_depth_of_one_that_is(model: Model, rotation: Rotation
+                                                             ) -> None:
+    depths = []
+    for turn in (Rotation.NONE, rotation):
+        with DepthPipeline(model, Settings(rotation=turn)) as pipeline:
+            camera, view = Camera(pipeline), turn.inverse.turn(scene())
+            camera.show_until(view, PipelineState.READY)
+            depth = camera.show(view).depth
+            assert depth is not None
+            depths.append(turn.turn(depth))
+    upright, ours = depths
+    assert np.abs(ours - upright).mean() < 0.005 * upright.mean()
 
 
 @pytest.fixture(scope='module')

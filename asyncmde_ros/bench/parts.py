@@ -30,6 +30,7 @@ class StoredImage:
     width: int
     step: int
     data: 'array[int]'
+    is_bigendian: int = 0
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros.errors import ImageError, MediaError, in_words
-from asyncmde_ros.media.codec import RGB, decode_compressed, decode_image
+from asyncmde_ros.media.codec import RGB, Stream, decode_compressed, decode_image
 from asyncmde_ros.media.pace import Clock, clock_of, typical_interval_ns
 from asyncmde_ros.media.sources import FrameSource, VideoFrame
 
@@ -76,11 +76,12 @@ class BagSource(FrameSource):
                         self._path, self._topic, self._clock.value)
         delivered = 0
         refused: Counter[str] = Counter()
+        stream = Stream(self._topic)
         with self._damage_named():
             for kind, received_ns, raw in self._messages():
                 try:
                     message = _deserialize(raw, kind)
-                    image = _decode(message, kind)
+                    image = _decode(message, kind, stream)
                 except ImageError as error:
                     self._drop(error)
                     if not delivered:
@@ -192,8 +193,9 @@ def _inflate(raw: bytes) -> bytes:
     return inflated
 
 
-def _decode(message: Any, kind: str) -> RGB:
-    return decode_image(message) if kind == IMAGE else decode_compressed(message)
+def _decode(message: Any, kind: str, stream: Stream) -> RGB:
+    decode = decode_image if kind == IMAGE else decode_compressed
+    return decode(message, stream)
 
 
 def _header_ns(message: Any) -> int:

@@ -33,34 +33,6 @@ def colorize(inverse_depth: npt.NDArray[np.float32], low: float, high: float) ->
     return rgb
 
 
-class RangeTracker:
-    """The range of inverse depth to colour, following a video slowly so that it does not flicker.
-
-    It starts at the first frame's percentiles and then moves by SMOOTHING of the difference.
-    """
-
-    PERCENTILES = (2, 98)
-    SMOOTHING = 0.1
-    STRIDE = 4  # percentiles of every 16th pixel are as good
-
-    def __init__(self) -> None:
-        self._range: npt.NDArray[np.float64] | None = None
-
-    def update(self, inverse_depth: npt.NDArray[np.float32]) -> tuple[float, float]:
-        """Return (low, high) for this frame: (H, W) float32, pixels that are not finite ignored.
-
-        A frame without a finite pixel changes nothing; before any other the range is (0, 1).
-        """
-        sample = inverse_depth[::self.STRIDE, ::self.STRIDE]
-        sample = sample[np.isfinite(sample)]
-        if sample.size:
-            seen = np.asarray(np.percentile(sample, self.PERCENTILES), np.float64)
-            before = seen if self._range is None else self._range
-            self._range = before + self.SMOOTHING * (seen - before)
-        low, high = (0.0, 1.0) if self._range is None else self._range
-        return float(low), float(high)
-
-
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT = (255, 255, 255)
 _TEXT_HEIGHT = cv2.getTextSize('X', _FONT, 1, 1)[0][1]  # at scale 1

@@ -25,6 +25,7 @@ from asyncmde_ros.pipeline.settings import (
     Settings,
 )
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathStatus, make_slot
+from asyncmde_ros.pipeline.upright import Rotation
 from asyncmde_ros.preprocess import at_size, shrink
 
 logger = logging.getLogger(__name__)
@@ -86,9 +87,10 @@ class DepthResult:
 
     ``depth``: (H, W) float32, affine-invariant inverse depth, larger is nearer, unitless; None
     while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
-    [0, 1] at the memory's finest level, the foundation model's remaining share.  ``lag`` counts
-    frames since ``keyframe``, the frame that the memory shows; ``source`` tells whether the
-    network saw this frame; ``too_old`` whether the keyframe is older than the settings want.
+    [0, 1] at the memory's finest level, the foundation model's remaining share.  Both are of the
+    image as it was given, whatever the rotation.  ``lag`` counts frames since ``keyframe``, the
+    frame that the memory shows; ``source`` tells whether the network saw this frame; ``too_old``
+    whether the keyframe is older than the settings want.
     """
 
     state: PipelineState
@@ -104,7 +106,10 @@ class DepthResult:
 
 @dataclass(frozen=True)
 class PipelineStatus:
-    """For diagnostics; ``slow_path`` is live and goes on counting.  ``engine``: what computes."""
+    """For diagnostics; ``slow_path`` is live and goes on counting.  ``engine``: what computes.
+
+    ``rotation`` is that of the last frame.
+    """
 
     state: PipelineState
     engine: str
@@ -114,6 +119,7 @@ class PipelineStatus:
     resets: int
     cuts: int
     restarts: int
+    rotation: Rotation = Rotation.NONE
 
 
 @dataclass
@@ -148,8 +154,9 @@ class DepthPipeline:
                  size: Size | None = None, cancel: threading.Event | None = None) -> None:
         """Compile the engines and start the slow path; takes seconds, building takes minutes.
 
-        ``size`` fixes the network's (rows, cols); None follows the camera's aspect with the
-        backend's short side.  ``cancel`` set, which ``close`` does too, ends a build under way.
+        ``size`` fixes the network's (rows, cols), of the image turned upright; None follows the
+        camera's aspect with the backend's short side.  ``cancel`` set, which ``close`` does too,
+        ends a build under way.
         """
         self._live = _Live(settings or Settings())
         self._model = model
@@ -169,10 +176,12 @@ class DepthPipeline:
         self._build_after_s = 0.0
         self._tracked_ns: int | None = None
         self._image_size: Size | None = None
+        self._rotation = self._live.settings.rotation
         self._built: _Session | Exception | None = None
         self._builder: threading.Thread | None = None
         self._cancel = cancel or threading.Event()
-        self._session = self._new_session(size or network_size(DEFAULT_IMAGE, model.short_side))
+        self._session = self._new_session(
+            size or network_size(self._rotation.size(DEFAULT_IMAGE), model.short_side))
         self._session.slow.start()
 
     def close(self) -> bool:
@@ -216,7 +225,7 @@ class DepthPipeline:
     def status(self) -> PipelineStatus:
         return PipelineStatus(self._state, self._model.id, self._session.engines.size,
                               self._session.slow.status, self._motion.failures, self._resets,
-                              self._cuts, self._restarts)
+                              self._cuts, self._restarts, self._rotation)
 
     def reset(self) -> None:
         """Forget everything seen so far; depth is withheld until the next refresh."""
@@ -244,26 +253,31 @@ class DepthPipeline:
         this frame sees it.  ``measure`` gives the step between two frames, from the later one's
         view to the earlier one's, as another sensor has it; asked with compensation by IMU only.
 
-        A stamp before the last one (a bag that loops), one over ten seconds after it, or another
-        image size resets the memory; a scene cut, or trust that collapses, drops it.  Raises
-        ImageError for an image that no network size fits, and EngineError if the engine fails;
-        the next frame may be tried all the same.
+        A stamp before the last one (a bag that loops), one over ten seconds after it, another
+        image size or another rotation resets the memory; a scene cut, or trust that collapses,
+        drops it.  Raises ImageError for an image that no network size fits, and EngineError if
+        the engine fails; the next frame may be tried all the same.
         """
         started = time.perf_counter()
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ImageError('image', f'(H, W, 3) uint8 is wanted, not {rgb.dtype} {rgb.shape}')
         check_aspect(rgb.shape[:2])
-        self._notice_jump(rgb.shape[:2], stamp_ns)
-        if not self._engines_fit(rgb.shape[:2]):
+        settings = self.settings
+        rotation = settings.rotation
+        self._notice_jump(rgb.shape[:2], stamp_ns, rotation)
+        if not self._engines_fit(rotation.size(rgb.shape[:2])):
             return self._withhold(PipelineState.BUILDING, stamp_ns)
-        settings, session = self.settings, self._session
+        session = self._session
+        size = rotation.size(session.engines.size)  # of the image as it is
         self._frame_id += 1
-        small = shrink(rgb, session.engines.size)
+        small = rotation.turn(shrink(rgb, size))
         prepared = time.perf_counter()
         measured = None
         if (measure is not None and self._tracked_ns is not None
                 and settings.motion_compensation is MotionCompensation.IMU):
             measured = measure(self._tracked_ns, stamp_ns)
+            if measured is not None:
+                measured = rotation.turn_homography(measured)
         self._tracked_ns = stamp_ns
         motion = self._motion.update(self._frame_id, small, settings.motion_compensation,
                                      measured, settings.cut_similarity)
@@ -295,14 +309,14 @@ class DepthPipeline:
                 self._lose_memory('trust collapsed')
                 session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
                 return self._withhold(without, stamp_ns)
-        depth, trust = maps
+        depth, trust = (rotation.inverse.turn(part) for part in maps)
         keyframe = session.fast.keyframe
         assert keyframe is not None
         if keyframe.generation != self._in_use[0]:
             self._in_use = keyframe.generation, time.monotonic()
         ran = time.perf_counter()
         depth = at_size(depth, rgb.shape[:2] if settings.output_resolution is
-                        OutputResolution.INPUT else session.engines.size)
+                        OutputResolution.INPUT else size)
         if not np.isfinite(depth).all():
             session.fast.forget()
             raise EngineError('the fast network gave depth that is not finite')
@@ -334,7 +348,7 @@ class DepthPipeline:
             return still(size)
         return motion
 
-    def _notice_jump(self, image: Size, stamp_ns: int) -> None:
+    def _notice_jump(self, image: Size, stamp_ns: int, rotation: Rotation) -> None:
         back_in_time = self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns
         paused = self._last_stamp_ns is not None and stamp_ns - self._last_stamp_ns > MAX_GAP_NS
         resized = self._image_size is not None and image != self._image_size
@@ -343,17 +357,19 @@ class DepthPipeline:
             self._warned_of_stamps = True
             logger.warning('the stamps of the images do not advance: the age of the memory is '
                            'told by the clock instead')
-        self._last_stamp_ns, self._image_size = stamp_ns, image
-        if back_in_time or paused or resized:
+        turned = rotation is not self._rotation
+        self._last_stamp_ns, self._image_size, self._rotation = stamp_ns, image, rotation
+        if back_in_time or paused or resized or turned:
             logger.info('%s: the memory starts anew', 'time went backwards' if back_in_time else
-                        'the camera paused' if paused else 'the image size changed')
+                        'the camera paused' if paused else 'the image size changed' if resized
+                        else f'the image is now turned by {rotation.value} degrees')
             self.reset()
 
     def _engines_fit(self, image: Size) -> bool:
-        """Tell whether the engines are of the right size; else build others in the background.
+        """Tell whether the engines are of the size for an upright ``image``; else build others.
 
-        So too, while depth goes on, for a slow path that hangs.  A build that failed is reported
-        once and tried again a second later.
+        They are built in the background.  So too, while depth goes on, for a slow path that hangs.
+        A build that failed is reported once and tried again a second later.
         """
         wanted = self._fixed_size or network_size(image, self._model.short_side)
         if self._builder is not None and not self._builder.is_alive():

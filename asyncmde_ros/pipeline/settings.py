@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from asyncmde_ros.pipeline.upright import Rotation
+
 
 class MotionCompensation(str, Enum):
     """How the memory moves with the image.
@@ -46,7 +48,8 @@ class Settings:
     ``gate_temperature`` is k of eq. 6, above 0.  ``cut_similarity``: of two frames that tracking
     lost each other in, the correlation below which the scene was cut; -1 takes none for a cut.
     ``cut_trust``: the share of its trust that a memory must keep from one frame to the next, or it
-    is dropped; 0 never drops it.  ``max_memory_age_s``: 0 for no limit.
+    is dropped; 0 never drops it.  ``max_memory_age_s``: 0 for no limit.  ``rotation`` turns the
+    image upright for the networks; depth and trust are those of the image as it is given.
     """
 
     slow_path_enabled: bool = True
@@ -59,3 +62,4 @@ class Settings:
     max_memory_age_s: float = 5.0
     old_memory: OldMemory = OldMemory.MARK
     output_resolution: OutputResolution = OutputResolution.INPUT
+    rotation: Rotation = Rotation.NONE

@@ -28,13 +28,13 @@ from asyncmde_ros.files import make_directory, sole_writer
 from asyncmde_ros.geometry import Size, check_aspect, network_size
 from asyncmde_ros.media.codec import RGB, decode_image
 from asyncmde_ros.media.picture import (
-    RangeTracker,
     VideoWriter,
     colorize,
     contact_sheet,
     side_by_side,
     write_png,
 )
+from asyncmde_ros.media.tone import RangeTracker
 from asyncmde_ros.ros import children
 from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds

@@ -79,7 +79,8 @@ def _status(status: PipelineStatus) -> dict[str, object]:
         'resets': status.resets,
         'motion failures': status.motion_failures,
         'engine': status.engine,
-        'network size': f'{status.size[0]}x{status.size[1]}'}
+        'network size': f'{status.size[0]}x{status.size[1]}',
+        'rotation [degrees]': status.rotation.value}
 
 
 def _running_s(status: PipelineStatus) -> float:

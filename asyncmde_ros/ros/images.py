@@ -7,15 +7,16 @@ from typing import Any
 from sensor_msgs.msg import CompressedImage, Image
 
 from asyncmde_ros.errors import ImageError
-from asyncmde_ros.media.codec import RGB, decode_compressed, decode_image
+from asyncmde_ros.media.codec import RGB, Stream, decode_compressed, decode_image, refuse_depth
 
 
-def to_rgb(message: Image | CompressedImage) -> RGB:
+def to_rgb(message: Image | CompressedImage, stream: Stream) -> RGB:
     """Return (H, W, 3) uint8 RGB; ImageError for what is damaged or of an unknown encoding."""
     if isinstance(message, CompressedImage):
-        return decode_compressed(message)
+        return decode_compressed(message, stream)
+    refuse_depth(message.encoding, stream.topic)  # which cv_bridge would refuse less helpfully
     try:
-        return decode_image(message)
+        return decode_image(message, stream)
     except ImageError as error:
         bridge = _bridge()
         if error.reason != 'encoding' or bridge is None:

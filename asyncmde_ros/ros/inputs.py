@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
+from asyncmde_ros.geometry import Size
+from asyncmde_ros.media.codec import Stream
 from asyncmde_ros.pipeline.motion import Homography
 from asyncmde_ros.pipeline.rotation import (
     Gyroscope,
@@ -21,9 +23,11 @@ from asyncmde_ros.pipeline.rotation import (
     quaternion_matrix,
     rotation_homography,
 )
+from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.guard import guarded
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
+from asyncmde_ros.ros.transforms import Rotations, tf_rotations
 
 DISCOVERY_PERIOD_S = 0.5
 """How often the camera's publishers are looked up, to ask for the reliability that they offer."""
@@ -81,6 +85,7 @@ class ImageInput:
         self._publishers = self._looks_in_vain = 0
         topic = node.resolve_topic_name('image')
         self.topic = f'{topic}/compressed' if transport == 'compressed' else topic
+        self.stream = Stream(self.topic)
         self._choose()
         # Not the node's clock, which stands still with a paused simulation.
         self._timer: Timer = node.create_timer(DISCOVERY_PERIOD_S, guarded(node, self._choose),
@@ -173,16 +178,6 @@ class Calibration:
         return None
 
 
-class Extrinsics(Protocol):
-    """The rotation from the IMU's frame to the camera's, as someone else knows it."""
-
-    def __call__(self, camera_frame: str, imu_frame: str) -> Matrix | None:
-        """Return (3, 3), None if it is not known (yet)."""
-
-    def close(self) -> None:
-        """Listen no longer."""
-
-
 class Inertia:
     """How the camera turned, from an IMU's angular velocity.
 
@@ -206,7 +201,7 @@ class Inertia:
             Imu, 'imu', self._on_imu,
             QoSProfile(depth=IMU_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
-        self._tf: Extrinsics | None = None if given.any() else _tf_extrinsics(node)
+        self._tf: Rotations | None = None if given.any() else tf_rotations(node)
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
@@ -224,33 +219,37 @@ class Inertia:
         rate = message.angular_velocity
         self._gyroscope.add(to_nanoseconds(message.header.stamp), (rate.x, rate.y, rate.z))
 
-    def step(self, info: CameraInfo | None, camera_frame: str, before_ns: int, now_ns: int
-             ) -> Homography | None:
+    def step(self, info: CameraInfo | None, image: Size, camera_frame: str, before_ns: int,
+             now_ns: int) -> Homography | None:
         """Return the homography of the turn between two frames, None where something is missing.
 
-        Takes the camera for one without distortion.
+        ``info`` is the calibration of an ``image`` (rows, cols).  Takes the camera for one without
+        distortion.
         """
         self._take()
         rotation = self._gyroscope.between(before_ns, now_ns)
         if self._extrinsics is None and self._tf is not None and self._imu_frame:
             self._extrinsics = self._tf(camera_frame, self._imu_frame)
+        view = view_of(info, image) if info is not None else None
         lacking = ('angular velocity for these stamps on ' + self._node.resolve_topic_name('imu')
                    if rotation is None else
                    'the rotation from the IMU to the camera (parameter imu.rotation, or tf)'
                    if self._extrinsics is None else
-                   'a calibration on camera_info' if not _is_calibrated(info) else None)
+                   'a calibration on camera_info' if not _is_calibrated(info) else
+                   "a calibration of the images' size on camera_info"
+                   if view is None or not view.fits else None)
         if lacking is not None:
             if not self._warned:
                 self._warned = True
                 self._node.get_logger().warning(
                     f'motion from the image instead of the IMU, for want of {lacking}')
             return None
-        assert rotation is not None and self._extrinsics is not None and info is not None
+        assert rotation is not None and self._extrinsics is not None
+        assert info is not None and view is not None
         seen = self._extrinsics @ rotation @ self._extrinsics.T
-        intrinsics = np.array(info.k, np.float64).reshape(3, 3)
         try:
             with np.errstate(all='ignore'):  # of numbers at the edge of their type
-                step = rotation_homography(intrinsics, seen, (info.height, info.width)
+                step = rotation_homography(view.intrinsics(info), seen, view.size
                                            ).astype(np.float32)
         except np.linalg.LinAlgError:
             return None
@@ -262,30 +261,3 @@ def _is_calibrated(info: CameraInfo | None) -> bool:
     return (info is not None and info.width > 0 and info.height > 0
             and bool(np.isfinite(info.k).all() and info.k[0] > 0 and info.k[4] > 0
                      and info.k[3] == info.k[6] == info.k[7] == 0 and info.k[8] == 1))
-
-
-def _tf_extrinsics(node: Node) -> Extrinsics | None:
-    """Return a lookup in tf, None where tf2_ros is not installed."""
-    try:
-        from rclpy.time import Time
-        from tf2_ros import Buffer, TransformException, TransformListener
-    except ImportError:
-        return None
-
-    class Lookup:
-
-        def __init__(self) -> None:
-            self._buffer = Buffer()
-            self._listener = TransformListener(self._buffer, node)
-
-        def __call__(self, camera_frame: str, imu_frame: str) -> Matrix | None:
-            try:
-                turn = self._buffer.lookup_transform(camera_frame, imu_frame, Time()
-                                                     ).transform.rotation
-            except TransformException:
-                return None
-            return quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
-
-        def close(self) -> None:
-            self._listener.unregister()
-    return Lookup()

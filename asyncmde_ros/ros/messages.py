@@ -74,13 +74,14 @@ def _image(header: Header, pixels: npt.NDArray[np.generic], encoding: str, size:
     return message
 
 
-def scaled_camera_info(info: CameraInfo, header: Header, image: Size, depth: Size) -> CameraInfo:
-    """Return the calibration of depth of size ``depth`` computed from an ``image`` (rows, cols).
+def scaled_camera_info(info: CameraInfo, header: Header, image: tuple[float, float], depth: Size
+                       ) -> CameraInfo:
+    """Return the calibration of depth of size ``depth`` computed from an image (rows, cols).
 
-    A copy with ``header`` where the sizes agree.  Otherwise width, height, region of interest,
-    K and P scale with the picture; distortion, rectification and binning do not depend on it.
-    A size beyond what the message can hold, of a calibration that is nonsense, becomes the
-    largest.
+    ``image`` is the size that the calibration says the image has.  A copy with ``header`` where
+    the sizes agree.  Otherwise width, height, region of interest, K and P scale with the picture;
+    distortion, rectification and binning do not depend on it.  A size beyond what the message can
+    hold, of a calibration that is nonsense, becomes the largest.
     """
     result = copy.deepcopy(info)
     result.header = header

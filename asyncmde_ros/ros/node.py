@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -16,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
-from asyncmde_ros.geometry import parse_size
+from asyncmde_ros.geometry import Size, parse_size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,
@@ -34,6 +35,7 @@ from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
+from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
 
 logger = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class DepthNode(LifecycleNode):
         self._images: ImageInput | None = None
         self._calibration: Calibration | None = None
         self._inertia: Inertia | None = None
+        self._mounting: Mounting | None = None
         self._state: PipelineState | None = None
         parameters.declare(self)
         given = getattr(self, '_parameter_overrides', {})  # rclpy has no public way to them
@@ -226,13 +229,13 @@ class DepthNode(LifecycleNode):
         self._follow_settings()
 
     def _unsubscribe(self) -> None:
-        for source in (self._images, self._calibration, self._inertia):
+        for source in (self._images, self._calibration, self._inertia, self._mounting):
             if source is not None:
                 source.close()
-        self._images = self._calibration = self._inertia = None
+        self._images = self._calibration = self._inertia = self._mounting = None
 
     def _follow_settings(self) -> None:
-        """Listen to an IMU while motion comes from it."""
+        """Listen to an IMU while motion comes from it, and to tf while that tells the roll."""
         if self._pipeline is None or self._images is None:
             return
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
@@ -241,6 +244,12 @@ class DepthNode(LifecycleNode):
         elif not by_imu and self._inertia is not None:
             self._inertia.close()
             self._inertia = None
+        by_tf = parameters.turns_by_tf(self)
+        if by_tf and self._mounting is None:
+            self._mounting = Mounting(self)
+        elif not by_tf and self._mounting is not None:
+            self._mounting.close()
+            self._mounting = None
 
     # Frames
 
@@ -256,11 +265,12 @@ class DepthNode(LifecycleNode):
         received_ns = info.get('received_timestamp') or started_ns
         late = self._overload.hurry(received_ns, started_ns)
         try:
-            rgb = to_rgb(message)
+            rgb = to_rgb(message, self._images.stream)
             calibration = self._calibration.of(message)
             stamp_ns = image_stamp_ns(message.header)
+            self._turn_upright(message.header.frame_id)
             result = self._pipeline.process(rgb, stamp_ns, late and self._warps(),
-                                            self._measure(message, calibration))
+                                            self._measure(message, rgb.shape[:2], calibration))
             self._report(result)
             if result.depth is None:
                 self.statistics.drop(result.state.value)
@@ -279,13 +289,21 @@ class DepthNode(LifecycleNode):
             self.statistics.drop('internal')
             self._warn(f'no depth for this image, through a fault of ours: {error!r}')
 
-    def _measure(self, message: Image | CompressedImage, calibration: CameraInfo | None
-                 ) -> Measure | None:
+    def _turn_upright(self, camera_frame: str) -> None:
+        """Let the pipeline turn images as tf says, where that is asked."""
+        if self._mounting is None or self._pipeline is None:
+            return
+        rotation = self._mounting.rotation(camera_frame)
+        if rotation is not self._pipeline.settings.rotation:
+            self._pipeline.settings = replace(self._pipeline.settings, rotation=rotation)
+
+    def _measure(self, message: Image | CompressedImage, image: Size,
+                 calibration: CameraInfo | None) -> Measure | None:
         """Return what knows how the camera turned, where an IMU is listened to."""
         inertia = self._inertia
         if inertia is None:
             return None
-        return lambda before_ns, now_ns: inertia.step(calibration, message.header.frame_id,
+        return lambda before_ns, now_ns: inertia.step(calibration, image, message.header.frame_id,
                                                       before_ns, now_ns)
 
     def _count(self, result: DepthResult, stamp_ns: int, work_ms: float) -> None:

@@ -11,9 +11,11 @@ from sensor_msgs.msg import CameraInfo, Image, TimeReference
 from std_msgs.msg import Header
 
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.media.picture import RangeTracker, colorize
+from asyncmde_ros.media.picture import colorize
+from asyncmde_ros.media.tone import RangeTracker
 from asyncmde_ros.pipeline.depth_pipeline import DepthResult
 from asyncmde_ros.preprocess import at_size
+from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.messages import (
     MEMORY_SOURCE,
     TOO_OLD,
@@ -23,6 +25,12 @@ from asyncmde_ros.ros.messages import (
     scaled_camera_info,
 )
 from asyncmde_ros.ros.qos import newest_only
+
+DOUBTFUL_FRAMES = 3
+"""The first images of another size may come before their calibration."""
+
+MOST_DOUBTS = 10
+"""Said at all: two cameras on one topic could go on for ever."""
 
 
 class Outputs:
@@ -39,6 +47,9 @@ class Outputs:
         self._colored = publisher(Image, 'colored')
         self._trust = publisher(Image, 'trust')
         self._range = RangeTracker()
+        self._node = node
+        self._doubt, self._doubtful_frames = '', 0
+        self._told: set[str] = set()
 
     def publish(self, header: Header, image: Size, info: CameraInfo | None,
                 result: DepthResult) -> None:
@@ -50,7 +61,10 @@ class Outputs:
             header=header, time_ref=from_nanoseconds(keyframe.stamp_ns),
             source=MEMORY_SOURCE[result.source] + TOO_OLD * result.too_old))
         if info is not None and self._info.get_subscription_count():
-            self._info.publish(scaled_camera_info(info, header, image, depth.shape))
+            view = view_of(info, image)
+            self._tell(view.doubt)
+            if view.fits:
+                self._info.publish(scaled_camera_info(info, header, view.expected, depth.shape))
         if self._relative.get_subscription_count():
             self._relative.publish(float_image(header, depth))
         if self._trust.get_subscription_count():
@@ -59,3 +73,13 @@ class Outputs:
         if self._colored.get_subscription_count():
             low, high = self._range.update(depth)
             self._colored.publish(rgb_image(header, colorize(depth, low, high)))
+
+    def _tell(self, doubt: str) -> None:
+        """Say what is doubtful about the calibration, once, where it stays so."""
+        if doubt != self._doubt:
+            self._doubt, self._doubtful_frames = doubt, 0
+        self._doubtful_frames += 1
+        if (doubt and self._doubtful_frames == DOUBTFUL_FRAMES and doubt not in self._told
+                and len(self._told) < MOST_DOUBTS):
+            self._told.add(doubt)
+            self._node.get_logger().warning(doubt)

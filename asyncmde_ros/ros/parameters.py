@@ -27,6 +27,7 @@ from asyncmde_ros.pipeline.settings import (
     OutputResolution,
     Settings,
 )
+from asyncmde_ros.pipeline.upright import Rotation
 
 MAX_THREADS = 256
 
@@ -49,8 +50,10 @@ class Specification:
     def descriptor(self) -> ParameterDescriptor:
         descriptor = ParameterDescriptor(
             name=self.name, description=self.description, read_only=not self.live,
-            # "ros2 param set ... 2" is an int and means 2.0; YAML's off is a bool and means "off".
-            dynamic_typing=isinstance(self.default, float) or 'off' in self.choices)
+            # "ros2 param set ... 2" is an int and means 2.0, or "2" where that is a choice; YAML's
+            # off is a bool and means "off".
+            dynamic_typing=(isinstance(self.default, float) or 'off' in self.choices
+                            or any(choice.isdecimal() for choice in self.choices)))
         if self.choices:
             descriptor.additional_constraints = 'one of: ' + ', '.join(self.choices)
         if self.low is not None and self.high is not None:
@@ -66,13 +69,15 @@ class Specification:
         """Return what a value of a neighbouring type stands for."""
         if value is False and 'off' in self.choices:
             return 'off'
+        if self.choices:
+            return str(value)
         return float(value) if isinstance(self.default, float) else value
 
     def objection(self, value: object) -> str | None:
         """Say what is wrong with ``value``, None if nothing is."""
         if value is False and 'off' in self.choices:
             return None
-        if self.choices and value not in self.choices:
+        if self.choices and (isinstance(value, bool) or str(value) not in self.choices):
             return f'{value!r} is not one of {", ".join(self.choices)}'
         if isinstance(self.default, float):
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -121,15 +126,21 @@ SPECIFICATIONS = (
                                             'ones: a path; empty for none.'),
     Specification('engine.directory', '', 'Folder of built TensorRT engines, found there or '
                                           'built into it: a path; empty for the cache.'),
-    Specification('input.size', 'auto', "Network size HxW in pixels, multiples of 14, or 'auto': "
-                                        "at the camera's aspect a short side of 252 on a CPU, "
-                                        '518 on a GPU.'),
+    Specification('input.size', 'auto', "Network size HxW in pixels, multiples of 14, of the "
+                                        "upright image, or 'auto': at the camera's aspect a short "
+                                        'side of 252 on a CPU, 518 on a GPU.'),
     Specification('input.image_transport', 'raw', 'Message type of the input: sensor_msgs/Image, '
                                                   'or CompressedImage on <image>/compressed.',
                   choices=('raw', 'compressed')),
     Specification('input.reliability', 'auto', 'QoS of the image subscription; auto is reliable '
                                                'when every publisher offers it.',
                   choices=('auto', 'reliable', 'best_effort')),
+    Specification('input.rotation', '0',
+                  'Degrees to turn the image clockwise so that it is upright, for a camera that '
+                  'is mounted upside down (180) or on its side (90, 270); depth is turned back '
+                  "and fits the image as it came. auto: by the camera's roll in tf against "
+                  'base_link, 0 until it is known.',
+                  live=True, choices=(*(str(rotation.value) for rotation in Rotation), 'auto')),
     Specification('fast_path.threads', 0, 'Cores for the fast network; 0 chooses.',
                   low=0, high=MAX_THREADS),
     Specification('fast_path.overload', 'warp',
@@ -234,7 +245,13 @@ def read_settings(node: Node) -> Settings:
         cut_trust=value('memory.cut_trust'),
         max_memory_age_s=value('memory.max_age'),
         old_memory=OldMemory(value('memory.when_too_old')),
-        output_resolution=OutputResolution(value('output.resolution')))
+        output_resolution=OutputResolution(value('output.resolution')),
+        rotation=Rotation.NONE if turns_by_tf(node) else Rotation(int(value('input.rotation'))))
+
+
+def turns_by_tf(node: Node) -> bool:
+    """Tell whether the images are to be turned by what tf says."""
+    return bool(node.get_parameter('input.rotation').value == 'auto')
 
 
 def read_threads(node: Node) -> Threads:

@@ -14,6 +14,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, TimeReference
 
 from asyncmde_ros.errors import ImageError
+from asyncmde_ros.media.codec import Stream
 from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.messages import to_nanoseconds
@@ -61,6 +62,7 @@ class Viewer(Node):
         super().__init__('asyncmde_view', namespace=namespace)
         self.started_s: float | None = None
         self._recording = recording
+        self._stream = Stream()
         self._refreshes = RefreshRate()
         self._answered_ns: deque[int] = deque(maxlen=FRAMES_KEPT)
         self._subscriptions_by_topic: dict[str, tuple[Subscription, ReliabilityPolicy]] = {}
@@ -137,7 +139,7 @@ class Viewer(Node):
         if time.monotonic() - self._depth_s > QUIET_S:
             self._recording.log_state(stamp_ns, 'images, but no depth')
             self._recording.log_no_depth(stamp_ns)
-        self._recording.log_image(stamp_ns, to_rgb(message))
+        self._recording.log_image(stamp_ns, to_rgb(message, self._stream))
 
     def _on_depth(self, message: Image) -> None:
         stamp_ns = to_nanoseconds(message.header.stamp)

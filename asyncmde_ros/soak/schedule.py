@@ -47,6 +47,7 @@ CHANGES = {f'{change.name}={change.value}': change for change in (
     Change('memory.max_age', 0.2, True),
     Change('memory.when_too_old', 'withhold', True),
     Change('output.resolution', 'network', True),
+    Change('input.rotation', '180', True),
     Change('slow_path.max_rate', -1.0, False),
     Change('memory.temporal_smoothing', float('nan'), False),
     Change('memory.motion_compensation', 'magic', False),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.media.codec import RGB
-from asyncmde_ros.media.picture import RangeTracker
+from asyncmde_ros.media.tone import RangeTracker
 from asyncmde_ros.view.layout import (
     DEPENDS_ON_DEPTH,
     DEPTH,
