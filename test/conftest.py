@@ -4,6 +4,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -26,6 +27,18 @@ MISSING = {package: [f'test_{name}.py' for name in names] for package, names in 
 collect_ignore = sorted({file for files in MISSING.values() for file in files})
 FOUNDATION = 'depth_anything_v2_vits'
 
+PRECISIONS = {'fp32': 'f32', 'bf16': 'bf16'}
+"""What ``ASYNCMDE_TEST_PRECISION`` may say, in OpenVINO's words."""
+
+# The same examples every time, and no deadline on a machine that may be busy;
+# ``--hypothesis-profile explore`` draws others.
+hypothesis.settings.register_profile(
+    'repeatable', deadline=None, derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    'explore', hypothesis.settings.get_profile('repeatable'), derandomize=False)
+hypothesis.settings.load_profile('repeatable')
+
 
 def shared_directory() -> Path | None:
     """Return the folder of shared test data, None where ASYNCMDE_SHARED does not name one."""
@@ -43,6 +56,16 @@ def pytest_configure(config: pytest.Config) -> None:
     run = os.getppid() if 'PYTEST_XDIST_WORKER' in os.environ else os.getpid()
     os.environ['ROS_DOMAIN_ID'] = str(1 + (run + 25 * worker) % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+    precision = os.environ.get('ASYNCMDE_TEST_PRECISION')
+    if precision is not None:
+        if precision not in PRECISIONS:
+            raise pytest.UsageError('ASYNCMDE_TEST_PRECISION must be one of '
+                                    f'{", ".join(PRECISIONS)}: {precision!r}')
+        from asyncmde_ros.engine.openvino import shared_core
+        # What "auto" means from here on, whatever this CPU would choose.
+        shared_core().set_property('CPU', {'INFERENCE_PRECISION_HINT': PRECISIONS[precision]})
 
 
 def pytest_report_header() -> list[str]:

@@ -33,6 +33,9 @@ END_S = 5.0
 SMALL = '126x168'
 """A quarter of the default network size, which keeps tests quick."""
 
+PRECISION = (['-p', 'precision:=fp32']
+             if os.environ.get('ASYNCMDE_TEST_PRECISION') == 'fp32' else [])
+
 PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
@@ -51,7 +54,7 @@ class NodeProcess:
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'asyncmde_ros.ros.main', '--ros-args',
              '-r', f'image:={camera}/image_raw', '-r', f'camera_info:={camera}/camera_info',
-             '-p', f'input.size:={size}', *arguments],
+             '-p', f'input.size:={size}', *PRECISION, *arguments],
             stdout=self._file, stderr=subprocess.STDOUT, env=environment or node_environment())
 
     def text(self) -> str:

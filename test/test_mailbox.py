@@ -5,7 +5,7 @@ import time
 
 from asyncmde_ros.pipeline.mailbox import Mailbox
 
-LONG_S = 10.0
+LONG_S = 60.0
 
 
 def test_the_newest_item_replaces_the_one_that_waits() -> None:

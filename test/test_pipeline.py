@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -40,7 +41,9 @@ from asyncmde_ros.pipeline.slow_path import NICENESS, SlowPathState
 from asyncmde_ros.pipeline.upright import Rotation
 from asyncmde_ros.preprocess import shrink
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
+"""Of what takes a moment, on a machine whose cores are busy with something else."""
+
 FRAME_NS = 33_000_000
 LANDSCAPE: Size = (480, 640)
 
@@ -67,6 +70,14 @@ class Camera:
             if result.state is state:
                 return result
             assert time.monotonic() < deadline, f'still {result.state}'
+            time.sleep(0.005)
+
+    def rest(self) -> None:
+        """Switch the slow path off; return once a refresh that was under way has ended."""
+        self.pipeline.settings = replace(self.pipeline.settings, slow_path_enabled=False)
+        deadline = time.monotonic() + DEADLINE_S
+        while self.pipeline.status.slow_path.state is not SlowPathState.DISABLED:
+            assert time.monotonic() < deadline
             time.sleep(0.005)
 
 
@@ -135,8 +146,7 @@ def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Came
         arrays['depth'][...] = 1
         arrays['share'][...] = shares[-1]
     fast.compute = compute
-    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
-    time.sleep(0.3)  # a refresh that was under way
+    camera.rest()
     for aging in (1.0, 0.9, 0.8, 0.5, 0.3):  # each keeps over 0.3 of the one before
         shares.append(aging)
         assert camera.show(image()).depth is not None
@@ -149,9 +159,8 @@ def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Came
     again = camera.show_until(image(), PipelineState.READY)
     assert again.keyframe is not None and again.keyframe.stamp_ns >= dropped_at
 
-    camera.pipeline.settings = replace(camera.pipeline.settings, cut_trust=0.0,
-                                       slow_path_enabled=False)
-    time.sleep(0.3)
+    camera.pipeline.settings = replace(camera.pipeline.settings, cut_trust=0.0)
+    camera.rest()
     assert camera.show(image()).depth is not None
     shares.append(0.01)
     assert camera.show(image()).depth is not None, 'zero never drops'
@@ -160,7 +169,7 @@ def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Came
 def test_a_memory_that_faded_away_is_not_taken_for_lost(camera: Camera) -> None:
     """Without refreshes the keyframe's share falls for ever; what sees is the fast network."""
     camera.show_until(image(), PipelineState.READY)
-    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
+    camera.rest()
     fast = camera.pipeline._session.engines.fast
     assert isinstance(fast, FakeEngine)
     shares = [1.0]
@@ -169,7 +178,6 @@ def test_a_memory_that_faded_away_is_not_taken_for_lost(camera: Camera) -> None:
         arrays['depth'][...] = 1
         arrays['share'][...] = shares[0]
     fast.compute = compute
-    time.sleep(0.3)  # a refresh that was under way
     for _ in range(300):
         shares[0] *= 0.9
         assert camera.show(image()).depth is not None
@@ -178,9 +186,8 @@ def test_a_memory_that_faded_away_is_not_taken_for_lost(camera: Camera) -> None:
 
 def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
-    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False,
-                                       max_memory_age_s=1.0)
-    time.sleep(0.3)  # a refresh that was under way
+    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0)
+    camera.rest()
     result = camera.show(image())
     assert result.keyframe is not None and not result.too_old
     keyframe_ns = result.keyframe.stamp_ns
@@ -245,14 +252,17 @@ def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: 
     """As above, but the refresh is there just before the old memory is too old."""
     gate = Gate(camera.pipeline)
     kept = camera.show_until(image(), PipelineState.READY).keyframe
-    time.sleep(0.3)  # a refresh that was under way
+    cache, deadline = camera.pipeline._session.cache, time.monotonic() + DEADLINE_S
+    # At rest: of the last frame there is a refresh, or there is one that no frame has taken yet.
+    while kept.frame_id != camera.pipeline._frame_id and cache._pending is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
     gate.shut()
     kept = camera.show(image()).keyframe
     assert kept is not None
     camera.pipeline.settings = replace(camera.pipeline.settings,
                                        old_memory=OldMemory.WITHHOLD)
     gate.open()
-    cache, deadline = camera.pipeline._session.cache, time.monotonic() + DEADLINE_S
     while cache._pending is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -264,20 +274,19 @@ def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: 
     assert later.keyframe != kept and later.source is DepthSource.NETWORK
 
 
-def test_a_memory_ages_though_the_stamps_stand_still(camera: Camera) -> None:
-    gate = Gate(camera.pipeline)
+def test_a_memory_ages_though_the_stamps_stand_still(
+        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(depth_pipeline, 'time', SimpleNamespace(
+        monotonic=lambda: now_s, perf_counter=time.perf_counter))
     camera.show_until(image(), PipelineState.READY)
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0)
-    gate.shut()
-    started = time.monotonic()
-    results = []
-    while not results or not results[-1].too_old:
-        results.append(camera.pipeline.process(image(), camera.stamp_ns))
-        assert time.monotonic() - started < DEADLINE_S
-        time.sleep(0.01)
-    gate.open()
-    assert len(results) > 3 and not results[0].too_old
-    assert all(result.depth is not None for result in results)
+    camera.rest()
+    camera.show(image())
+    for passed_s, too_old in ((0.9, False), (0.2, True)):
+        now_s += passed_s
+        result = camera.pipeline.process(image(), camera.stamp_ns)
+        assert result.too_old is too_old and result.depth is not None
 
 
 def test_a_closed_pipeline_frees_its_engines_at_once() -> None:
@@ -315,7 +324,6 @@ def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera:
 
 def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_path, 'STALL_S', 0.3)
     model, release = FakeModel(), threading.Event()
     with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
         camera = Camera(pipeline)
@@ -324,10 +332,13 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
         refreshes = pipeline.status.slow_path.refreshes
         model.engines.slow.compute = lambda arrays: assert_(release.wait(DEADLINE_S))
         deadline = time.monotonic() + DEADLINE_S
-        while len(model.compiled) == 1:
-            assert camera.show(image()).depth is not None, 'depth goes on meanwhile'
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        # Only what hangs for ever may be taken for it, not a thread that a busy machine holds up.
+        with monkeypatch.context() as patch:
+            patch.setattr(slow_path, 'STALL_S', 0.3)
+            while len(model.compiled) == 1:
+                assert camera.show(image()).depth is not None, 'depth goes on meanwhile'
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
         hung_at = camera.stamp_ns
         again = None
         while again is None or again.keyframe is None or again.keyframe.stamp_ns <= hung_at:
@@ -343,7 +354,6 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
 
 def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
     model, building, go_on = FakeModel(), threading.Event(), threading.Event()
     with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
         camera, gate = Camera(pipeline), Gate(pipeline)
@@ -357,9 +367,11 @@ def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
         model.compile = slowly  # type: ignore[method-assign]
         gate.shut()
         deadline = time.monotonic() + DEADLINE_S
-        while not building.is_set():
-            assert camera.show(image()).depth is not None and time.monotonic() < deadline
-            time.sleep(0.005)
+        with monkeypatch.context() as patch:
+            patch.setattr(slow_path, 'STALL_S', 0.2)
+            while not building.is_set():
+                assert camera.show(image()).depth is not None and time.monotonic() < deadline
+                time.sleep(0.005)
         resets, session = pipeline.status.resets, pipeline._session
         gate.open()
         while pipeline.status.slow_path.refreshes < 3:
@@ -550,8 +562,7 @@ def test_a_hurried_frame_gets_the_last_depth_without_the_network(camera: Camera)
 def test_motion_compensation_acts_on_the_next_frame(camera: Camera) -> None:
     pipeline = camera.pipeline
     camera.show_until(scene(), PipelineState.READY)
-    pipeline.settings = replace(pipeline.settings, slow_path_enabled=False)
-    time.sleep(0.2)  # the refresh that is under way may end
+    camera.rest()
     camera.show(scene())  # no swap after this: "step" leads to the frame before
     fast = pipeline._model.engines.fast  # type: ignore[attr-defined]
     for index, mode in enumerate((MotionCompensation.IMAGE, MotionCompensation.HOMOGRAPHY,
@@ -700,11 +711,7 @@ def test_with_full_trust_it_shows_the_keyframes_own_depth_moved_with_the_camera(
         pipeline.settings = replace(pipeline.settings, motion_compensation=motion)
         camera = Camera(pipeline)
         camera.show_until(scene(), PipelineState.READY)
-        pipeline.settings = replace(pipeline.settings, slow_path_enabled=False)
-        deadline = time.monotonic() + DEADLINE_S
-        while pipeline.status.slow_path.state is not SlowPathState.DISABLED:
-            assert time.monotonic() < deadline  # a refresh that was under way has ended by then
-            time.sleep(0.01)
+        camera.rest()
         held = camera.show(scene())
         assert held.depth is not None and held.keyframe is not None
         own = cv2.resize(Foundation(trusting, (252, 336)).depth(shrink(scene(), (252, 336))),
@@ -738,14 +745,15 @@ def test_with_one_thread_all_of_the_slow_paths_work_has_low_priority(model: Mode
         camera = Camera(pipeline)
         camera.show_until(scene(), PipelineState.READY)
         before, refreshes = thread_ticks(), pipeline.status.slow_path.refreshes
+        low = other = 0
         deadline = time.monotonic() + DEADLINE_S
-        while pipeline.status.slow_path.refreshes < refreshes + 6:
+        # Until there is enough to compare, however fast a machine refreshes.
+        while pipeline.status.slow_path.refreshes < refreshes + 6 or low + other < 40:
             assert time.monotonic() < deadline
             camera.show(scene())
             time.sleep(0.1)  # the fast path has little to do
-        after = thread_ticks()
-    spent = {number: (ticks - before.get(number, (0, 0))[0], nice)
-             for number, (ticks, nice) in after.items() if number != os.getpid()}
-    low = sum(ticks for ticks, nice in spent.values() if nice >= NICENESS)
-    other = sum(ticks for ticks, nice in spent.values() if nice < NICENESS)
-    assert low > 20 and other < 0.2 * low, spent
+            spent = [(ticks - before.get(number, (0, 0))[0], nice)
+                     for number, (ticks, nice) in thread_ticks().items() if number != os.getpid()]
+            low = sum(ticks for ticks, nice in spent if nice >= NICENESS)
+            other = sum(ticks for ticks, nice in spent if nice < NICENESS)
+    assert other < 0.2 * low, spent

@@ -340,8 +340,10 @@ def test_real_threads_never_tear_a_slot(often: None) -> None:
 
 
 def test_real_threads_do_tear_a_broken_cache(often: None) -> None:
+    deadline = time.monotonic() + LONG_S
     with pytest.raises(TornError):
-        stress(Impatient)
+        while time.monotonic() < deadline:  # the first time, unless the machine is very busy
+            stress(Impatient)
 
 
 def test_real_producers_and_a_consumer_lose_nothing(often: None) -> None:

@@ -17,7 +17,7 @@ from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathState, make_slot
 
 SIZE = (28, 42)
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class Rig:

@@ -44,9 +44,11 @@ EXPORT_TOLERANCE = 1e-4
 @pytest.fixture(scope='module', autouse=True)
 def _one_core() -> Iterator[None]:
     """Several cores add up in any order, and no two runs would be alike to the last bit."""
+    before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('OMP_NUM_THREADS', '1')
         yield
+    torch.set_num_threads(before)
 
 
 def named(stem: str, suffix: str, validation: bool, share: float) -> str:
