@@ -26,7 +26,8 @@ def generate_launch_description() -> LaunchDescription:
     profile = []
     if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
         # Default Fast DDS loses large images; a profile of the user's own is left alone.
-        profile.append(SetEnvironmentVariable(PROFILE_VARIABLES[0], str(CONFIG / 'fastdds.xml')))
+        profile = [SetEnvironmentVariable(name, str(CONFIG / 'fastdds.xml'))
+                   for name in PROFILE_VARIABLES]
     return LaunchDescription([*_arguments(), *profile, OpaqueFunction(function=_nodes)])
 
 

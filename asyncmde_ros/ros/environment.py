@@ -6,7 +6,7 @@ import sys
 from asyncmde_ros.resources import share_directory
 
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-"""Names that Fast DDS 2 (Jazzy) and 3 read; either one set by the user is left alone."""
+"""Names that Fast DDS 2 (Jazzy) and 3 (Kilted) read; either one set by the user is left alone."""
 
 
 def prepare() -> None:
@@ -16,5 +16,6 @@ def prepare() -> None:
     sourced ROS installation always has and the rclpy wheels need.
     """
     if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
-        os.environ[PROFILE_VARIABLES[0]] = str(share_directory() / 'config' / 'fastdds.xml')
+        profile = str(share_directory() / 'config' / 'fastdds.xml')
+        os.environ.update(dict.fromkeys(PROFILE_VARIABLES, profile))
     os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
