@@ -1,6 +1,7 @@
 """``asyncmde train``: the fast network, for any budget."""
 
 import argparse
+import math
 from pathlib import Path
 
 from asyncmde_ros.errors import AsyncMDEError
@@ -59,8 +60,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 
 def run(args: argparse.Namespace) -> int:
-    if (args.minutes or args.steps or 0) < 0:
-        raise AsyncMDEError('a budget cannot be negative')
+    if args.minutes is not None and not 0 <= args.minutes < math.inf:
+        raise AsyncMDEError(f'--minutes {args.minutes}: a number of minutes, not negative')
+    if args.steps is not None and args.steps < 0:
+        raise AsyncMDEError(f'--steps {args.steps}: a number of steps, not negative')
     try:
         import torch
 
