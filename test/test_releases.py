@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ TESTS = ('depth_comes_with_the_images_stamp_frame_and_size_at_its_rate',
          'parameters_set_over_the_service_change_the_running_node',
          'its_shared_memory_holds_several_images',
          'ctrl_c_ends_cleanly_at_any_moment[running]')
+HUMBLE_TESTS = ('each_depth_has_the_calibration_of_its_own_image', *TESTS[1:2], *TESTS[3:])
+"""Without the rate: an image that waited is not known as one there, and gets no moved depth."""
 
 WHEELS_OWN = ('LD_LIBRARY_PATH', '_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'AMENT_PREFIX_PATH')
 """What the ROS wheels set for every process of their environment, and would be wrong elsewhere."""
@@ -27,12 +29,12 @@ WHEELS_OWN = ('LD_LIBRARY_PATH', '_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'AMENT_PREFIX
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 
-def passes(python: Path, environment: Mapping[str, str]) -> None:
+def passes(python: Path, environment: Mapping[str, str], tests: Sequence[str]) -> None:
     done = subprocess.run(
         [python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider',
-         *(f'test/test_node.py::test_{name}' for name in TESTS)],
+         *(f'test/test_node.py::test_{name}' for name in tests)],
         cwd=ROOT, env=environment, timeout=TIMEOUT_S, capture_output=True, text=True)
-    assert done.returncode == 0 and f'{len(TESTS)} passed' in done.stdout, done.stdout
+    assert done.returncode == 0 and f'{len(tests)} passed' in done.stdout, done.stdout
 
 
 @pytest.fixture
@@ -64,11 +66,11 @@ def test_on_kilted_the_node_passes_its_tests(kilted: Path, foundation_path: Path
     found = subprocess.run([kilted, '-c', 'import rclpy; print(rclpy.__file__)'], cwd=ROOT,
                            env=environment, check=True, capture_output=True, text=True)
     assert Path(found.stdout.strip()).is_relative_to(kilted.parent.parent)
-    passes(kilted, environment)
+    passes(kilted, environment, TESTS)
 
 
 def test_with_what_humble_lacks_taken_away_the_node_passes_its_tests(foundation_path: Path
                                                                      ) -> None:
     path = os.pathsep.join([str(ROOT / 'test' / 'humble'),
                             *filter(None, [os.environ.get('PYTHONPATH')])])
-    passes(Path(sys.executable), os.environ | {'PYTHONPATH': path})
+    passes(Path(sys.executable), os.environ | {'PYTHONPATH': path}, HUMBLE_TESTS)
