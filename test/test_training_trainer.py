@@ -455,6 +455,16 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     assert [row['step'] for row in rows(tmp_path / 'parts' / 'train.csv')] == list(range(8))
 
 
+@pytest.fixture(scope='module')
+def whole_run(start: State, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory
+              ) -> tuple[State, Path]:
+    out = tmp_path_factory.mktemp('whole')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, 'LOG_EVERY', 1)
+        patch.setattr(curves, 'plot', lambda directory: None)
+        return trained(start, clips, out, 8), out
+
+
 def signal_at(call: int, owner: type, name: str, number: signal.Signals,
               monkeypatch: pytest.MonkeyPatch) -> None:
     """Signal this process at the start of the given call, counted from 0."""
@@ -474,13 +484,13 @@ def signal_at(call: int, owner: type, name: str, number: signal.Signals,
     (Validation, 'measure', 5, signal.SIGINT), (Validation, 'measure', 10, signal.SIGINT),
     (Validation, 'measure', 11, signal.SIGINT)])
 def test_ctrl_c_leaves_a_checkpoint_and_the_end_is_the_same(
-        start: State, clips: list[Clip], tmp_path: Path, owner: type, name: str, call: int,
-        number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any other checkpoint; validations are at every step, before each phase, at both ends
-    and, the last, of the best."""
+        whole_run: tuple[State, Path], start: State, clips: list[Clip], tmp_path: Path,
+        owner: type, name: str, call: int, number: signal.Signals,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any other checkpoint; validations are at every step, at phases and at both ends."""
     monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
     handlers = [signal.getsignal(each) for each in SIGNALS]
-    whole = trained(start, clips, tmp_path / 'whole', 8)
+    whole, out = whole_run
     with monkeypatch.context() as patch:
         signal_at(call, owner, name, number, patch)
         with pytest.raises(KeyboardInterrupt):
@@ -492,12 +502,12 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_end_is_the_same(
     training.resume()
     training.run()
     assert different(whole, network.state_dict()) == set()
-    ends = [load_file(tmp_path / name / CHECKPOINT) for name in ('whole', 'parts')]
+    folders = (out, tmp_path / 'parts')
+    ends = [load_file(folder / CHECKPOINT) for folder in folders]
     for tensor, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][tensor], err_msg=tensor)
     for log in ('train.csv', 'validation.csv'):
-        steps = [[row['step'] for row in rows(tmp_path / name / log)] for name in (
-            'whole', 'parts')]
+        steps = [[row['step'] for row in rows(folder / log)] for folder in folders]
         assert set(steps[0]) >= set(steps[1]) and (log, steps[0]) == (log, sorted(steps[0]))
     assert [row['step'] for row in rows(tmp_path / 'parts' / 'train.csv')] == list(range(8))
 
