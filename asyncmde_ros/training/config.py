@@ -1,9 +1,7 @@
 """What a training run is: every choice in one file, checked before anything slow starts."""
 
 import dataclasses
-import functools
 import math
-import operator
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -339,9 +337,11 @@ def _check(config: TrainConfig) -> None:
             raise ConfigError(f'{name} {value!r}: choose {", ".join(map(str, choices))}')
     tables = to_tables(config)
     for name, allowed in RANGES.items():
-        value = functools.reduce(operator.getitem, name.split('.'), tables)
-        if value not in allowed:
-            raise ConfigError(f'{name} {value}: must be {allowed}')
+        number: Any = tables
+        for part in name.split('.'):
+            number = number[part]
+        if number not in allowed:
+            raise ConfigError(f'{name} {number}: must be {allowed}')
     if config.optimiser.decoder_share + config.optimiser.observer_share > 1:
         raise ConfigError('optimiser.decoder_share and optimiser.observer_share: their sum is at '
                           'most 1')
