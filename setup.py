@@ -15,13 +15,13 @@ def files(folder: str) -> list[str]:
 
 
 BAGS = ['rosbags>=0.11.7,<0.12', 'lz4>=4', 'backports.zstd>=1; python_version < "3.14"']
-ROS = [
-    # The third-party ROS 2 Jazzy wheels; machines with ROS installed must not pull these.
-    'ros-jazzy-rclpy[fastrtps]==7.1.6',
-    'ros-jazzy-sensor-msgs==5.3.6',
-    'ros-jazzy-diagnostic-msgs==5.3.6',
-    *BAGS,
-]
+# Third-party wheels of ROS 2 releases; machines with ROS installed must not pull these.
+JAZZY = ['ros-jazzy-rclpy[fastrtps]==7.1.6',
+         'ros-jazzy-sensor-msgs==5.3.6',
+         'ros-jazzy-diagnostic-msgs==5.3.6']
+KILTED = ['ros-kilted-rclpy[fastrtps]==9.1.2',
+          'ros-kilted-sensor-msgs==5.5.1',
+          'ros-kilted-diagnostic-msgs==5.5.1']
 GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']
 RTX = ['tensorrt-rtx>=1.4,<2; platform_machine == "x86_64"']
 # The versions that were tried: Rerun's API changes from one to the next.
@@ -49,7 +49,8 @@ setup(
         'tqdm>=4.60',
     ],
     extras_require={
-        'ros': ROS,
+        'ros': [*JAZZY, *BAGS],
+        'ros-kilted': [*KILTED, *BAGS],
         'train': TRAIN,
         'eval': EVAL,
         'test': [*TRAIN, *GPU, *RTX, *VIEW, 'pytest>=7', 'pytest-xdist>=3.2', 'hypothesis>=6.80',

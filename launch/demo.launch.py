@@ -24,6 +24,9 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument('video', default_value='',
                               description='A video file; empty for a street video, which is '
                                           'fetched when it is first used.'),
+        DeclareLaunchArgument('loop', default_value='true', choices=['true', 'false'],
+                              description='Whether the video starts over at its end; the end of '
+                                          'the demo otherwise.'),
         # First, so that the transport's profile is set for the publisher, too.
         IncludeLaunchDescription(DEPTH),
         OpaqueFunction(function=_publisher)])
@@ -40,5 +43,6 @@ def _publisher(context: LaunchContext) -> list[ExecuteProcess]:
         cmd=processes.command(
             'asyncmde_ros.ros.video_publisher',
             '--video', value('video') or str(example_video()), '--hold-first',
+            *(['--loop'] if value('loop') == 'true' else []),
             '--ros-args', '-r', f'image:={value("image_topic")}', '-r', f'{SEEN_TOPIC}:={memory}'),
         name='video_publisher', output='screen', on_exit=Shutdown(reason='the video is over'))]

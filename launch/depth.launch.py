@@ -11,7 +11,7 @@ from launch_ros.actions import Node
 from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.model_config import CONFIGS
-from asyncmde_ros.ros.environment import PROFILE_VARIABLES
+from asyncmde_ros.ros.environment import PROFILE_VARIABLES, profile_variable
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(get_package_share_directory('asyncmde_ros')) / 'config'
@@ -26,7 +26,7 @@ def generate_launch_description() -> LaunchDescription:
     profile = []
     if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
         # Default Fast DDS loses large images; a profile of the user's own is left alone.
-        profile.append(SetEnvironmentVariable(PROFILE_VARIABLES[0], str(CONFIG / 'fastdds.xml')))
+        profile.append(SetEnvironmentVariable(profile_variable(), str(CONFIG / 'fastdds.xml')))
     return LaunchDescription([*_arguments(), *profile, OpaqueFunction(function=_nodes)])
 
 

@@ -14,7 +14,7 @@ from asyncmde_ros.errors import WeightsError
 USERS = {
     'rclpy': ['camera_info', 'demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'logs',
               'messages', 'mounting', 'node', 'outputs', 'overload_ros', 'parameters',
-              'view_session'],
+              'releases', 'view_session'],
     'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
               'training_cache', 'training_losses', 'training_run', 'training_trainer',
               'training_unroll', 'training_windows'],
@@ -52,9 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault('ASYNCMDE_MODELS', str(shared / 'models'))
     # Tests run in two processes, and beside whatever else is on this machine.  Fast DDS's port
     # numbers allow domains up to 101 on every system.
-    worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
-    run = os.getppid() if 'PYTEST_XDIST_WORKER' in os.environ else os.getpid()
-    os.environ['ROS_DOMAIN_ID'] = str(1 + (run + 25 * worker) % 100)
+    if 'PYTEST_CURRENT_TEST' not in os.environ:  # else in the domain of the test that started this
+        worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+        run = os.getppid() if 'PYTEST_XDIST_WORKER' in os.environ else os.getpid()
+        os.environ['ROS_DOMAIN_ID'] = str(1 + (run + 25 * worker) % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 

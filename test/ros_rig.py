@@ -77,7 +77,8 @@ class NodeProcess:
     def shared_memory(self) -> set[Path]:
         """Return the data segments of Fast DDS that the process has; ports are everybody's."""
         maps = Path(f'/proc/{self.process.pid}/maps').read_text()
-        return {Path(name) for name in re.findall(r'/dev/shm/fastrtps_[0-9a-f]{16}\b', maps)}
+        return {Path(name) for name
+                in re.findall(r'/dev/shm/fast(?:rtps|dds)_[0-9a-f]{16}\b', maps)}
 
     def close(self) -> None:
         """End the process: kindly, since a killed one leaves its shared memory behind."""

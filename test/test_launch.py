@@ -63,7 +63,7 @@ def refused(words: Sequence[str]) -> str:
                          'backend', 'model', 'precision', 'params_file', 'namespace', 'log_level',
                          'viewer')),
     ('cameras.launch.py', ('cameras', 'image_topics', 'backend', 'log_level')),
-    ('demo.launch.py', ('video', 'image_topic', 'viewer'))])
+    ('demo.launch.py', ('video', 'loop', 'image_topic', 'viewer'))])
 def test_arguments_are_described(file: str, names: Sequence[str]) -> None:
     shown = subprocess.run(['ros2', 'launch', 'asyncmde_ros', file, '--show-args'],
                            capture_output=True, text=True, check=True)
@@ -117,7 +117,7 @@ def test_the_demo_plays_a_video_and_ends_with_it(tmp_path: Path, foundation_path
     for shift in range(FRAMES):
         writer.write(picture((480, 680))[:, shift % 40:][:, :640])
     writer.close()
-    launch, peer = Launch(tmp_path, 'demo.launch.py', f'video:={video}'), Peer()
+    launch, peer = Launch(tmp_path, 'demo.launch.py', f'video:={video}', 'loop:=false'), Peer()
     try:
         peer.until(lambda: launch.process.poll() is not None)
         assert launch.process.returncode == 0, launch.text()

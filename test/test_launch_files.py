@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from constants import constant
 
 FILES = sorted((Path(__file__).parent.parent / 'launch').glob('*.launch.py'))
 DEPTH = next(path for path in FILES if path.name == 'depth.launch.py')
@@ -16,13 +17,6 @@ def declarations(path: Path) -> dict[str, dict[str, ast.expr]]:
             for call in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
             and call.func.id == 'DeclareLaunchArgument'}
-
-
-def constant(path: Path, name: str) -> object:
-    for node in ast.parse(path.read_text(encoding='utf-8')).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return ast.literal_eval(node.value)
-    raise AssertionError(f'{path.name} has no {name}')
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)

@@ -42,6 +42,9 @@ END_S = 1.0
 
 MACHINE_S = 2.0
 
+SEGMENT_BYTES = 2**25
+"""Of config/fastdds.xml."""
+
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
@@ -163,6 +166,12 @@ def test_a_camera_without_our_dds_profile_is_heard_whatever_it_offers(
     finally:
         node.close()
         peer.close()
+
+
+def test_its_shared_memory_holds_several_images(node: NodeProcess) -> None:
+    node.wait_for('listening to')
+    assert max(segment.stat().st_size for segment in node.shared_memory()) >= SEGMENT_BYTES
+    assert 'deprecated' not in node.text()
 
 
 def test_what_nobody_listens_to_is_published_once_somebody_does(node: NodeProcess, peer: Peer

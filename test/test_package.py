@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv', 'tqdm': 'python3-tqdm',
-        'tf2_ros': 'tf2_ros_py'}
+        'tf2_ros': 'tf2_ros_py', 'openvino': 'python3-openvino-pip',
+        'safetensors': 'python3-safetensors-pip'}
 """rosdep's names for modules that are called otherwise."""
 
 
@@ -36,6 +37,18 @@ def test_every_import_of_the_ros_layer_is_declared() -> None:
     missing = {path.name: names for path in paths
                if (names := {KEYS.get(root, root) for root in imported(path)} - declared)}
     assert not missing
+
+
+def test_everything_that_pip_would_install_is_declared_and_pips_keys_are_defined() -> None:
+    setup = ast.parse((ROOT / 'setup.py').read_text(encoding='utf-8'))
+    (required,) = (keyword.value for node in ast.walk(setup) if isinstance(node, ast.Call)
+                   for keyword in node.keywords if keyword.arg == 'install_requires')
+    names = {re.split('[<>=;]', text)[0] for text in ast.literal_eval(required)}
+    modules = {'opencv-python-headless': 'cv2'}
+    declared = {element.text for element in MANIFEST.findall('exec_depend')}
+    assert {KEYS[modules.get(name, name)] for name in names} <= declared
+    defined = set(re.findall(r'^(\S+):', (ROOT / 'config/rosdep.yaml').read_text(), re.MULTILINE))
+    assert {key for key in declared if key and key.endswith('-pip')} == defined
 
 
 def test_nothing_is_declared_twice() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,8 @@ def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
         load(write(tmp_path / 'a.toml', 'base = "absent.toml"\n'))
 
 
-@pytest.mark.parametrize('content', [b'seed 1', b'\xff\xfe', b'[data', b'seed = 1\nseed = 2'])
+@pytest.mark.parametrize('content', [b'seed 1', b'\xff\xfe', b'[data', b'seed = 1\nseed = 2',
+                                     b'seed = ' + 5000 * b'9', b'seed = ' + 5000 * b'['])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'bad.toml'
     path.write_bytes(content)
@@ -212,7 +214,8 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path: Path, text: str,
     ('[data]\nframe_steps = []', 'data.frame_steps'),
     ('[data]\nframe_steps = [1, 0]', 'data.frame_steps'),
     ('[data.appearance]\nstrength = 3', 'data.appearance: strength'),
-    ('[data.appearance]\njpeg_quality = [90, 30]', 'data.appearance: jpeg_quality')])
+    ('[data.appearance]\njpeg_quality = [90, 30]', 'data.appearance: jpeg_quality'),
+    ('[data.appearance]\njpeg_quality = [90]', 'data.appearance: jpeg_quality')])
 def test_a_value_out_of_range_is_refused_by_name(tmp_path: Path, text: str, key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         load(write(tmp_path / 'a.toml', text))
@@ -230,7 +233,46 @@ def test_a_value_that_would_end_a_run_in_a_traceback_is_refused(tmp_path: Path, 
         load(write(tmp_path / 'a.toml', text))
 
 
-@given(value=st.integers(-100, 100))
+def numbers(tables: dict[str, object], prefix: str = '') -> dict[str, float]:
+    """Return every setting that is a number, by its dotted name."""
+    found = {}
+    for name, value in tables.items():
+        if isinstance(value, dict) and name != 'sizes':
+            found |= numbers(value, f'{prefix}{name}.')
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + name] = value
+    return found
+
+
+NUMBERS = numbers(to_tables(TrainConfig()))
+
+
+def with_value(name: str, value: float) -> dict[str, object]:
+    *parents, last = name.split('.')
+    tables: dict[str, object] = {last: value}
+    for parent in reversed(parents):
+        tables = {parent: tables}
+    return tables
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_no_number_takes_what_is_none(name: str) -> None:
+    whole = isinstance(NUMBERS[name], int)
+    for value in [-1, 10**400] if whole else [math.nan, math.inf, -math.inf, -1.0, 10**400]:
+        with pytest.raises(ConfigError) as caught:
+            from_tables(with_value(name, value))
+        told = str(caught.value)
+        assert name.rpartition('.')[2] in told and '\n' not in told
+    from_tables(with_value(name, NUMBERS[name]))
+
+
+@pytest.mark.parametrize('weight', ['nan', 'inf', '-1.0'])
+def test_the_weight_of_a_size_is_a_positive_number(tmp_path: Path, weight: str) -> None:
+    with pytest.raises(ConfigError, match='data.sizes'):
+        load(write(tmp_path / 'a.toml', f'[data]\nsizes = {{ "56x84" = {weight} }}'))
+
+
+@given(value=st.integers(0, 100))
 def test_whole_numbers_are_taken_for_floats(value: int) -> None:
     weight = from_tables({'loss': {'ssi': value}}).loss.ssi
     assert weight == value and isinstance(weight, float)

@@ -276,6 +276,8 @@ def nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['--minutes', '-1'], 'negative'), (['--steps', '-1'], 'negative'),
+    (['--minutes', 'nan'], '--minutes nan'), (['--minutes', 'inf'], '--minutes inf'),
+    (['--steps', '1', '--config', 'nan.toml'], 'optimiser.rate nan: must be a finite number'),
     (['--steps', '1', '--data', 'absent'], 'absent is not a folder'),
     (['--steps', '1', '--resume'], 'nothing to resume'),
     (['--steps', '1', '--config', 'absent.toml'], 'absent.toml cannot be read'),
@@ -293,6 +295,7 @@ def test_what_cannot_be_used_is_refused_in_a_line(
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     Path('file').write_text('not a folder')
     Path('bad.toml').write_text('[optimizer]\nrate = 1.0\n')
+    Path('nan.toml').write_text('[optimiser]\nrate = nan\n')
     # Of an option that is given twice, the last one counts.
     line = refused(capsys, ['--config', QUICK, '--data', data, '--out', 'out', '--cache', 'cache',
                             *arguments])

@@ -7,6 +7,8 @@ import csv
 import itertools
 import json
 import math
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,6 +39,7 @@ from asyncmde_ros.training.config import (
     TrainConfig,
     UnrollConfig,
 )
+from asyncmde_ros.training.interruption import SIGNALS
 from asyncmde_ros.training.trainer import CHECKPOINT, Budget, Trainer, TrainingError
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
@@ -460,6 +463,63 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     logs = [[{name: value for name, value in row.items() if name != 'minutes'}
              for row in rows(tmp_path / name / 'train.csv')] for name in ('whole', 'parts')]
     np.testing.assert_equal(*logs)
+    assert [row['step'] for row in rows(tmp_path / 'parts' / 'train.csv')] == list(range(8))
+
+
+@pytest.fixture(scope='module')
+def whole_run(start: State, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory
+              ) -> tuple[State, Path]:
+    out = tmp_path_factory.mktemp('whole')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, 'LOG_EVERY', 1)
+        patch.setattr(curves, 'plot', lambda directory: None)
+        return trained(start, clips, out, 8), out
+
+
+def signal_at(call: int, owner: type, name: str, number: signal.Signals,
+              monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signal this process at the start of the given call, counted from 0."""
+    original, calls = getattr(owner, name), itertools.count()
+
+    def signalled(*arguments: object) -> object:
+        if next(calls) == call:
+            os.kill(os.getpid(), number)
+        return original(*arguments)
+    monkeypatch.setattr(owner, name, signalled)
+
+
+@pytest.mark.parametrize(('owner', 'name', 'call', 'number'), [
+    (Trainer, '_step', 1, signal.SIGINT), (Trainer, '_step', 3, signal.SIGTERM),
+    (Trainer, '_step', 4, signal.SIGHUP), (Trainer, '_step', 7, signal.SIGINT),
+    (Validation, 'measure', 0, signal.SIGINT), (Validation, 'measure', 2, signal.SIGTERM),
+    (Validation, 'measure', 5, signal.SIGINT), (Validation, 'measure', 10, signal.SIGINT),
+    (Validation, 'measure', 11, signal.SIGINT)])
+def test_ctrl_c_leaves_a_checkpoint_and_the_end_is_the_same(
+        whole_run: tuple[State, Path], start: State, clips: list[Clip], tmp_path: Path,
+        owner: type, name: str, call: int, number: signal.Signals,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any other checkpoint; validations are at every step, at phases and at both ends."""
+    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    handlers = [signal.getsignal(each) for each in SIGNALS]
+    whole, out = whole_run
+    with monkeypatch.context() as patch:
+        signal_at(call, owner, name, number, patch)
+        with pytest.raises(KeyboardInterrupt):
+            prepared(start, clips, tmp_path / 'parts', 8)[1].run()
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
+    assert not list((tmp_path / 'parts').glob('*.tmp')) and (tmp_path / 'parts'
+                                                             / CHECKPOINT).is_file()
+    network, training = prepared(start, clips, tmp_path / 'parts', 8)
+    training.resume()
+    training.run()
+    assert different(whole, network.state_dict()) == set()
+    folders = (out, tmp_path / 'parts')
+    ends = [load_file(folder / CHECKPOINT) for folder in folders]
+    for tensor, value in ends[0].items():
+        np.testing.assert_array_equal(value, ends[1][tensor], err_msg=tensor)
+    for log in ('train.csv', 'validation.csv'):
+        steps = [[row['step'] for row in rows(folder / log)] for folder in folders]
+        assert set(steps[0]) >= set(steps[1]) and (log, steps[0]) == (log, sorted(steps[0]))
     assert [row['step'] for row in rows(tmp_path / 'parts' / 'train.csv')] == list(range(8))
 
 

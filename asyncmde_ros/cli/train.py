@@ -1,6 +1,9 @@
 """``asyncmde train``: the fast network, for any budget."""
 
 import argparse
+import contextlib
+import math
+import sys
 from pathlib import Path
 
 from asyncmde_ros.errors import AsyncMDEError
@@ -13,7 +16,8 @@ model's does, then encoder and projector on single frames and pairs, then the ga
 through the memory. The foundation model's outputs are
 computed once and kept (about 1.6 MB a frame); that comes on top of the budget. Ends with
 asyncmde_NAME.safetensors in DIR, the best weights by validation on held-out sources, beside
-curves.png, train.csv, validation.csv and training.json."""
+curves.png, train.csv, validation.csv and training.json. Ctrl-C leaves a checkpoint, from which
+--resume goes on; a second one ends at once, without."""
 EPILOG = """\
 DIR of --data is a folder of videos and photos (videos/, photos/, or mixed), perhaps with
 videos.csv and photos.csv (columns file, license). Configurations: config/training/*.toml; a file
@@ -59,14 +63,17 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 
 def run(args: argparse.Namespace) -> int:
-    if (args.minutes or args.steps or 0) < 0:
-        raise AsyncMDEError('a budget cannot be negative')
+    if args.minutes is not None and not 0 <= args.minutes < math.inf:
+        raise AsyncMDEError(f'--minutes {args.minutes}: a number of minutes, not negative')
+    if args.steps is not None and args.steps < 0:
+        raise AsyncMDEError(f'--steps {args.steps}: a number of steps, not negative')
     try:
         import torch
 
         from asyncmde_ros.training import run as training
         from asyncmde_ros.training.config import load
-        from asyncmde_ros.training.trainer import Budget
+        from asyncmde_ros.training.interruption import ended_alike
+        from asyncmde_ros.training.trainer import CHECKPOINT, Budget
     except ImportError as error:
         raise AsyncMDEError(
             f'training needs {error.name}: pip install ".[train]" in its source') from error
@@ -74,10 +81,20 @@ def run(args: argparse.Namespace) -> int:
     if name == 'cuda' and not torch.cuda.is_available():
         raise AsyncMDEError('--device cuda: PyTorch sees no CUDA device here')
     config = load(args.config or share_directory() / 'config' / 'training' / 'full.toml')
-    report = training.train(config, training.Request(
-        args.data, args.out, args.cache or cache_directory() / 'training',
-        Budget(args.minutes, args.steps), torch.device(name), args.resume, args.encoder,
-        args.start))
+    try:
+        with ended_alike():
+            report = training.train(config, training.Request(
+                args.data, args.out, args.cache or cache_directory() / 'training',
+                Budget(args.minutes, args.steps), torch.device(name), args.resume, args.encoder,
+                args.start))
+    except KeyboardInterrupt:
+        checkpoint = args.out / CHECKPOINT
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f'asyncmde: interrupted; {checkpoint} has what was learned: the same command '
+                  'with --resume goes on' if checkpoint.is_file() else
+                  'asyncmde: interrupted; what was prepared is kept: the same command goes on',
+                  file=sys.stderr, flush=True)
+        raise
     scores = report['validation']
     print(f'{args.out / report["weights"]}: {report["steps"]} steps in {report["minutes"]:.1f} '
           'minutes\n'

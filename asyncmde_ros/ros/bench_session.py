@@ -35,6 +35,7 @@ from asyncmde_ros.ros import children
 from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, float_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
+from asyncmde_ros.ros.releases import with_message_info
 from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.video_publisher import image_message
 
@@ -91,13 +92,13 @@ class Listener(Node):
         self.keyframes_ns: dict[int, int] = {}
         self.warped_ns: set[int] = set()
         profile = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
-        self.create_subscription(Image, 'depth/relative', self._on_depth,  # type: ignore[arg-type]
+        self.create_subscription(Image, 'depth/relative', with_message_info(self._on_depth),
                                  profile)
         self.create_subscription(TimeReference, 'depth/memory', self._on_memory, profile)
 
     def _on_depth(self, message: Image, info: Mapping[str, Any]) -> None:
         received_ns = self.get_clock().now().nanoseconds
-        # Zero or absent where a middleware does not stamp what it sends.
+        # Zero or absent where a middleware, or Humble, does not tell when it was sent.
         self.deliveries.append(Delivery(to_nanoseconds(message.header.stamp),
                                         info.get('source_timestamp') or None, received_ns))
 

@@ -2,11 +2,12 @@
 
 import os
 import sys
+from pathlib import Path
 
 from asyncmde_ros.resources import share_directory
 
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-"""Names that Fast DDS 2 (Jazzy) and 3 read; either one set by the user is left alone."""
+"""Names that Fast DDS 2 (Jazzy) and 3 (Kilted) read; either one set by the user is left alone."""
 
 
 def prepare() -> None:
@@ -15,6 +16,14 @@ def prepare() -> None:
     Only sets what the user has not: our transport profile, and ``AMENT_PREFIX_PATH``, which a
     sourced ROS installation always has and the rclpy wheels need.
     """
-    if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
-        os.environ[PROFILE_VARIABLES[0]] = str(share_directory() / 'config' / 'fastdds.xml')
     os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
+    if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
+        os.environ[profile_variable()] = str(share_directory() / 'config' / 'fastdds.xml')
+
+
+def profile_variable() -> str:
+    """Return the one of PROFILE_VARIABLES that the installed Fast DDS reads without a warning."""
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    # Kilted's package has another name than those before.
+    renamed = any(Path(prefix, 'share', 'fastdds').is_dir() for prefix in prefixes)
+    return PROFILE_VARIABLES[renamed]

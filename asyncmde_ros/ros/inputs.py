@@ -27,6 +27,7 @@ from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.guard import guarded
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
+from asyncmde_ros.ros.releases import with_message_info
 from asyncmde_ros.ros.transforms import Rotations, tf_rotations
 
 DISCOVERY_PERIOD_S = 0.5
@@ -76,7 +77,7 @@ class ImageInput:
     def __init__(self, node: Node, callback: Callable[..., None], transport: str,
                  reliability: str, depth: int) -> None:
         """``transport``: raw or compressed; ``reliability``: auto, reliable or best_effort."""
-        self._node, self._callback = node, callback
+        self._node, self._callback = node, with_message_info(callback)
         self._kind: Any = CompressedImage if transport == 'compressed' else Image
         self._wanted, self._depth = reliability, depth
         self._subscription: Subscription | None = None

@@ -37,6 +37,7 @@ from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
 from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
+from asyncmde_ros.ros.releases import after_parameters_are_set
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class DepthNode(LifecycleNode):
         for name, meant in parameters.misspelt(given).items():
             self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
                                       f'did you mean {meant}?')
-        self.add_post_set_parameters_callback(self._apply)
+        after_parameters_are_set(self, self._apply)
         self._outputs = Outputs(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Not the node's clock, which stands still with a paused simulation.
@@ -261,7 +262,7 @@ class DepthNode(LifecycleNode):
         missed = self._images.missed(info)
         if missed:
             self.statistics.drop(OVERRUN, missed)
-        # Zero or absent where a middleware does not tell when a message came.
+        # Zero or absent where a middleware, or Humble, does not tell when a message came.
         received_ns = info.get('received_timestamp') or started_ns
         late = self._overload.hurry(received_ns, started_ns)
         try:

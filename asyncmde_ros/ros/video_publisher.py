@@ -121,6 +121,7 @@ def main() -> int:
     parser.add_argument('--seconds', type=float, help='stop after this time')
     parser.add_argument('--subscribers', type=int, default=1,
                         help='wait until so many listen (default: 1)')
+    parser.add_argument('--loop', action='store_true', help='start over at the end, until Ctrl-C')
     parser.add_argument('--hold-first', action='store_true',
                         help=f'show the first picture until its depth is seen ({SEEN_TOPIC})')
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
@@ -128,9 +129,13 @@ def main() -> int:
     node = Node('video_publisher')
     camera = Camera(node, args.frame_id, stop)
     try:
-        with open_source(args) as source:
-            camera.wait_for_subscribers(args.subscribers)
-            camera.play(source, args.seconds, args.hold_first)
+        again = False
+        while not again or args.loop and not stop.is_set():
+            with open_source(args) as source:
+                if not again:
+                    camera.wait_for_subscribers(args.subscribers)
+                camera.play(source, args.seconds, args.hold_first and not again)
+            again = True
         node.get_logger().info(f'published {camera.published} images')
         return 0
     except MediaError as error:

@@ -71,9 +71,10 @@ class Appearance:
         for name, top in _LARGEST.items():
             if not 0 <= getattr(self, name) <= top:
                 raise ValueError(f'{name} must be in [0, {top:g}], not {getattr(self, name)}')
-        low, high = self.jpeg_quality
-        if not 1 <= low <= high <= 100:
-            raise ValueError(f'jpeg_quality must be 1 <= low <= high <= 100, not {low}, {high}')
+        quality = self.jpeg_quality
+        if len(quality) != 2 or not 1 <= quality[0] <= quality[1] <= 100:
+            raise ValueError('jpeg_quality must be two numbers, 1 <= low <= high <= 100, not '
+                             f'{list(quality)}')
 
 
 _LARGEST = {'strength': MAX_STRENGTH, 'brightness': 2, 'contrast': 1, 'saturation': 2, 'hue': 90,

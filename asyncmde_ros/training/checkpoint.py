@@ -20,13 +20,17 @@ _MOMENTS = ('exp_avg', 'exp_avg_sq', 'step')
 
 @dataclass
 class Progress:
-    """Counters of a run; ``best`` is the phase's best validation score so far."""
+    """Counters of a run; ``best`` is the phase's best validation score so far.
+
+    ``to_validate``: a validation was due when the run was interrupted.
+    """
 
     step: int = 0
     minutes: float = 0.0
     phase: int = 0
     phase_step: int = 0
     best: float = float('inf')
+    to_validate: bool = False
 
 
 def write(path: Path, network: nn.Module, optimiser: torch.optim.AdamW,

@@ -1,6 +1,7 @@
 """What a training run is: every choice in one file, checked before anything slow starts."""
 
 import dataclasses
+import math
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -27,6 +28,56 @@ GATES = ('full', 'level1', 'level4')
 
 class ConfigError(AsyncMDEError):
     """A training configuration that cannot be used; names the key."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which finite numbers a setting takes: from ``low``, or above it, to ``high``."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (self.low <= value <= self.high and value < math.inf
+                and not (self.above and value == self.low))
+
+    def __str__(self) -> str:
+        if self.high < math.inf:
+            return f'in [{self.low}, {self.high}]'
+        return f'a finite number {"above" if self.above else "of at least"} {self.low}'
+
+
+_MOST = 2**31 - 1
+_SHARE, _POSITIVE, _NOT_NEGATIVE = Range(0, 1), Range(0, above=True), Range(0)
+_COUNT, _COUNT_OR_NONE = Range(1, _MOST), Range(0, _MOST)
+RANGES = {
+    'seed': Range(0, 2**63 - 1),
+    'validation_minutes': _NOT_NEGATIVE, 'checkpoint_minutes': _NOT_NEGATIVE,
+    **{f'data.{name}': _SHARE for name in (
+        'validation_share', 'gate_share', 'crop_min', 'frame_drop', 'reverse', 'quality.valid',
+        'quality.distribution', 'quality.continuity')},
+    **{f'data.{name}': _COUNT for name in ('segment_frames', 'virtual_frames',
+                                           'rendered_frames')},
+    **{f'data.{name}': _COUNT_OR_NONE for name in ('photo_views', 'virtual_clips',
+                                                   'rendered_clips')},
+    'model.encoder_width': _POSITIVE, 'model.initial_trust': _SHARE,
+    'unroll.frames': Range(2, _MOST), 'unroll.max_delay': _COUNT_OR_NONE, 'unroll.beta': _SHARE,
+    'unroll.k': _POSITIVE, 'unroll.decoded_frames': _COUNT,
+    **{f'loss.{name}': _NOT_NEGATIVE for name in ('ssi', 'gradient', 'memory', 'relative', 'fused',
+                                                  'observed', 'alone')},
+    # What errors are divided by is this and more, or, of a still camera, this alone.
+    'loss.tau': _SHARE, 'loss.relative_corrected': _POSITIVE,
+    **{f'optimiser.{name}': _POSITIVE for name in ('rate', 'gradient_clip')},
+    **{f'optimiser.{name}': _NOT_NEGATIVE for name in (
+        'encoder_rate', 'gate_rate', 'clip_rate_share', 'weight_decay', 'distil_rate',
+        'decoder_rate')},
+    'optimiser.warmup_steps': _COUNT_OR_NONE,
+    **{f'optimiser.{name}': _SHARE for name in ('final_rate_share', 'average', 'decoder_share',
+                                                'observer_share')},
+    **{f'optimiser.{name}': _COUNT for name in ('observer_batch', 'observer_decoded', 'batch')},
+}
+"""Of every number, but for those of data.appearance, which checks its own."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +258,7 @@ def _tables(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise ConfigError(f'{path} cannot be read: {error.strerror}') from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is the former
         raise ConfigError(f'{path} is not TOML: {error}') from error
     base = tables.pop('base', None)
     if base is None:
@@ -264,7 +315,11 @@ def _value(hint: Any, value: Any, name: str) -> Any:
             raise ConfigError(f'{name} {value!r}: choose '
                               + ', '.join(item.value for item in hint)) from error
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f'{name}: a number of {len(str(value))} digits is none that can '
+                              'be used') from error
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f'{name} is {hint.__name__}, not {value!r}')
     return value
@@ -280,37 +335,23 @@ def _check(config: TrainConfig) -> None:
     for name, value, choices in one_of:
         if value not in choices:
             raise ConfigError(f'{name} {value!r}: choose {", ".join(map(str, choices))}')
-    shares = [('data.validation_share', data.validation_share),
-              ('data.gate_share', data.gate_share), ('data.crop_min', data.crop_min),
-              ('data.frame_drop', data.frame_drop), ('data.reverse', data.reverse),
-              ('unroll.beta', unroll.beta), ('model.initial_trust', model.initial_trust),
-              ('optimiser.decoder_share', config.optimiser.decoder_share),
-              ('optimiser.observer_share', config.optimiser.observer_share),
-              ('optimiser.average', config.optimiser.average)]
-    for name, share in shares:
-        if not 0 <= share <= 1:
-            raise ConfigError(f'{name} {share}: must lie in [0, 1]')
+    tables = to_tables(config)
+    for name, allowed in RANGES.items():
+        number: Any = tables
+        for part in name.split('.'):
+            number = number[part]
+        if number not in allowed:
+            raise ConfigError(f'{name} {number}: must be {allowed}')
     if config.optimiser.decoder_share + config.optimiser.observer_share > 1:
         raise ConfigError('optimiser.decoder_share and optimiser.observer_share: their sum is at '
                           'most 1')
-    counts = [('seed', config.seed, 0), ('data.segment_frames', data.segment_frames, 1),
-              ('data.virtual_frames', data.virtual_frames, 1),
-              ('data.rendered_frames', data.rendered_frames, 1),
-              ('optimiser.weight_decay', config.optimiser.weight_decay, 0),
-              ('unroll.frames', unroll.frames, 2), ('unroll.decoded_frames', unroll.decoded_frames,
-              1), ('optimiser.batch', config.optimiser.batch, 1),
-              ('optimiser.observer_batch', config.optimiser.observer_batch, 1),
-              ('optimiser.observer_decoded', config.optimiser.observer_decoded, 1)]
-    for name, count, least in counts:
-        if count < least:
-            raise ConfigError(f'{name} {count}: at least {least}')
     if not 0 <= unroll.max_delay < unroll.frames:
-        raise ConfigError(f'unroll.max_delay {unroll.max_delay}: must lie in '
+        raise ConfigError(f'unroll.max_delay {unroll.max_delay}: must be in '
                           f'[0, {unroll.frames - 1}]')
-    if not data.sizes or min(data.sizes.values()) <= 0:
+    if not data.sizes or not all(weight in _POSITIVE for weight in data.sizes.values()):
         raise ConfigError('data.sizes: at least one size, each with a weight above zero')
-    if not data.frame_steps or min(data.frame_steps) < 1:
-        raise ConfigError('data.frame_steps: whole numbers from 1')
+    if not data.frame_steps or not all(step in _COUNT for step in data.frame_steps):
+        raise ConfigError(f'data.frame_steps: at least one number, each {_COUNT}')
     for text in data.sizes:
         _size(text)
 

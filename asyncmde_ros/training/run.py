@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class Request:
 def train(config: TrainConfig, request: Request) -> dict[str, Any]:
     """Train, and leave in ``request.out`` weights, curves and a report; return the report.
 
-    Raises AsyncMDEError for input that cannot be used, before anything slow is started.
+    Raises AsyncMDEError for input that cannot be used, before anything slow is started, and
+    KeyboardInterrupt where it is interrupted; what was prepared and learned is kept.
     """
     if request.resume and not (request.out / CHECKPOINT).is_file():
         raise TrainingError(f'{request.out / CHECKPOINT} is missing: nothing to resume')
@@ -75,8 +77,9 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
             weights.load(path)
     for path in (request.out, request.cache):
         files.make_directory(path)
+    files.sweep(request.out / CHECKPOINT)
     # Whatever an engine in this process was given before.
-    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', len(os.sched_getaffinity(0)))))
+    torch.set_num_threads(_threads())
     teacher = Teacher(config.model.name, request.device)
     prepared = prepare(recipes(sources, config), teacher, request.cache, config.data.quality)
     for name, reason in prepared.dropped.items():
@@ -103,6 +106,13 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
         'machine': dataclasses.asdict(machine.describe(sys.argv[1:]))}
     files.write_atomically(request.out / REPORT, json.dumps(report, indent=1).encode())
     return report
+
+
+def _threads() -> int:
+    """Return OMP_NUM_THREADS, of a list for nested work the first, or the cores to be had."""
+    wanted = os.environ.get('OMP_NUM_THREADS', '').partition(',')[0].strip()
+    return int(wanted) if re.fullmatch('[1-9][0-9]{0,3}', wanted) else len(
+        os.sched_getaffinity(0))
 
 
 def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Sequence[Clip],

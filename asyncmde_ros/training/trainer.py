@@ -2,11 +2,13 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from asyncmde_ros.training import checkpoint, curves, losses
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import TrainConfig, to_tables
 from asyncmde_ros.training.initial import reset_gates
+from asyncmde_ros.training.interruption import stop_requested
 from asyncmde_ros.training.unroll import as_memory, corrected_at, decode, observe, unroll
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
@@ -98,6 +101,7 @@ class Trainer:
         self._best = _copied(network)
         self._spread = self._measure_spread(training)
         self._bad_steps = 0
+        self._stop = threading.Event()
 
     def resume(self) -> None:
         """Go on from the checkpoint in ``out``.  Raises WeightsError where it does not fit."""
@@ -110,12 +114,21 @@ class Trainer:
         self._spread = restored.extra['spread'].to(self._device)
 
     def run(self) -> dict[str, float]:
-        """Train until the budget is spent; load the best weights; return their validation."""
+        """Train until the budget is spent; load the best weights; return their validation.
+
+        Raises KeyboardInterrupt, with everything in a checkpoint, soon after a signal to end.
+        """
+        with stop_requested() as self._stop:
+            return self._run()
+
+    def _run(self) -> dict[str, float]:
         log = curves.Log(self._out, self.progress.step or None)
         self._last = time.monotonic()
         validated = saved = self.progress.minutes
         if self.progress.step == 0:
             self.progress.phase = int(self._phase())
+            self.progress.to_validate = True
+        if self.progress.to_validate:
             self._validate(log)
         with ThreadPoolExecutor(AHEAD) as pool, tqdm(
                 total=100, unit='%', desc='training', initial=self._percent(),
@@ -139,9 +152,11 @@ class Trainer:
                 self._tick()
                 if step % LOG_EVERY == 0:
                     log.train(step, self.progress.minutes, **values)
-                    bar.set_postfix_str(f'step {step}, loss {values["loss"]:.3f}')
+                    bar.set_postfix_str(f'step {step}, loss {values["loss"]:.3f}', refresh=False)
+                self.progress.to_validate = self._validation_is_due(validated)
+                self._end_if_asked()
                 bar.update(self._percent() - bar.n)
-                if self._validation_is_due(validated):
+                if self.progress.to_validate:
                     self._validate(log)
                     validated = self.progress.minutes
                 if self.progress.minutes - saved >= self._config.checkpoint_minutes:
@@ -150,7 +165,13 @@ class Trainer:
         self._validate(log)
         self._save()
         self._network.load_state_dict(self._best)
-        return self._validation.measure(self._network.eval())
+        return self._validation.measure(self._network.eval(), partial(self._end_if_asked, False))
+
+    def _end_if_asked(self, save: bool = True) -> None:
+        if self._stop.is_set():
+            if save:
+                self._save()
+            raise KeyboardInterrupt
 
     def _validation_is_due(self, validated: float) -> bool:
         """By the clock only where the budget is: it must not choose the best weights."""
@@ -382,7 +403,10 @@ class Trainer:
                             device=self._device)
 
     def _validate(self, log: curves.Log) -> None:
-        values = self._validation.measure(cast(FastNetwork, self._averaged.module.eval()))
+        self.progress.to_validate = True
+        values = self._validation.measure(cast(FastNetwork, self._averaged.module.eval()),
+                                          self._end_if_asked)
+        self.progress.to_validate = False
         # Before the gates are trained, what can get better is the network without them.
         phase = Phase(self.progress.phase)
         score = values['ratio_warped' if phase is Phase.CLIPS else

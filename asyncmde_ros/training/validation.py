@@ -1,7 +1,7 @@
 """How a network does on held-out clips: against the teacher, beside held and warped depth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -44,17 +44,20 @@ class Validation:
             self._warped.append(_mean(sample(first.contiguous(), grid), depth))
 
     @torch.inference_mode()
-    def measure(self, network: FastNetwork) -> dict[str, float]:
+    def measure(self, network: FastNetwork, check: Callable[[], None] = lambda: None
+                ) -> dict[str, float]:
         """Return mean errors, and geometric means of the error ratios to both baselines.
 
         ``ratio_warped`` below 1 beats the warped hold; ``worst_ratio_warped`` is of the worst
         window; ``error_alone`` is the network's without memory, ``error_corrected`` with no
         more of it than the correction; ``error_decoder`` is of the foundation model's own
-        features through the network's decoder.
+        features through the network's decoder.  ``check`` is called again and again, and may
+        raise to give up.
         """
         model, settings = self._config.model, self._config.unroll
         ours, alone, corrected, trust, decoder = [], [], [], [], []
         for batch in self._batches:
+            check()
             size = batch.depth.shape[3:]
             result = unroll(network, batch, 0, model, settings)
             depth = batch.depth[0].float()
