@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ros_rig import node_environment, picture
 
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.ros.demo_session import Sample, figures
 
 pytestmark = [pytest.mark.ros]

@@ -10,7 +10,7 @@ import pytest
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.evaluation import sequence
 from asyncmde_ros.evaluation.sequence import Calibration, open_sequence
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 
 FRAMES = 3
 JPEG_TOLERANCE = 3

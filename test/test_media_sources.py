@@ -9,8 +9,8 @@ import pytest
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media import sources
-from asyncmde_ros.media.picture import VideoWriter
 from asyncmde_ros.media.sources import open_camera, open_video
+from asyncmde_ros.media.video import VideoWriter
 
 RATE_HZ = 20
 LENGTH = 12

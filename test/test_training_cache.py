@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file
 
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.preprocess import shrink
 from asyncmde_ros.training import cache
 from asyncmde_ros.training.cache import Recipe, prepare, recipes

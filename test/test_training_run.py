@@ -20,7 +20,7 @@ from asyncmde_ros.cli.main import main
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.torch import NEVER_READ
 from asyncmde_ros.evaluation.predict import asynchronous, footage
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.model_config import VITS
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.pipeline.settings import Settings

@@ -15,8 +15,8 @@ from rrd import pa, read
 
 from asyncmde_ros.cli.main import main
 from asyncmde_ros.errors import AsyncMDEError, MediaError
-from asyncmde_ros.media.picture import VideoWriter
 from asyncmde_ros.media.sources import open_video
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.view.layout import SERIES
 from asyncmde_ros.view.library import REQUIREMENT
 from asyncmde_ros.view.recording import EPOCH_NS, Recording

@@ -5,65 +5,78 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.picture import (
     RangeTracker,
-    VideoWriter,
     colorize,
     contact_sheet,
+    fit,
     side_by_side,
+    within,
 )
+from asyncmde_ros.media.video import VideoWriter
 
 SHEET_TILES = 6
 SHEET_COLUMNS = 2
-MAX_REPEATS = 10
-"""A pause in the recording is shown as at most so many still frames."""
+TILE = (1280, 1280)
+"""Largest tile of the sheet, (rows, cols)."""
+
+MOST_HZ = 240.0
+"""Stamps nearer to each other than any screen shows are spread to this."""
+
+LONGEST_PERIODS, LONGEST_S = 10, 1.0
+"""A frame is shown for so many periods of its source, or so long: a pause says no more."""
 
 
 class Film:
     """Writes the side-by-side video at real pace, and keeps frames for the contact sheet."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
+        """``rate_hz`` is the source's nominal rate, for stamps that do not tell it."""
         self._writer = VideoWriter(path, rate_hz)
-        self._rate_hz = rate_hz
+        self._period_s = 1 / rate_hz
         self._range = RangeTracker()
-        self._last: tuple[int, RGB] | None = None
-        self.stills: list[tuple[RGB, str]] = []
+        self._last_ns: int | None = None
+        self._shown_s = 0.0
+        self._stills: list[RGB] = []
         self._stride = 1
         self._count = 0
 
     def add(self, rgb: RGB, depth: npt.NDArray[np.float32], stamp_ns: int, caption: str) -> None:
-        """Take a picture and its inverse depth, shown until the next one's stamp."""
+        """Append a picture and its inverse depth, taken at ``stamp_ns``.
+
+        Raises MediaError where the film cannot be written.
+        """
         frame = side_by_side(rgb, colorize(depth, *self._range.update(depth)), caption)
-        self._flush(stamp_ns)
-        self._last = stamp_ns, frame
-        self._keep(frame, caption)
+        if self._last_ns is not None:
+            gap_s = (stamp_ns - self._last_ns) / 1e9
+            longest_s = max(LONGEST_S, LONGEST_PERIODS * self._period_s)
+            self._shown_s += min(max(gap_s if gap_s > 0 else self._period_s, 1 / MOST_HZ),
+                                 longest_s)
+        self._last_ns = stamp_ns
+        self._writer.write(frame, self._shown_s)
+        self._keep(frame)
 
     def close(self) -> None:
-        """Write what is pending and close the file."""
-        if self._last is not None:
-            self._writer.write(self._last[1])
-            self._last = None
+        """Complete the file.  Raises MediaError."""
         self._writer.close()
 
-    def _flush(self, until_ns: int) -> None:
-        if self._last is None:
-            return
-        gap_s = (until_ns - self._last[0]) / 1e9
-        for _ in range(min(MAX_REPEATS, max(1, round(gap_s * self._rate_hz)))):
-            self._writer.write(self._last[1])
+    def sheet(self) -> RGB:
+        """Return a contact sheet of frames spread over the film; MediaError without any."""
+        if not self._stills:
+            raise MediaError('no depth map came with its image: there is nothing to show')
+        picks = np.linspace(0, len(self._stills) - 1, min(SHEET_TILES, len(self._stills)))
+        chosen = [self._stills[round(pick)] for pick in picks]
+        return contact_sheet(chosen, SHEET_COLUMNS, [''] * len(chosen))
 
-    def _keep(self, frame: RGB, caption: str) -> None:
+    def _keep(self, frame: RGB) -> None:
         """Keep an evenly spread sample: when too many are kept, every second one goes."""
         if self._count % self._stride == 0:
-            self.stills.append((frame, caption))
-            if len(self.stills) >= 4 * SHEET_TILES:
-                self.stills = self.stills[::2]
+            size = (self._stills[0].shape[:2] if self._stills
+                    else within(frame.shape[:2], TILE))
+            self._stills.append(fit(frame, size))
+            if len(self._stills) >= 4 * SHEET_TILES:
+                self._stills = self._stills[::2]
                 self._stride *= 2
         self._count += 1
-
-    def sheet(self) -> RGB:
-        """Return a contact sheet of frames spread over the film."""
-        picks = np.linspace(0, len(self.stills) - 1, min(SHEET_TILES, len(self.stills)))
-        chosen = [self.stills[round(pick)] for pick in picks]
-        return contact_sheet([frame for frame, _ in chosen], SHEET_COLUMNS, [''] * len(chosen))

@@ -1,8 +1,7 @@
-"""Depth to pictures that people look at: colours, captions, sheets, PNG and mp4 files."""
+"""Picture files to arrays, and depth to pictures that people look at: colours, sheets, PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.files import write_atomically
+from asyncmde_ros.geometry import Size
 from asyncmde_ros.media.codec import RGB
 
 # Far is blue and near is red.  Inferno's far end is as black as an unknown pixel.
@@ -105,6 +105,25 @@ def contact_sheet(tiles: Sequence[RGB], columns: int, captions: Sequence[str]) -
     return sheet
 
 
+def within(size: Size, most: Size) -> Size:
+    """Return ``size`` (rows, cols), shrunk where it is larger than ``most`` in its aspect."""
+    scale = min(1.0, most[0] / size[0], most[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def fit(rgb: RGB, size: Size) -> RGB:
+    """Scale (H, W, 3) to fill ``size`` (rows, cols) in its own aspect, black bars beside it."""
+    if rgb.shape[:2] == size:
+        return rgb
+    scale = min(size[0] / rgb.shape[0], size[1] / rgb.shape[1])
+    rows, cols = (max(1, round(side * scale)) for side in rgb.shape[:2])
+    fitted = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - rows) // 2, (size[1] - cols) // 2
+    fitted[top:top + rows, left:left + cols] = cv2.resize(
+        rgb, (cols, rows), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return fitted
+
+
 def _draw_caption(picture: RGB, caption: str) -> None:
     """Write ``caption`` into the picture's lower edge, as large as strip and width allow."""
     if not caption:
@@ -127,48 +146,3 @@ def write_png(path: Path, rgb: RGB) -> None:
         write_atomically(path, encoded.tobytes())
     except OSError as error:
         raise MediaError(f'{path} cannot be written: {error.strerror}') from error
-
-
-class VideoWriter:
-    """An mp4 file of RGB frames, a context manager; the first frame fixes the size.
-
-    An odd last row or column is cut off, which the format asks for.  The file plays once it is
-    closed, after however many frames.
-    """
-
-    def __init__(self, path: Path, rate_hz: float) -> None:
-        self._path = path
-        self._rate_hz = rate_hz
-        self._shape: tuple[int, ...] = ()
-        self._writer = cv2.VideoWriter()
-
-    def write(self, rgb: RGB) -> None:
-        """Append (H, W, 3) uint8 RGB.
-
-        Raises MediaError where the file cannot be made, ValueError for a frame of another size,
-        which OpenCV would drop in silence.
-        """
-        if not self._shape:
-            self._shape = rgb.shape
-            self._open()
-        if rgb.shape != self._shape:
-            raise ValueError(f'a frame of shape {rgb.shape} in a video of {self._shape}')
-        self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Complete the file."""
-        self._writer.release()
-
-    def __enter__(self) -> 'VideoWriter':
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
-        self.close()
-
-    def _open(self) -> None:
-        codec = cv2.VideoWriter.fourcc(*'mp4v')
-        self._writer.open(str(self._path), codec, self._rate_hz, self._shape[1::-1])
-        if not self._writer.isOpened():
-            raise MediaError(f'{self._path} cannot be written as mp4: does its folder exist, may '
-                             'it be written to, and does the name end in .mp4?')
