@@ -16,6 +16,11 @@ from asyncmde_ros.errors import AsyncMDEError
 LOCK_POLL_S = 0.1
 
 
+def printable(name: Path | str) -> str:
+    """Return a file's name as text that can be written, bytes that are no UTF-8 in hexadecimal."""
+    return os.fsencode(name).decode('utf-8', 'backslashreplace')
+
+
 def cache_directory() -> Path:
     """Return ``$XDG_CACHE_HOME/asyncmde``, or ``~/.cache/asyncmde``; it need not exist."""
     configured = Path(os.environ.get('XDG_CACHE_HOME', ''))

@@ -273,7 +273,6 @@ def nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
-    (['--minutes', '-1'], 'negative'), (['--steps', '-1'], 'negative'),
     (['--steps', '1', '--data', 'absent'], 'absent is not a folder'),
     (['--steps', '1', '--resume'], 'nothing to resume'),
     (['--steps', '1', '--config', 'absent.toml'], 'absent.toml cannot be read'),

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from asyncmde_ros.arguments import count_from_zero, number_from_zero
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import cache_directory
 from asyncmde_ros.resources import share_directory
@@ -37,10 +38,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--data', type=Path, required=True, metavar='DIR')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument('--minutes', type=float, metavar='M',
+    budget.add_argument('--minutes', type=number_from_zero, metavar='M',
                         help='budget of training and validation; 0 only prepares targets and '
                              'start')
-    budget.add_argument('--steps', type=int, metavar='N',
+    budget.add_argument('--steps', type=count_from_zero, metavar='N',
                         help='budget in steps instead: the same seed then gives the same weights')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default=None,
                         help='default: cuda where there is one')
@@ -59,8 +60,6 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 
 def run(args: argparse.Namespace) -> int:
-    if (args.minutes or args.steps or 0) < 0:
-        raise AsyncMDEError('a budget cannot be negative')
     try:
         import torch
 

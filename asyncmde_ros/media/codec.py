@@ -131,7 +131,7 @@ def decode_compressed(message: CompressedImageMessage) -> RGB:
     if 'compressedDepth' in message.format:
         raise ImageError('encoding', f'format {message.format!r} holds depth, not a camera image')
     data = _as_bytes(message.data)
-    _check_size(*_stored_size(data.tobytes()))
+    _check_size(*stored_size(data.tobytes()))
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -167,8 +167,15 @@ _JPEG_BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # no length fo
 _JPEG_FRAME_HEADER = struct.Struct('>HBHH')  # segment length, precision, height, width
 
 
-def _stored_size(data: bytes) -> tuple[int, int]:
-    """Read (height, width) from the file's header, so that a bomb is refused undecoded."""
+def is_jpeg_or_png(data: bytes) -> bool:
+    return data.startswith((_PNG_SIGNATURE, _JPEG_START))
+
+
+def stored_size(data: bytes) -> tuple[int, int]:
+    """Read (height, width) from a JPEG's or PNG's header, so that a bomb is refused undecoded.
+
+    Raises ImageError, reason ``compressed``, for others, and for what is truncated.
+    """
     if data.startswith(_PNG_SIGNATURE):
         return _png_size(data)
     if data.startswith(_JPEG_START):

@@ -17,6 +17,7 @@ from asyncmde_ros.media.picture import (
 )
 from asyncmde_ros.media.video import VideoWriter
 
+FILM_FILE, SHEET_FILE = 'depth.mp4', 'depth.png'
 SHEET_TILES = 6
 SHEET_COLUMNS = 2
 TILE = (1280, 1280)

@@ -2,21 +2,64 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.errors import MediaError
+from asyncmde_ros.errors import ImageError, MediaError
 from asyncmde_ros.files import write_atomically
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.media.codec import RGB
+from asyncmde_ros.media.codec import RGB, is_jpeg_or_png, stored_size
 
 # Far is blue and near is red.  Inferno's far end is as black as an unknown pixel.
 _PALETTE = np.ascontiguousarray(
     cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[..., ::-1])
 
 MIN_SPAN = 1e-6  # of inverse depth; a flat picture has no contrast to show
+
+
+MAX_FILE_PIXELS = 2**28
+"""Of a picture file: above the 200 megapixels of phones; decoded it takes 800 MB."""
+
+
+def read_picture(path: Path, oriented: bool) -> RGB:
+    """Read a picture file as (H, W, 3) uint8 RGB, turned as its EXIF data say if ``oriented``.
+
+    Raises MediaError, which names the file, where it cannot be read or decoded, or is too large.
+    """
+    flags = cv2.IMREAD_COLOR if oriented else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return np.asarray(cv2.cvtColor(_read(path, flags), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_units(path: Path) -> npt.NDArray[np.uint16]:
+    """Read a 16-bit grey picture, as depth is stored, as (H, W) uint16.  Raises MediaError."""
+    units = _read(path, cv2.IMREAD_UNCHANGED)
+    if units.dtype != np.uint16 or units.ndim != 2:
+        raise MediaError(f'{path} is not a depth image: it must be a 16-bit grey PNG')
+    return np.asarray(units, np.uint16)
+
+
+def _read(path: Path, flags: int) -> npt.NDArray[Any]:
+    """Decode a file; not by cv2.imread, which some names crash and some contents pass."""
+    try:
+        data = path.read_bytes()
+        if is_jpeg_or_png(data):
+            rows, cols = stored_size(data)
+            if rows * cols > MAX_FILE_PIXELS:
+                raise MediaError(f'{path} claims to have {cols} x {rows} pixels: over '
+                                 f'{MAX_FILE_PIXELS} are not decoded')
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except OSError as error:
+        raise MediaError(f'{path} cannot be read: {error.strerror}') from error
+    except ImageError as error:
+        raise MediaError(f'{path} cannot be decoded: {error}') from error
+    except cv2.error as error:
+        raise MediaError(f'{path} cannot be decoded: {error.err}') from error
+    if pixels is None:
+        raise MediaError(f'{path} is not a picture that OpenCV can read')
+    return pixels
 
 
 def colorize(inverse_depth: npt.NDArray[np.float32], low: float, high: float) -> RGB:

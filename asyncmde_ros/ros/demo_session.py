@@ -24,7 +24,7 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import make_directory
 from asyncmde_ros.geometry import Size, check_aspect, network_size
 from asyncmde_ros.media.codec import RGB, decode_image
-from asyncmde_ros.media.film import Film
+from asyncmde_ros.media.film import FILM_FILE, SHEET_FILE, Film
 from asyncmde_ros.media.picture import write_png
 from asyncmde_ros.ros import children
 from asyncmde_ros.ros.hosting import hosted
@@ -181,7 +181,7 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     """
     check_aspect(image)
     make_directory(out)
-    video, sheet = out / 'depth.mp4', out / 'depth.png'
+    video, sheet = out / FILM_FILE, out / SHEET_FILE
     limit = [] if seconds is None else ['--seconds', str(seconds)]
     size = network_size(image, choose('auto').short_side)
     film = Film(video, rate_hz)
