@@ -9,7 +9,6 @@ import pytest
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.picture import (
     RangeTracker,
-    VideoWriter,
     colorize,
     contact_sheet,
     side_by_side,
@@ -151,23 +150,3 @@ def test_a_failed_png_leaves_what_was_there(tmp_path: Path,
 def test_a_png_into_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match='missing/picture.png'):
         write_png(tmp_path / 'missing' / 'picture.png', np.zeros((8, 8, 3), np.uint8))
-
-
-def test_odd_sizes_are_written_without_their_last_row_and_column(tmp_path: Path) -> None:
-    path = tmp_path / 'odd.mp4'
-    with VideoWriter(path, 29.97) as writer:
-        writer.write(np.zeros((49, 65, 3), np.uint8))
-    assert cv2.VideoCapture(str(path)).read()[1].shape == (48, 64, 3)
-
-
-def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / 'video.mp4', 30) as writer:
-        writer.write(np.zeros((48, 64, 3), np.uint8))
-        with pytest.raises(ValueError, match='48, 66'):
-            writer.write(np.zeros((48, 66, 3), np.uint8))
-
-
-@pytest.mark.parametrize('name', ['missing/video.mp4', 'video.nothing'])
-def test_a_video_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
-    with VideoWriter(tmp_path / name, 30) as writer, pytest.raises(MediaError, match=name):
-        writer.write(np.zeros((48, 64, 3), np.uint8))

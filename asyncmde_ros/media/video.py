@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ from asyncmde_ros.media.sources import (
 INSTALL = 'pip install "av>=17,<19"'
 try:
     import av
+    from av.container import OutputContainer
     from av.stream import Disposition
     from av.video.reformatter import ColorRange, Colorspace
 except ImportError as error:
@@ -152,7 +153,8 @@ class VideoSource(FrameSource):
         self._believed = seen is None or seen <= MAX_RATE_HZ
         if not self._believed:
             LOG.warning('%s: its stamps say %.0f Hz, which cannot be: played at %g Hz', self._path,
-                        seen, claimed or ASSUMED_RATE_HZ)
+                        seen, ASSUMED_RATE_HZ)
+            claimed = None
         elif seen is not None and (
                 claimed is None or abs(claimed / seen - 1) > RATE_TOLERANCE):
             claimed = seen
@@ -284,7 +286,7 @@ class VideoWriter:
         self._warned = False
         self._last = -1
         self._next_s = 0.0
-        self._file: BinaryIO | None = None
+        self._container: OutputContainer | None = None
 
     def write(self, rgb: RGB, at_s: float | None = None) -> None:
         """Append (H, W, 3) uint8 RGB, shown ``at_s`` after the start, or a period after the last.
@@ -295,24 +297,24 @@ class VideoWriter:
         at_s = self._next_s if at_s is None else at_s
         self._next_s = at_s + 1 / self._rate_hz
         with self._faults_named():
-            if self._file is None:
-                self._open(rgb.shape[:2])
+            if self._container is None:
+                self._container = self._open(rgb.shape[:2])
             frame = av.VideoFrame.from_ndarray(self._sized(rgb), 'rgb24').reformat(
                 format='yuv420p', dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG)
             frame.pts = self._last = max(self._last + 1, round(at_s * TICKS_PER_S))
             frame.time_base = Fraction(1, TICKS_PER_S)
-            self._encode(frame)
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Complete the file and give it its name.  Raises MediaError."""
-        if self._file is not None:
+        if self._container is not None:
             with self._faults_named():
-                self._encode(None)
+                self._container.mux(self._stream.encode(None))
                 self._container.close()
-                commit(self._file, self._path)
-                self._file.close()
-                self._file = None
+                with self._temporary.open('rb+') as file:
+                    commit(file, self._path)
+                self._container = None
 
     def __enter__(self) -> 'VideoWriter':
         return self
@@ -321,21 +323,21 @@ class VideoWriter:
                  traceback: TracebackType | None) -> None:
         self.close()
 
-    def _open(self, size: Size) -> None:
+    def _open(self, size: Size) -> OutputContainer:
         rows, cols = within(size, MOST_WRITTEN)
         self._first, self._size = size, (max(2, rows - rows % 2), max(2, cols - cols % 2))
-        self._file = temporary_beside(self._path).open('xb')
-        self._container = av.open(self._file, 'w', format='mp4')
+        self._temporary = temporary_beside(self._path)
+        container = av.open(f'file:{self._temporary}', 'w', format='mp4')
         encoder = next(name for name in ENCODERS if name in av.codecs_available)
         rate = Fraction(min(max(self._rate_hz, RATES_HZ[0]), RATES_HZ[1])).limit_denominator(1001)
-        stream = cast(av.VideoStream,
-                      self._container.add_stream(encoder, rate, ENCODERS[encoder]))
+        stream = cast(av.VideoStream, container.add_stream(encoder, rate, ENCODERS[encoder]))
         stream.height, stream.width = self._size
         stream.pix_fmt = 'yuv420p'
         stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
         stream.codec_context.colorspace = BT709
         stream.codec_context.color_range = ColorRange.MPEG
         self._stream = stream
+        return container
 
     def _sized(self, rgb: RGB) -> RGB:
         rows, cols = self._size
@@ -349,27 +351,23 @@ class VideoWriter:
             return np.ascontiguousarray(rgb[:rows, :cols])
         return np.asarray(cv2.resize(rgb, (cols, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
-    def _encode(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
-
     @contextmanager
     def _faults_named(self) -> Iterator[None]:
         """Turn what goes wrong into a MediaError, and leave nothing half-written."""
         try:
             yield
         except (av.FFmpegError, OSError, ValueError) as error:
-            if self._file is not None:
-                self._file.close()
-                Path(self._file.name).unlink(missing_ok=True)
-                self._file = None
+            if self._container is not None:
+                with suppress(av.FFmpegError, OSError):
+                    self._container.close()
+                self._container = None
+                self._temporary.unlink(missing_ok=True)
             raise MediaError(f'{self._path} cannot be written: {_reason(error)}') from error
 
 
 def _reason(error: BaseException) -> str:
     """Return what happened, without the file's name, which FFmpeg's errors append."""
-    text = getattr(error, 'strerror', None)
-    return text if text else in_words(error)
+    return getattr(error, 'strerror', None) or in_words(error)
 
 
 def _stamp(packet: Packet) -> int | None:
