@@ -58,7 +58,7 @@ def _read(path: Path, flags: int) -> npt.NDArray[Any]:
     except cv2.error as error:
         raise MediaError(f'{path} cannot be decoded: {error.err}') from error
     if pixels is None:
-        raise MediaError(f'{path} is not a picture that OpenCV can read')
+        raise MediaError(f'{path} is not an image that OpenCV can read')
     return pixels
 
 

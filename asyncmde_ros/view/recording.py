@@ -1,5 +1,6 @@
 """Pictures, figures and words on their way to a Rerun viewer or file."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -68,11 +69,7 @@ class Recording:
         if file is None:
             self._spawn()
         else:
-            self._temporary = temporary_beside(file)
-            try:
-                self._stream.save(self._temporary, default_blueprint=blueprint())
-            except (RuntimeError, UnicodeError) as error:  # Rerun takes names in UTF-8 only
-                raise MediaError(f'{file} cannot be written: {error}') from error
+            self._save(file)
         for series in SERIES.values():
             self._stream.log(series.entity, rr.SeriesLines(
                 names=series.name, colors=[series.colour]), static=True)
@@ -103,14 +100,28 @@ class Recording:
             if self._file is not None:
                 self._finish(self._file, complete)
 
+    def _save(self, file: Path) -> None:
+        if file.is_dir():
+            raise MediaError(f'{file} cannot be written: it is a folder')
+        # A device or a pipe is written to, not replaced.
+        self._written = temporary_beside(file) if file.is_file() or not file.exists() else file
+        try:
+            self._stream.save(self._written, default_blueprint=blueprint())
+        except (RuntimeError, UnicodeError) as error:  # Rerun takes names in UTF-8 only
+            with contextlib.suppress(OSError):
+                self._finish(file, complete=False)
+            raise MediaError(f'{file} cannot be written: {error}') from error
+
     def _finish(self, file: Path, complete: bool) -> None:
+        if self._written == file:
+            return
         try:
             if complete:
-                self._temporary.replace(file)
+                self._written.replace(file)
         except OSError as error:
             raise MediaError(f'{file} cannot be written: {error.strerror}') from error
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._written.unlink(missing_ok=True)
 
     def __str__(self) -> str:
         text = f'{self.images} images, {self.depths} depth maps'
