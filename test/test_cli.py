@@ -44,7 +44,8 @@ def test_without_a_home_only_what_needs_one_fails(monkeypatch: pytest.MonkeyPatc
     ['eval', 'FILE', '--out', 'out'], ['eval', 'FILE', '--frames', '0', '--out', 'out'],
     ['eval', 'FILE', '--short-side', '1000000', '--out', 'out'],
     ['eval', 'FILE', '--schedule', 'async:30,async:30:50', '--out', 'out'],
-    ['view', '--video', 'FILE', '--save', 'FILE'], ['view', '--camera=-1'],
+    ['view', '--video', 'FILE', '--save', 'FILE'], ['view', '--bag', 'FILE', '--save', 'FILE'],
+    ['view', '--camera=-1'],
     ['train', '--data', 'x' * 5000, '--out', 'out']])
 def test_what_cannot_be_is_a_line_and_no_traceback(
         words: list[str], tmp_path: Path, foundation_path: Path) -> None:

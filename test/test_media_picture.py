@@ -2,14 +2,13 @@
 
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from videos import difference, encoded_picture, picture
+from videos import difference, encoded_picture, picture, png_bomb
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.picture import (
@@ -164,16 +163,6 @@ def test_a_png_into_a_missing_folder_is_named(tmp_path: Path) -> None:
 # Reading
 
 
-def bomb(folder: Path) -> Path:
-    """Return a small PNG whose header claims 100,000 pixels a side."""
-    data = bytearray(encoded_picture('.png', np.zeros((8, 8, 3), np.uint8)))
-    data[16:24] = struct.pack('>II', 100_000, 100_000)
-    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
-    path = folder / 'bomb.png'
-    path.write_bytes(data)
-    return path
-
-
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.bmp'])
 @pytest.mark.parametrize('name', ['photo', os.fsdecode(b'caf\xe9')])
 def test_a_picture_file_is_read_as_rgb(tmp_path: Path, suffix: str, name: str) -> None:
@@ -215,7 +204,8 @@ def test_a_picture_that_cannot_be_read_is_one_clear_error(
     for path in (tmp_path, tmp_path / 'nowhere.png'):
         with pytest.raises(MediaError, match='cannot be read'):
             read(path)
-    path = bomb(tmp_path)
+    path = tmp_path / 'bomb.png'
+    path.write_bytes(png_bomb())
     monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('decoded'))
     with pytest.raises(MediaError, match=r'bomb\.png claims to have 100000 x 100000 pixels'):
         read(path)

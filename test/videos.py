@@ -1,5 +1,7 @@
 """Makes the videos that the tests read: any codec, container, stamps and flags, by PyAV."""
 
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -58,6 +60,14 @@ def turned(path: Path, matrix: Sequence[int]) -> Path:
         [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], '>i4').tobytes()
     path.write_bytes(data)
     return path
+
+
+def png_bomb() -> bytes:
+    """Return a small PNG whose header claims 100,000 pixels a side."""
+    data = bytearray(encoded_picture('.png', np.zeros((8, 8, 3), np.uint8)))
+    data[16:24] = struct.pack('>II', 100_000, 100_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    return bytes(data)
 
 
 def encoded_picture(suffix: str, rgb: np.ndarray) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.training.config import DataConfig
 
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
+VIDEO_SUFFIXES = ('.mp4', '.m4v', '.avi', '.mkv', '.mov', '.webm', '.mts', '.m2ts', '.mpg')
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
 
