@@ -1,5 +1,6 @@
 """Videos of any kind give their own frames, stamped, or a word; films hold what they are given."""
 
+import gc
 import itertools
 import logging
 import os
@@ -280,6 +281,28 @@ def test_a_title_that_is_no_utf8_does_not_matter(tmp_path: Path) -> None:
         file.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0), 'rgb24')))
         file.mux(stream.encode(None))
     assert len(read(path)) == 1
+
+
+@pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs Linux')
+def test_memory_is_given_back_without_the_collector(tmp_path: Path) -> None:
+    """It comes at any time, and counts objects, not the megabytes that hang on them."""
+    count, rounds = 60, 4
+    path = encode(tmp_path / 'long.mp4', [picture(0, (480, 640))] * count)
+
+    def resident_bytes() -> int:
+        return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+
+    gc.disable()
+    try:
+        for turn in range(rounds):
+            with open_video(path) as source:
+                assert sum(1 for _ in source) == count
+            del source
+            if turn == 0:
+                before = resident_bytes()  # what is made once is there
+        assert resident_bytes() - before < 0.2 * (rounds - 1) * count * 480 * 640 * 3
+    finally:
+        gc.enable()
 
 
 # Damage

@@ -3,7 +3,7 @@
 import logging
 import statistics
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import chain, islice, pairwise
@@ -92,6 +92,8 @@ class VideoSource(FrameSource):
         self._delivered = 0
         self._ended_s: float | None = None
         self._broken = False
+        self._rotation: int | None = None
+        self._matrix: npt.NDArray[np.int32] | None = None
         try:
             # "file:", or a name with a colon in it would be an address.
             self._container = av.open(f'file:{path}', 'r', metadata_errors='replace')
@@ -104,7 +106,7 @@ class VideoSource(FrameSource):
             packets = self._packets()
             sample = list(islice(packets, RATE_SAMPLE))
             self._estimate_rate(sample)
-            self._frames = self._decode(chain(sample, packets))
+            self._frames: Iterator[VideoFrame] = self._decode(chain(sample, packets))
             self._first = next(self._frames, None)
             if self._first is None:
                 raise MediaError(f'{path} has no frame that can be decoded '
@@ -119,8 +121,7 @@ class VideoSource(FrameSource):
             yield frame
 
     def close(self) -> None:
-        self._frames.close()
-        self._first = None
+        self._first, self._frames = None, iter(())
         self._container.close()
         left_out = self.dropped.total()
         if left_out:
@@ -128,13 +129,13 @@ class VideoSource(FrameSource):
                         left_out, left_out + self._delivered)
 
     def _choose(self) -> av.VideoStream:
-        """Return the first stream of moving pictures; a cover is none."""
+        """Return the first stream of moving pictures that can be decoded; a cover is none."""
         moving = [stream for stream in self._container.streams.video
                   if not stream.disposition & NO_VIDEO]
         if not moving:
             raise MediaError(f'{self._path} is no video: it has no moving pictures')
-        stream = moving[0]
-        if stream.codec_context is None:
+        stream = next((stream for stream in moving if stream.codec_context is not None), None)
+        if stream is None:
             raise MediaError(f'{self._path} cannot be decoded: this FFmpeg has no decoder for its '
                              'codec. Convert it: ffmpeg -i FILE -c:v libx264 video.mp4')
         if stream.width * stream.height > MAX_PIXELS:
@@ -192,7 +193,7 @@ class VideoSource(FrameSource):
             LOG.warning('%s: breaks off: %s', self._path, _reason(error))
             self._broken = True
 
-    def _decode(self, packets: Iterator[Packet]) -> Generator[VideoFrame]:
+    def _decode(self, packets: Iterator[Packet]) -> Iterator[VideoFrame]:
         """Yield what was decoded whole, stamped."""
         last_ns = -self._period_ns
         first: int | None = None
@@ -251,8 +252,12 @@ class VideoSource(FrameSource):
         except (av.FFmpegError, ValueError) as error:
             self._drop('format', f'{frame.format.name} cannot be converted: {_reason(error)}')
             return None
-        matrix: Any = frame.side_data.get('DISPLAYMATRIX')
-        return rgb if matrix is None else _upright(rgb, np.frombuffer(matrix, np.int32))
+        if frame.rotation != self._rotation:
+            # Asked for seldom: what has been asked for its side data waits for the collector.
+            self._rotation = frame.rotation
+            matrix: Any = frame.side_data.get('DISPLAYMATRIX')
+            self._matrix = None if matrix is None else np.frombuffer(bytes(matrix), np.int32)
+        return rgb if self._matrix is None else _upright(rgb, self._matrix)
 
     def _drop(self, reason: str, text: str) -> None:
         if reason not in self.dropped:
