@@ -201,6 +201,14 @@ def test_frames_without_stamps_follow_each_other(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.diff(stamps_ms(frames)), 40, rtol=1e-6)
 
 
+def test_frames_out_of_order_without_times_of_their_own_are_evenly_spaced(
+        tmp_path: Path) -> None:
+    frames = read(encode(tmp_path / 'bidirectional.avi', pictures(), options={'bf': '2'}))
+    for frame, right in zip(frames, pictures(), strict=True):
+        assert difference(frame.image, right) < ALIKE
+    np.testing.assert_allclose(np.diff(stamps_ms(frames)), 40, rtol=1e-6)
+
+
 def test_stamps_rise_where_the_files_go_back(tmp_path: Path) -> None:
     path = encode(tmp_path / 'joined.ts', pictures(), 'mpeg2video')
     path.write_bytes(2 * path.read_bytes())

@@ -53,6 +53,12 @@ END_TOLERANCE = 0.05
 END_PERIODS = 3
 """So many periods may be missing as well, in short files."""
 
+SOUND_S = 1.0
+"""By so much more, where the duration is not of the pictures alone."""
+
+SAME_NS = 1000
+"""Stamps no further apart are the same, but for rounding."""
+
 PENDING = 256
 """Packets that are remembered until their frame comes; no decoder holds back more."""
 
@@ -102,6 +108,7 @@ class VideoSource(FrameSource):
                              f'({_reason(error)})') from error
         try:
             self._stream = self._choose()
+            self._is_avi = self._container.format.name == 'avi'
             self._time_base = self._stream.time_base or Fraction(1, av.time_base)
             packets = self._packets()
             sample = list(islice(packets, RATE_SAMPLE))
@@ -162,12 +169,12 @@ class VideoSource(FrameSource):
         self.rate_hz = claimed
         self._period_ns = round(1e9 / (claimed or ASSUMED_RATE_HZ))
         promised_s = self._promised_s()
-        self.length = self._stream.frames or (
-            round(promised_s * claimed) if promised_s and claimed else 0) or None
+        lengths = self._stream.frames, round((promised_s or 0) * (claimed or 0))
+        self.length = min(filter(None, lengths), default=None)  # some frames are never shown
 
     def _promised_s(self) -> float | None:
         """Return the duration that the file tells, in seconds."""
-        if self._container.format.name == 'avi' and self._stream.frames and self.rate_hz:
+        if self._is_avi and self._stream.frames and self.rate_hz:
             return self._stream.frames / self.rate_hz  # its duration is reckoned from its size
         if self._stream.duration:
             return float(self._stream.duration * self._time_base)
@@ -201,11 +208,15 @@ class VideoSource(FrameSource):
             image = self._to_rgb(frame)
             if image is None:
                 continue
-            stamp, stamp_ns = frame.pts if frame.pts is not None else frame.dts, last_ns
+            # AVI stores no times of presentation, and those that PyAV has FFmpeg make up are
+            # out of order where frames were.
+            stamp = frame.dts if self._is_avi or frame.pts is None else frame.pts
+            stamp_ns = last_ns
             if stamp is not None and self._believed:
                 first = stamp if first is None else first
                 stamp_ns = round((stamp - first) * self._time_base * 10**9)
-            last_ns = stamp_ns if stamp_ns > last_ns else last_ns + self._period_ns
+            last_ns = (stamp_ns if stamp_ns > last_ns + SAME_NS
+                       else last_ns + self._period_ns)
             self._delivered += 1
             yield VideoFrame(last_ns, image)
         self._check_end()
@@ -270,6 +281,8 @@ class VideoSource(FrameSource):
         if self._broken or promised_s is None or ended_s is None or not self._believed:
             return
         slack_s = max(END_TOLERANCE * promised_s, END_PERIODS * self._period_ns / 1e9)
+        if not self._stream.duration and len(self._container.streams) > 1:
+            slack_s += SOUND_S
         if ended_s < promised_s - slack_s:
             LOG.warning('%s: breaks off after %.1f of %.1f s', self._path, ended_s, promised_s)
 
