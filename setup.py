@@ -42,6 +42,7 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=[
+        'av>=17,<19',
         'numpy>=1.23',
         'opencv-python-headless>=4.6',
         'openvino>=2024.4',

@@ -16,6 +16,11 @@ from asyncmde_ros.errors import AsyncMDEError
 LOCK_POLL_S = 0.1
 
 
+def printable(name: Path | str) -> str:
+    """Return a file's name as text that can be written, bytes that are no UTF-8 in hexadecimal."""
+    return os.fsencode(name).decode('utf-8', 'backslashreplace')
+
+
 def cache_directory() -> Path:
     """Return ``$XDG_CACHE_HOME/asyncmde``, or ``~/.cache/asyncmde``; it need not exist."""
     configured = Path(os.environ.get('XDG_CACHE_HOME', ''))
@@ -59,10 +64,15 @@ def commit(stream: BinaryIO, path: Path) -> None:
     Path(stream.name).replace(path)
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return a name to write under until the file is whole; nobody else has it."""
+    # At random: processes in two containers that share a cache may have the same number.
+    return path.with_name(f'.{path.name}.{secrets.token_hex(8)}.tmp')
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds all of it or what it held before; OSError."""
-    # At random: processes in two containers that share a cache may have the same number.
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.tmp')
+    temporary = temporary_beside(path)
     try:
         with temporary.open('xb') as stream:
             stream.write(content)

@@ -22,7 +22,7 @@ from asyncmde_ros.bench.schedule import Camera
 from asyncmde_ros.bench.statistics import Summary, summarise
 from asyncmde_ros.cli.main import build_parser
 from asyncmde_ros.machine import commit
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.pipeline.motion import MotionEstimator
 from asyncmde_ros.pipeline.settings import MotionCompensation
 

@@ -17,7 +17,7 @@ from ros_rig import node_environment, picture
 
 from asyncmde_ros import processes
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.ros import demo_session
 from asyncmde_ros.ros.demo_session import Sample, figures
 from asyncmde_ros.ros.messages import to_nanoseconds
@@ -61,7 +61,7 @@ def check(done: subprocess.CompletedProcess[str], out: Path, frames: int) -> Non
 
 @pytest.mark.slow
 def test_a_video_becomes_a_film_and_a_picture(tmp_path: Path, foundation_path: Path) -> None:
-    video = moving(tmp_path / 'video.mp4', 60)
+    video = moving(tmp_path / os.fsdecode(b'caf\xe9.mp4'), 60)  # no UTF-8, as on old disks
     check(run_demo('--video', str(video), out=tmp_path / 'out'), tmp_path / 'out', frames=20)
 
 
@@ -146,6 +146,36 @@ def test_each_image_has_a_stamp_of_its_own_and_later_than_the_last(clock_ns: lis
         camera.show(picture())
     stamps = [to_nanoseconds(message.header.stamp) for message in published]
     assert stamps == sorted(set(stamps)) and stamps[0] == clock_ns[0]
+
+
+@pytest.mark.slow
+def test_a_recording_whose_pictures_change_their_size(tmp_path: Path,
+                                                      foundation_path: Path) -> None:
+    rosbag2, typesys = (pytest.importorskip(f'rosbags.{name}') for name in ('rosbag2', 'typesys'))
+    types = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    kinds, bag, period_ns = types.types, tmp_path / 'bag', 11_110_800  # 90.0025 Hz
+    scene = picture()
+    with rosbag2.Writer(bag, version=9) as writer:
+        kind = 'sensor_msgs/msg/Image'
+        connection = writer.add_connection('/image_raw', kind, typestore=types)
+        for index in range(60):
+            shown = np.roll(scene, -2 * index, axis=1)
+            shown = np.ascontiguousarray(shown if index < 30 else shown[::2, ::2])
+            stamp_ns = 10**18 + index * period_ns
+            stamp = kinds['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10**9))
+            header = kinds['std_msgs/msg/Header'](stamp=stamp, frame_id='camera')
+            message = kinds[kind](header, *shown.shape[:2], 'rgb8', 0, 3 * shown.shape[1],
+                                  shown.reshape(-1))
+            writer.write(connection, stamp_ns, types.serialize_cdr(message, kind))
+    check(run_demo('--bag', str(bag), out=tmp_path / 'out'), tmp_path / 'out', frames=2)
+
+
+@pytest.mark.parametrize('seconds', ['0', '-3', 'nan'])
+def test_a_span_that_is_none_is_refused_by_the_publisher(seconds: str) -> None:
+    done = subprocess.run([sys.executable, '-m', 'asyncmde_ros.ros.video_publisher',
+                           f'--seconds={seconds}'], capture_output=True, text=True,
+                          timeout=TIMEOUT_S, env=node_environment())
+    assert done.returncode == 2 and 'argument --seconds' in done.stderr
 
 
 @pytest.mark.slow

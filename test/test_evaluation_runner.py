@@ -13,7 +13,7 @@ import pytest
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.evaluation.runner import Peer
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 
 TIMEOUT_S = 400
 README_TOLERANCE, WARPED_TOLERANCE = 0.002, 0.006

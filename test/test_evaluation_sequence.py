@@ -1,16 +1,18 @@
 """Folders, TUM recordings and videos give frames, truth and poses, or say what is wrong."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from videos import encode, png_bomb
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.evaluation import sequence
 from asyncmde_ros.evaluation.sequence import Calibration, open_sequence
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 
 FRAMES = 3
 JPEG_TOLERANCE = 3
@@ -260,6 +262,33 @@ def test_a_video_beyond_the_memory_is_refused(video: Path,
     with pytest.raises(MediaError, match='at most 3 frames'):
         open_sequence(video)
     assert open_sequence(video, 3).length == 3
+
+
+def test_a_video_that_changes_its_size_is_refused_or_cut(tmp_path: Path) -> None:
+    path = tmp_path / 'resized.ts'
+    parts = [encode(tmp_path / f'{rows}.ts', [np.full((rows, 64, 3), 90, np.uint8)] * 6,
+                    'mpeg2video') for rows in (48, 64)]
+    path.write_bytes(b''.join(part.read_bytes() for part in parts))
+    with pytest.raises(MediaError, match=r'resized\.ts changes its size after [56] frames'):
+        open_sequence(path)
+    assert open_sequence(path, 5).length == 5
+
+
+def test_a_name_that_is_no_utf8_becomes_one_that_is(video: Path, room: Path) -> None:
+    write_meta(room, name='')
+    for path in (video, room):
+        renamed = path.rename(path.with_name(os.fsdecode(b'caf\xe9')))
+        assert open_sequence(renamed).name == 'caf\\xe9'
+        renamed.rename(path)
+
+
+def test_pictures_that_claim_to_be_huge_are_refused(room: Path) -> None:
+    frames = open_sequence(room)
+    for path, read in ((room / 'rgb/000001.jpg', frames.rgb),
+                       (room / 'depth/000001.png', frames.depth)):
+        path.write_bytes(png_bomb())
+        with pytest.raises(MediaError, match=f'{path.name} claims to have 100000 x 100000'):
+            read(1)
 
 
 def test_a_calibration_scales_with_its_image() -> None:

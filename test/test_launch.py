@@ -16,7 +16,7 @@ if shutil.which('ros2') is None:
 from ros_rig import DEADLINE_S, Peer, image_message, node_environment, picture  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
-from asyncmde_ros.media.picture import VideoWriter  # noqa: E402
+from asyncmde_ros.media.video import VideoWriter  # noqa: E402
 
 FRAMES = 60
 RATE_HZ = 30.0

@@ -1,9 +1,13 @@
 """Imports point one way, and running on a CPU needs no torch."""
 
 import ast
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 import asyncmde_ros
 
@@ -66,3 +70,27 @@ def test_running_on_a_cpu_imports_neither_torch_nor_ros() -> None:
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
                           check=True)
     assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('module', [
+    'asyncmde_ros.cli.main',
+    pytest.param('asyncmde_ros.ros.main', marks=pytest.mark.skipif(
+        find_spec('rclpy') is None, reason='needs rclpy'))])
+def test_only_videos_need_pyav(module: str) -> None:
+    """A robot's Python may have none, or an old one."""
+    program = f'import sys; sys.modules["av"] = None; import {module}'
+    subprocess.run([sys.executable, '-c', program], check=True)
+
+
+@pytest.mark.parametrize(('code', 'words'), [
+    ('sys.modules["av"] = None', 'videos need PyAV: pip install'),
+    ('import av; av.__version__ = "11.0.0"', 'videos need PyAV 17 or later, and this is 11.0.0')])
+def test_without_a_pyav_that_can_be_used_a_video_says_what_to_install(
+        tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / 'video.mp4').write_bytes(b'')
+    program = (f'import sys; {code}; from asyncmde_ros.cli.main import main; '
+               'sys.exit(main(["view", "--video", "video.mp4", "--save", "out.rrd"]))')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(PACKAGE.parent)})
+    assert (done.returncode, 'Traceback' in done.stderr) == (1, False)
+    assert words in done.stderr

@@ -10,6 +10,7 @@ from asyncmde_ros.media import arguments
 from asyncmde_ros.media.arguments import (
     add_source_arguments,
     open_source,
+    refuse_input,
     resolve_default_source,
     source_arguments,
 )
@@ -71,3 +72,23 @@ def test_each_source_is_opened_by_its_own(monkeypatch: pytest.MonkeyPatch, words
 def test_no_source_says_what_to_name() -> None:
     with pytest.raises(MediaError, match='name a source: --video FILE'):
         open_source(parse())
+
+
+@pytest.mark.parametrize(('source', 'output'), [
+    ('--video=walk.mp4', 'walk.mp4'), ('--video=walk.mp4', 'link.mp4'),
+    ('--video=walk.mp4', 'drive/../walk.mp4'), ('--bag=drive', 'drive'),
+    ('--bag=drive', 'drive/drive.mcap'), ('--bag=drive', 'drive/new.rrd'),
+    ('--bag=drive/drive.mcap', 'drive/drive.mcap')])
+def test_a_source_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                      source: str, output: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('drive').mkdir()
+    for name in ('walk.mp4', 'other.mp4', 'drive/drive.mcap'):
+        Path(name).touch()
+    Path('link.mp4').symlink_to('walk.mp4')
+    args = parse(source)
+    with pytest.raises(MediaError, match=f'{output} is'):
+        refuse_input(args, Path(output))
+    for harmless in ('new.rrd', 'other.mp4', 'nowhere/new.rrd'):
+        refuse_input(args, Path(harmless))
+    refuse_input(parse('--camera=0'), Path(output))

@@ -1,17 +1,24 @@
 """Pictures say what they should: colours, ranges, captions; files are whole."""
 
+import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from videos import difference, encoded_picture, picture, png_bomb
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.picture import (
-    VideoWriter,
     colorize,
     contact_sheet,
+    fit,
+    read_picture,
+    read_units,
     side_by_side,
+    within,
     write_png,
 )
 
@@ -126,21 +133,67 @@ def test_a_png_into_a_missing_folder_is_named(tmp_path: Path) -> None:
         write_png(tmp_path / 'missing' / 'picture.png', np.zeros((8, 8, 3), np.uint8))
 
 
-def test_odd_sizes_are_written_without_their_last_row_and_column(tmp_path: Path) -> None:
-    path = tmp_path / 'odd.mp4'
-    with VideoWriter(path, 29.97) as writer:
-        writer.write(np.zeros((49, 65, 3), np.uint8))
-    assert cv2.VideoCapture(str(path)).read()[1].shape == (48, 64, 3)
+# Reading
 
 
-def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / 'video.mp4', 30) as writer:
-        writer.write(np.zeros((48, 64, 3), np.uint8))
-        with pytest.raises(ValueError, match='48, 66'):
-            writer.write(np.zeros((48, 66, 3), np.uint8))
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.bmp'])
+@pytest.mark.parametrize('name', ['photo', os.fsdecode(b'caf\xe9')])
+def test_a_picture_file_is_read_as_rgb(tmp_path: Path, suffix: str, name: str) -> None:
+    path = tmp_path / f'{name}{suffix}'
+    path.write_bytes(encoded_picture(suffix, picture(0)))
+    assert difference(read_picture(path, oriented=True), picture(0)) < 3
 
 
-@pytest.mark.parametrize('name', ['missing/video.mp4', 'video.nothing'])
-def test_a_video_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
-    with VideoWriter(tmp_path / name, 30) as writer, pytest.raises(MediaError, match=name):
-        writer.write(np.zeros((48, 64, 3), np.uint8))
+def test_a_photo_is_turned_where_asked_for(tmp_path: Path) -> None:
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0'
+    jpeg = encoded_picture('.jpg', picture(0))
+    path = tmp_path / 'upright.jpg'
+    path.write_bytes(jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:])
+    assert difference(read_picture(path, oriented=True), np.rot90(picture(0), -1)) < 3
+    assert difference(read_picture(path, oriented=False), picture(0)) < 3
+
+
+def test_depth_is_read_in_its_units(tmp_path: Path, rng: np.random.Generator) -> None:
+    units = rng.integers(0, 65536, (6, 8), np.uint16)
+    path = tmp_path / 'depth.png'
+    path.write_bytes(cv2.imencode('.png', units)[1].tobytes())
+    np.testing.assert_array_equal(read_units(path), units)
+    path.write_bytes(encoded_picture('.png', picture(0)))
+    with pytest.raises(MediaError, match='16-bit'):
+        read_units(path)
+
+
+@pytest.mark.parametrize('read', [lambda path: read_picture(path, oriented=True), read_units])
+def test_a_picture_that_cannot_be_read_is_one_clear_error(
+        tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    jpeg = encoded_picture('.jpg', picture(0))
+    for content in (b'', b'no picture', jpeg[:-30], encoded_picture('.png', picture(0))[:200],
+                    b'BM' + struct.pack('<IIIIiiHHIIiiII', 10**9, 0, 54, 40, 100_000, 100_000, 1,
+                                        24, 0, 0, 0, 0, 0, 0)):
+        path = tmp_path / 'bad.jpg'
+        path.write_bytes(content)
+        with pytest.raises(MediaError, match=r'bad\.jpg'):
+            read(path)
+    for path in (tmp_path, tmp_path / 'nowhere.png'):
+        with pytest.raises(MediaError, match='cannot be read'):
+            read(path)
+    path = tmp_path / 'bomb.png'
+    path.write_bytes(png_bomb())
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('decoded'))
+    with pytest.raises(MediaError, match=r'bomb\.png claims to have 100000 x 100000 pixels'):
+        read(path)
+
+
+def test_a_picture_is_fitted_in_its_own_aspect() -> None:
+    wide = fit(np.full((10, 40, 3), 200, np.uint8), (40, 40))
+    assert (wide[15:25] == 200).all() and not wide[:14].any() and not wide[26:].any()
+    same = np.zeros((4, 5, 3), np.uint8)
+    assert fit(same, (4, 5)) is same
+
+
+@pytest.mark.parametrize(('size', 'most', 'right'), [
+    ((100, 200), (300, 300), (100, 200)), ((3000, 8192), (2160, 3840), (1406, 3840)),
+    ((9000, 1), (100, 100), (100, 1))])
+def test_what_is_larger_is_shrunk_in_its_aspect(
+        size: tuple[int, int], most: tuple[int, int], right: tuple[int, int]) -> None:
+    assert within(size, most) == right

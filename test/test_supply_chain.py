@@ -38,7 +38,7 @@ SHA256 = re.compile(r'[0-9a-f]{64}')
 COMMIT = re.compile(r'[0-9a-f]{40}')
 SHA512_BYTES = 64
 FREE = {'Apache-2.0', 'MIT', 'BSD-3-Clause'}
-CHANGING = {'torch', 'rosbags', 'rerun-sdk', 'mypy', 'ruff', 'tensorrt-rtx',
+CHANGING = {'av', 'torch', 'rosbags', 'rerun-sdk', 'mypy', 'ruff', 'tensorrt-rtx',
             *(f'ros-{release}-{name}' for release in ('jazzy', 'kilted')
               for name in ('rclpy', 'sensor-msgs', 'diagnostic-msgs'))}
 """Packages whose next version broke us before, or may by their own rules."""

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from videos import png_bomb
 
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.preprocess import shrink
 from asyncmde_ros.training import cache
 from asyncmde_ros.training.cache import Recipe, prepare, recipes
@@ -30,7 +31,7 @@ CONFIG = TrainConfig(
     unroll=UnrollConfig(frames=4, max_delay=0))
 
 LOSSY_GREY_LEVELS = 12
-"""By how much a mean pixel of a small, coarse mp4v frame may be off."""
+"""By how much a mean pixel of a small, coarse frame of a video may be off."""
 
 BFLOAT16 = 0.02
 """Of the largest value: on CPUs that have it the teacher's convolutions are in bfloat16."""
@@ -341,6 +342,24 @@ def test_a_broken_photo_is_left_out_and_remembered(footage: Path, tmp_path: Path
     assert 'torn.jpg' in caplog.text
     assert 'torn.jpg' not in {clip.name for clip in prepared.clips}
     assert made(footage, tmp_path / 'cache', FakeTeacher()).dropped == prepared.dropped
+
+
+def test_pictures_that_claim_to_be_huge_are_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / 'footage'
+    folder.mkdir()
+    (folder / 'bomb.png').write_bytes(png_bomb())
+    save_photo(folder / 'one.png', texture(1))
+    prepared = made(folder, tmp_path / 'cache', FakeTeacher())
+    assert prepared.dropped == {'bomb.png': 'cannot be read'}
+    assert {clip.name for clip in prepared.clips if clip.kind == 'photo'} == {'one.png'}
+
+
+def test_footage_may_have_any_name(footage: Path, tmp_path: Path) -> None:
+    for path in list(footage.iterdir()):
+        path.rename(footage / os.fsdecode(b'caf\xe9-' + path.name.encode()))
+    prepared = made(footage, tmp_path / 'cache', FakeTeacher())
+    assert not prepared.dropped
+    assert {'caf\\xe9-pan.mp4', 'caf\\xe9-one.png'} < {clip.name for clip in prepared.clips}
 
 
 def test_a_video_shorter_than_its_container_says_is_left_out_from_there(footage: Path,

@@ -20,7 +20,7 @@ from asyncmde_ros.cli.main import main
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.torch import NEVER_READ
 from asyncmde_ros.evaluation.predict import asynchronous, footage
-from asyncmde_ros.media.picture import VideoWriter
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.model_config import VITS
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.pipeline.settings import Settings
@@ -275,9 +275,6 @@ def nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
-    (['--minutes', '-1'], 'negative'), (['--steps', '-1'], 'negative'),
-    (['--minutes', 'nan'], '--minutes nan'), (['--minutes', 'inf'], '--minutes inf'),
-    (['--steps', '1', '--config', 'nan.toml'], 'optimiser.rate nan: must be a finite number'),
     (['--steps', '1', '--data', 'absent'], 'absent is not a folder'),
     (['--steps', '1', '--resume'], 'nothing to resume'),
     (['--steps', '1', '--config', 'absent.toml'], 'absent.toml cannot be read'),

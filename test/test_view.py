@@ -1,6 +1,7 @@
 """``asyncmde view`` of a video: what the file holds, and the errors that a user may read."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from rrd import pa, read
 
 from asyncmde_ros.cli.main import main
 from asyncmde_ros.errors import AsyncMDEError, MediaError
-from asyncmde_ros.media.picture import VideoWriter
 from asyncmde_ros.media.sources import open_video
+from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.view.layout import SERIES
 from asyncmde_ros.view.library import REQUIREMENT
 from asyncmde_ros.view.recording import EPOCH_NS, Recording
@@ -188,6 +189,50 @@ def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     for path in [tmp_path / 'no' / 'out.rrd', *([full] if full.exists() else [])]:
         with pytest.raises(MediaError, match=f'{path} cannot be written'):
             Recording(path)
+
+
+def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
+    file = tmp_path / 'out.rrd'
+    file.write_bytes(b'before')
+    with Recording(file) as recording:
+        recording.log_image(0, np.zeros((8, 8, 3), np.uint8))
+        assert file.read_bytes() == b'before'
+    after = file.read_bytes()
+    assert '/image' in read(file)
+    with pytest.raises(KeyError), Recording(file):
+        raise KeyError  # before there was anything to show
+    assert file.read_bytes() == after
+    with pytest.raises(KeyError), Recording(file) as recording:
+        recording.log_image(0, np.zeros((8, 8, 3), np.uint8))
+        recording.log_image(10**9, np.zeros((8, 8, 3), np.uint8))
+        raise KeyError  # a source that breaks off
+    assert read(file)['/image'].stamps_ns == [0, 10**9]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_disk_that_fills_up_costs_no_earlier_file(
+        tmp_path: Path, rng: np.random.Generator) -> None:
+    file = tmp_path / 'out.rrd'
+    file.write_bytes(b'before')
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(MediaError, match=r'out\.rrd is not complete'), \
+                Recording(file) as recording:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+            for index in range(40):
+                recording.log_depth(index, rng.random((240, 320), np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == b'before'
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize('name', ['folder', os.fsdecode(b'caf\xe9.rrd')])
+def test_a_name_that_cannot_be_is_said_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(MediaError, match='cannot be written'):
+        Recording(tmp_path / name)
+    assert [path.name for path in tmp_path.rglob('*')] == ['folder']
 
 
 def test_without_a_display_the_file_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros import weights
+from asyncmde_ros.arguments import positive_number
 from asyncmde_ros.bench.summary import markdown
 from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.engine.choice import BACKENDS
@@ -68,9 +69,9 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help="the network's size, multiples of 14 (default: auto, as the node)")
     parser.add_argument('--image', type=_image_size, default=CAMERA_IMAGE, metavar='HxW',
                         help="the camera's size (default: %(default)s)")
-    parser.add_argument('--rate', type=positive_argument, default=CAMERA_RATE_HZ, metavar='HZ',
+    parser.add_argument('--rate', type=positive_number, default=CAMERA_RATE_HZ, metavar='HZ',
                         help="the camera's rate (default: %(default)g)")
-    parser.add_argument('--seconds', type=positive_argument, metavar='S',
+    parser.add_argument('--seconds', type=positive_number, metavar='S',
                         help=f'how long each measurement lasts (default: {SECONDS:g})')
     parser.add_argument('--video', type=Path, metavar='FILE',
                         help='show the first frames of this video instead of generated pictures')
@@ -177,13 +178,3 @@ def _image_size(text: str) -> Size:
     if not (rows.isdecimal() and cols.isdecimal() and int(rows) and int(cols)):
         raise argparse.ArgumentTypeError(f'{text!r}: write HxW, for example {CAMERA_IMAGE}')
     return int(rows), int(cols)
-
-
-def positive_argument(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number above zero')
-    return value

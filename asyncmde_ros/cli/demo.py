@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from asyncmde_ros import weights
+from asyncmde_ros.arguments import positive_number
 from asyncmde_ros.cli.ros import load_session
-from asyncmde_ros.errors import MediaError
 from asyncmde_ros.media.arguments import (
     add_source_arguments,
     open_source,
+    refuse_input,
     resolve_default_source,
     source_arguments,
 )
@@ -33,7 +34,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--namespace', metavar='NS',
                         help='namespace of its topics (default: one that nothing else uses, so '
                              'that several demos, or a node beside it, do not hear each other)')
-    parser.add_argument('--seconds', type=float, metavar='S',
+    parser.add_argument('--seconds', type=positive_number, metavar='S',
                         help='stop after so much of the source')
     parser.set_defaults(run=run)
 
@@ -48,10 +49,9 @@ def run(args: argparse.Namespace) -> int:
             image = next(iter(source)).image
     finally:
         logging.disable(logging.NOTSET)
-    film = args.out / 'depth.mp4'
-    if args.video is not None and film.exists() and film.samefile(args.video):
-        raise MediaError(f'{film} is the video itself, and would be written over: name another '
-                         '--out')
+    from asyncmde_ros.media.film import FILM_FILE, SHEET_FILE  # needs PyAV
+    for name in (FILM_FILE, SHEET_FILE):
+        refuse_input(args, args.out / name)
     session = load_session('demo_session', 'the demo needs', local=True)
     outcome = session.run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out,
                                args.seconds, args.namespace, _live_line)

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from asyncmde_ros.arguments import positive_count
 from asyncmde_ros.errors import AsyncMDEError
 
 DESCRIPTION = """\
@@ -47,7 +48,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         metavar='S,S', help='schedules, by commas (default: %(default)s)')
     parser.add_argument('--rows', default='teacher,hold,hold_mc,fast,async', metavar='R,R',
                         help='rows, by commas (default: %(default)s)')
-    parser.add_argument('--frames', type=count_argument, default=None, metavar='N',
+    parser.add_argument('--frames', type=positive_count, default=None, metavar='N',
                         help='at most so many frames of each sequence')
     parser.add_argument('--short-side', type=short_side_argument, default=252, metavar='PX',
                         help='short side of the network (default: %(default)s)')
@@ -89,14 +90,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def count_argument(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above zero')
-    return int(text)
-
-
 def short_side_argument(text: str) -> int:
-    value = count_argument(text)
+    value = positive_count(text)
     if not SHORTEST <= value <= LONGEST:
         raise argparse.ArgumentTypeError(f'{value} is outside {SHORTEST} to {LONGEST}')
     return value

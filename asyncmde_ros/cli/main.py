@@ -1,6 +1,7 @@
 """Entry point of ``asyncmde``."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -32,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit status.  Foreseen errors are one line, not a traceback."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no UTF-8
     try:
         args = build_parser().parse_args(argv)
         status: int = args.run(args)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros import weights
+from asyncmde_ros.arguments import positive_number
 from asyncmde_ros.charts import require_matplotlib
-from asyncmde_ros.cli.bench import network_size_argument, positive_argument
+from asyncmde_ros.cli.bench import network_size_argument
 from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, write_atomically
@@ -47,7 +48,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
         'soak', help='run the depth node under faults and watch that nothing breaks or grows',
         description=DESCRIPTION, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--minutes', type=positive_argument, required=True, metavar='M',
+    parser.add_argument('--minutes', type=positive_number, required=True, metavar='M',
                         help='how long, after loading; at least until each kind of fault came')
     parser.add_argument('--report', type=Path, required=True, metavar='FILE',
                         help='the JSON file to write')

@@ -2,10 +2,10 @@
 
 import argparse
 import contextlib
-import math
 import sys
 from pathlib import Path
 
+from asyncmde_ros.arguments import count_from_zero, number_from_zero
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import cache_directory
 from asyncmde_ros.resources import share_directory
@@ -41,10 +41,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--data', type=Path, required=True, metavar='DIR')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument('--minutes', type=float, metavar='M',
+    budget.add_argument('--minutes', type=number_from_zero, metavar='M',
                         help='budget of training and validation; 0 only prepares targets and '
                              'start')
-    budget.add_argument('--steps', type=int, metavar='N',
+    budget.add_argument('--steps', type=count_from_zero, metavar='N',
                         help='budget in steps instead: the same seed then gives the same weights')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default=None,
                         help='default: cuda where there is one')
@@ -63,10 +63,6 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.minutes is not None and not 0 <= args.minutes < math.inf:
-        raise AsyncMDEError(f'--minutes {args.minutes}: a number of minutes, not negative')
-    if args.steps is not None and args.steps < 0:
-        raise AsyncMDEError(f'--steps {args.steps}: a number of steps, not negative')
     try:
         import torch
 

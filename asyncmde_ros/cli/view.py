@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from asyncmde_ros import weights
+from asyncmde_ros.arguments import positive_number
 from asyncmde_ros.cli.ros import load_session
 from asyncmde_ros.errors import AsyncMDEError, MediaError
-from asyncmde_ros.media.arguments import add_source_arguments, open_source
+from asyncmde_ros.media.arguments import add_source_arguments, open_source, refuse_input
 from asyncmde_ros.ros.signals import stop_on_signal
 
 DESCRIPTION = """\
@@ -48,18 +49,18 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                              'depth_node listens to)')
     parser.add_argument('--fast-weights', type=Path, metavar='FILE',
                         help='fast network for --video, --camera and --bag (default: as shipped)')
-    parser.add_argument('--seconds', type=float, metavar='S',
+    parser.add_argument('--seconds', type=positive_number, metavar='S',
                         help='stop after so much of the source, or so long after the first '
                              'message')
     parser.add_argument('--save', type=Path, metavar='FILE.rrd',
-                        help='write to a file instead of opening a viewer')
+                        help='write to a file instead of opening a viewer; a file of that name is '
+                             'replaced once the new one is complete')
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.video is not None and args.save is not None and (
-            args.save.exists() and args.video.exists() and args.save.samefile(args.video)):
-        raise MediaError(f'{args.save} is the video itself, and would be written over')
+    if args.save is not None:
+        refuse_input(args, args.save)
     if args.topic is not None and args.bag is None:
         raise MediaError('--topic goes with --bag')
     if args.video is None and args.camera is None and args.bag is None:

@@ -7,13 +7,13 @@ wrong features.  So nothing built is used before it was compared.
 import logging
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine, Engines
-from asyncmde_ros.errors import EngineError
+from asyncmde_ros.errors import EngineError, MediaError
 from asyncmde_ros.graph_tensors import KEYFRAME, KEYFRAME_OF_STATE
+from asyncmde_ros.media.picture import read_picture
 from asyncmde_ros.preprocess import shrink, write_image
 from asyncmde_ros.resources import share_directory
 
@@ -83,10 +83,10 @@ def difference(given: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -
 
 def _pictures(size: tuple[int, int]) -> tuple[Pixels, Pixels]:
     path = share_directory() / 'models' / PICTURE
-    bgr = cv2.imread(str(path))
-    if bgr is None:
-        raise EngineError(f'{path} cannot be read: install the package again')
-    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    try:
+        rgb = read_picture(path, oriented=False)
+    except MediaError as error:
+        raise EngineError(f'{error}: install the package again') from error
     return (shrink(np.ascontiguousarray(rgb[:, SHIFT_PX:]), size),
             shrink(np.ascontiguousarray(rgb[:, :-SHIFT_PX]), size))
 

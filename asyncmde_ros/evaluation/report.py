@@ -103,7 +103,8 @@ def strict(value: Any) -> Any:
 def _write(path: Path, content: str | bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.encode() if isinstance(content, str) else content)
+        write_atomically(path, content.encode(errors='backslashreplace')
+                          if isinstance(content, str) else content)
     except OSError as error:
         raise AsyncMDEError(f'{path} cannot be written: {error.strerror}') from error
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.errors import MediaError
+from asyncmde_ros.files import printable
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.media.codec import RGB
+from asyncmde_ros.media.picture import read_picture, read_units
 from asyncmde_ros.media.sources import open_video
 
 Depth = npt.NDArray[np.float32]
@@ -131,20 +132,11 @@ class _Files(Sequence):
     units_per_m: float
 
     def rgb(self, index: int) -> RGB:
-        path = self.rgb_paths[index]
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if bgr is None:
-            raise MediaError(f'{path} is not an image that OpenCV can read')
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        return read_picture(self.rgb_paths[index], oriented=False)
 
     def depth(self, index: int) -> Depth | None:
-        path = self.depth_paths[index]
-        units = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if units is None:
-            raise MediaError(f'{path} is not an image that OpenCV can read')
-        if units.dtype != np.uint16 or units.ndim != 2:
-            raise MediaError(f'{path} is not a depth image: it must be a 16-bit grey PNG')
-        return units / np.float32(self.units_per_m)
+        return read_units(self.depth_paths[index]).astype(np.float32) / np.float32(
+            self.units_per_m)
 
     def pose(self, index: int) -> Pose | None:
         return self.poses[index]
@@ -173,11 +165,14 @@ def _open_video(path: Path, max_frames: int | None) -> _Video:
             if (len(frames) + 1) * frame.image.nbytes > MAX_VIDEO_BYTES:
                 raise MediaError(f'{path} does not fit in {MAX_VIDEO_BYTES / 2**30:g} GiB of '
                                  f'memory: take at most {len(frames)} frames of it')
+            if frames and frame.image.shape != frames[0].shape:
+                raise MediaError(f'{path} changes its size after {len(frames)} frames: take at '
+                                 'most so many of it (--frames), or cut it there')
             frames.append(frame.image)
             if len(frames) == max_frames:
                 break
         rate_hz = source.rate_hz
-    return _Video(name=path.stem, length=len(frames), rate_hz=rate_hz,
+    return _Video(name=printable(path.stem), length=len(frames), rate_hz=rate_hz,
                   max_depth_m=UNBOUNDED_DEPTH_M, calibration=None, has_depth=False,
                   has_poses=False, frames=frames)
 
@@ -193,7 +188,7 @@ def _open_folder(path: Path, max_frames: int | None) -> _Files:
     poses = _read_matrices(path / 'poses.txt', int(frames))
     length = min(int(frames), max_frames or int(frames))
     return _Files(
-        name=str(meta.get('name') or path.resolve().name), length=length,
+        name=str(meta.get('name') or printable(path.resolve().name)), length=length,
         rate_hz=None if meta.get('fps') is None else _number(meta_path, meta, 'fps'),
         max_depth_m=_number(meta_path, meta, 'max_depth_m'),
         calibration=_calibration(meta_path, meta), has_depth=True, has_poses=poses is not None,
@@ -311,7 +306,7 @@ class _Listing:
 
 
 def _open_tum(path: Path, max_frames: int | None) -> _Files:
-    name = path.resolve().name
+    name = printable(path.resolve().name)
     colour, depth = _read_listing(path / 'rgb.txt'), _read_listing(path / 'depth.txt')
     # As TUM's tools do, an image without depth of its time is left out.
     pairs = _associate(colour.stamps_s, depth.stamps_s)[:max_frames]

@@ -50,6 +50,18 @@ def open_source(args: argparse.Namespace) -> FrameSource:
     raise MediaError('name a source: --video FILE, --camera N or --bag PATH')
 
 
+def refuse_input(args: argparse.Namespace, output: Path) -> None:
+    """Raise MediaError where writing ``output`` would destroy the source that ``args`` name."""
+    if args.video is not None and _same(output, args.video):
+        raise MediaError(f'{output} is the video itself, and would be written over: name another')
+    if args.bag is not None and (_same(output, args.bag) or _same(output.parent, args.bag)):
+        raise MediaError(f'{output} is part of the bag itself: name another')
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)
+
+
 def _camera_number(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) > MOST_CAMERAS:
         raise argparse.ArgumentTypeError(f'{text!r} is no number of a camera: 0 is the first')

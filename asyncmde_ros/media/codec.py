@@ -237,6 +237,19 @@ _JPEG_BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # no length fo
 _JPEG_FRAME_HEADER = struct.Struct('>HBHH')  # segment length, precision, height, width
 
 
+def is_jpeg_or_png(data: bytes) -> bool:
+    return data.startswith((_PNG_SIGNATURE, _JPEG_START))
+
+
+def stored_size(data: bytes) -> tuple[int, int]:
+    """Read (height, width) from a JPEG's or PNG's header, so that a bomb is refused undecoded.
+
+    Raises ImageError, reason ``compressed``, for others, and for what is truncated.
+    """
+    stored = _stored(data)
+    return stored.height, stored.width
+
+
 class _Stored(NamedTuple):
     """What a file's header says of its picture; ``deep``: of 16-bit samples."""
 
@@ -246,7 +259,6 @@ class _Stored(NamedTuple):
 
 
 def _stored(data: bytes) -> _Stored:
-    """Read the file's header, so that a bomb is refused undecoded."""
     if data.startswith(_PNG_SIGNATURE):
         return _png_header(data)
     if data.startswith(_JPEG_START):

@@ -1,22 +1,65 @@
-"""Depth to pictures that people look at: colours, captions, sheets, PNG and mp4 files."""
+"""Picture files to arrays, and depth to pictures that people look at: colours, sheets, PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.errors import MediaError
+from asyncmde_ros.errors import ImageError, MediaError
 from asyncmde_ros.files import write_atomically
-from asyncmde_ros.media.codec import RGB
+from asyncmde_ros.geometry import Size
+from asyncmde_ros.media.codec import RGB, is_jpeg_or_png, stored_size
 
 # Far is blue and near is red.  Inferno's far end is as black as an unknown pixel.
 _PALETTE = np.ascontiguousarray(
     cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[..., ::-1])
 
 MIN_SPAN = 1e-6  # of inverse depth; a flat picture has no contrast to show
+
+
+MAX_FILE_PIXELS = 2**28
+"""Of a picture file: above the 200 megapixels of phones; decoded it takes 800 MB."""
+
+
+def read_picture(path: Path, oriented: bool) -> RGB:
+    """Read a picture file as (H, W, 3) uint8 RGB, turned as its EXIF data say if ``oriented``.
+
+    Raises MediaError, which names the file, where it cannot be read or decoded, or is too large.
+    """
+    flags = cv2.IMREAD_COLOR if oriented else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return np.asarray(cv2.cvtColor(_read(path, flags), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_units(path: Path) -> npt.NDArray[np.uint16]:
+    """Read a 16-bit grey picture, as depth is stored, as (H, W) uint16.  Raises MediaError."""
+    units = _read(path, cv2.IMREAD_UNCHANGED)
+    if units.dtype != np.uint16 or units.ndim != 2:
+        raise MediaError(f'{path} is not a depth image: it must be a 16-bit grey PNG')
+    return np.asarray(units, np.uint16)
+
+
+def _read(path: Path, flags: int) -> npt.NDArray[Any]:
+    """Decode a file; not by cv2.imread, which some names crash and some contents pass."""
+    try:
+        data = path.read_bytes()
+        if is_jpeg_or_png(data):
+            rows, cols = stored_size(data)
+            if rows * cols > MAX_FILE_PIXELS:
+                raise MediaError(f'{path} claims to have {cols} x {rows} pixels: over '
+                                 f'{MAX_FILE_PIXELS} are not decoded')
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except OSError as error:
+        raise MediaError(f'{path} cannot be read: {error.strerror}') from error
+    except ImageError as error:
+        raise MediaError(f'{path} cannot be decoded: {error}') from error
+    except cv2.error as error:
+        raise MediaError(f'{path} cannot be decoded: {error.err}') from error
+    if pixels is None:
+        raise MediaError(f'{path} is not an image that OpenCV can read')
+    return pixels
 
 
 def colorize(inverse_depth: npt.NDArray[np.float32], low: float, high: float) -> RGB:
@@ -77,6 +120,25 @@ def contact_sheet(tiles: Sequence[RGB], columns: int, captions: Sequence[str]) -
     return sheet
 
 
+def within(size: Size, most: Size) -> Size:
+    """Return ``size`` (rows, cols), shrunk where it is larger than ``most`` in its aspect."""
+    scale = min(1.0, most[0] / size[0], most[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def fit(rgb: RGB, size: Size) -> RGB:
+    """Scale (H, W, 3) to fill ``size`` (rows, cols) in its own aspect, black bars beside it."""
+    if rgb.shape[:2] == size:
+        return rgb
+    scale = min(size[0] / rgb.shape[0], size[1] / rgb.shape[1])
+    rows, cols = (max(1, round(side * scale)) for side in rgb.shape[:2])
+    fitted = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - rows) // 2, (size[1] - cols) // 2
+    fitted[top:top + rows, left:left + cols] = cv2.resize(
+        rgb, (cols, rows), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return fitted
+
+
 def _draw_caption(picture: RGB, caption: str) -> None:
     """Write ``caption`` into the picture's lower edge, as large as strip and width allow."""
     if not caption:
@@ -99,48 +161,3 @@ def write_png(path: Path, rgb: RGB) -> None:
         write_atomically(path, encoded.tobytes())
     except OSError as error:
         raise MediaError(f'{path} cannot be written: {error.strerror}') from error
-
-
-class VideoWriter:
-    """An mp4 file of RGB frames, a context manager; the first frame fixes the size.
-
-    An odd last row or column is cut off, which the format asks for.  The file plays once it is
-    closed, after however many frames.
-    """
-
-    def __init__(self, path: Path, rate_hz: float) -> None:
-        self._path = path
-        self._rate_hz = rate_hz
-        self._shape: tuple[int, ...] = ()
-        self._writer = cv2.VideoWriter()
-
-    def write(self, rgb: RGB) -> None:
-        """Append (H, W, 3) uint8 RGB.
-
-        Raises MediaError where the file cannot be made, ValueError for a frame of another size,
-        which OpenCV would drop in silence.
-        """
-        if not self._shape:
-            self._shape = rgb.shape
-            self._open()
-        if rgb.shape != self._shape:
-            raise ValueError(f'a frame of shape {rgb.shape} in a video of {self._shape}')
-        self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Complete the file."""
-        self._writer.release()
-
-    def __enter__(self) -> 'VideoWriter':
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
-        self.close()
-
-    def _open(self) -> None:
-        codec = cv2.VideoWriter.fourcc(*'mp4v')
-        self._writer.open(str(self._path), codec, self._rate_hz, self._shape[1::-1])
-        if not self._writer.isOpened():
-            raise MediaError(f'{self._path} cannot be written as mp4: does its folder exist, may '
-                             'it be written to, and does the name end in .mp4?')

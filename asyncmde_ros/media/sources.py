@@ -2,6 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +36,13 @@ class FrameSource(ABC):
     """A single pass over frames, in the order of capture; a context manager.
 
     ``rate_hz`` is the nominal rate and ``length`` the number of frames, which containers may
-    misstate by a few; both are None where the source cannot tell.
+    misstate by a few; both are None where the source cannot tell.  ``dropped`` counts the frames
+    that could not be decoded and were left out, by a short fixed word for the reason.
     """
 
     rate_hz: float | None
     length: int | None
+    dropped: Counter[str]
 
     @abstractmethod
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -58,8 +61,17 @@ class FrameSource(ABC):
 
 
 def open_video(path: Path) -> FrameSource:
-    """Open a video file.  Raises MediaError where it is missing or no frame can be decoded."""
-    return _VideoSource(path)
+    """Open a video file of any kind that FFmpeg decodes.
+
+    Frames are the stored pixels, turned upright as the file asks, in 8 bits: interlaced ones
+    are shown as they are, pixels that are not square are not stretched, and high dynamic range
+    is not mapped.  Stamps are the file's own; where one is missing or does not rise, it follows
+    the one before by a period.  What cannot be decoded is left out, with a warning, and so is
+    what rests on it; a file that ends before its time is named in a warning, too.  Raises
+    MediaError where the file is missing or no frame can be decoded.
+    """
+    from asyncmde_ros.media.video import VideoSource  # only videos need PyAV
+    return VideoSource(path)
 
 
 def open_camera(index: int) -> FrameSource:
@@ -80,48 +92,12 @@ def open_bag(path: Path, topic: str | None) -> FrameSource:
     return BagSource(path, topic)
 
 
-class _VideoSource(FrameSource):
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise MediaError(f'{path} is not a file')
-        self._capture = cv2.VideoCapture(str(path))
-        self.rate_hz = _nominal_rate(self._capture)
-        self.length = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
-        self._period_ns = round(1e9 / (self.rate_hz or ASSUMED_RATE_HZ))
-        self._stamp_ns = -self._period_ns
-        self._next = self._read()
-        if self._next is None:
-            self.close()
-            raise MediaError(f'{path} has no frame that OpenCV can decode: is it a video, and '
-                             'is it complete?')
-
-    def __iter__(self) -> Iterator[VideoFrame]:
-        while self._next is not None:
-            frame = self._next
-            yield frame
-            self._next = self._read()
-
-    def close(self) -> None:
-        self._capture.release()
-        self._next = None
-
-    def _read(self) -> VideoFrame | None:
-        found, bgr = self._capture.read()
-        if not found:
-            return None
-        stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-        if stamp_ns <= self._stamp_ns:  # OpenCV 4.6 gives 0 for a file's last frames
-            stamp_ns = self._stamp_ns + self._period_ns
-        self._stamp_ns = stamp_ns
-        return VideoFrame(stamp_ns, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
-
-
 class _CameraSource(FrameSource):
 
     length = None
 
     def __init__(self, index: int) -> None:
+        self.dropped = Counter()
         self._name = f'camera {index}'
         self._capture = cv2.VideoCapture(index)
         if not self._capture.isOpened():

@@ -27,14 +27,8 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import make_directory, sole_writer
 from asyncmde_ros.geometry import Size, check_aspect, network_size
 from asyncmde_ros.media.codec import RGB, decode_image
-from asyncmde_ros.media.picture import (
-    VideoWriter,
-    colorize,
-    contact_sheet,
-    side_by_side,
-    write_png,
-)
-from asyncmde_ros.media.tone import RangeTracker
+from asyncmde_ros.media.film import FILM_FILE, SHEET_FILE, Film
+from asyncmde_ros.media.picture import write_png
 from asyncmde_ros.ros import children
 from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
@@ -52,11 +46,6 @@ QUIET_S = 2.0
 
 IMAGES_KEPT = 64
 """Images that wait for their depth; at 60 Hz, one second's."""
-
-SHEET_TILES = 6
-SHEET_COLUMNS = 2
-MAX_REPEATS = 10
-"""A pause in the recording is shown as at most so many still frames."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +65,12 @@ class Sample:
     def age_ms(self) -> float | None:
         """How old the keyframe was when the image was taken."""
         return None if self.keyframe_ns is None else (self.stamp_ns - self.keyframe_ns) / 1e6
+
+    @property
+    def caption(self) -> str:
+        """What stands below its picture."""
+        age = '' if self.age_ms is None else f', memory {self.age_ms:.0f} ms old'
+        return f'latency {self.latency_ms:.0f} ms{age}'
 
 
 @dataclass(frozen=True)
@@ -172,61 +167,6 @@ class Recorder(Node):
                 del waiting[old]
 
 
-class Film:
-    """Writes the side-by-side video at real pace, and keeps frames for the contact sheet."""
-
-    def __init__(self, path: Path, rate_hz: float) -> None:
-        self._writer = VideoWriter(path, rate_hz)
-        self._rate_hz = rate_hz
-        self._range = RangeTracker()
-        self._last: tuple[int, RGB] | None = None
-        self.stills: list[tuple[RGB, str]] = []
-        self._stride = 1
-        self._count = 0
-
-    def add(self, rgb: RGB, depth: npt.NDArray[np.float32], sample: Sample) -> None:
-        """Take a pair; its frame is shown until the next one's stamp."""
-        coloured = colorize(depth, *self._range.update(depth))
-        if coloured.shape != rgb.shape:
-            raise AsyncMDEError('the demo wants depth at the resolution of the input')
-        caption = f'latency {sample.latency_ms:.0f} ms'
-        if sample.age_ms is not None:
-            caption += f', memory {sample.age_ms:.0f} ms old'
-        frame = side_by_side(rgb, coloured, caption)
-        self._flush(sample.stamp_ns)
-        self._last = sample.stamp_ns, frame
-        self._keep(frame, caption)
-
-    def close(self) -> None:
-        """Write what is pending and close the file."""
-        if self._last is not None:
-            self._writer.write(self._last[1])
-            self._last = None
-        self._writer.close()
-
-    def _flush(self, until_ns: int) -> None:
-        if self._last is None:
-            return
-        gap_s = (until_ns - self._last[0]) / NANOSECONDS
-        for _ in range(min(MAX_REPEATS, max(1, round(gap_s * self._rate_hz)))):
-            self._writer.write(self._last[1])
-
-    def _keep(self, frame: RGB, caption: str) -> None:
-        """Keep an evenly spread sample: when too many are kept, every second one goes."""
-        if self._count % self._stride == 0:
-            self.stills.append((frame, caption))
-            if len(self.stills) >= 4 * SHEET_TILES:
-                self.stills = self.stills[::2]
-                self._stride *= 2
-        self._count += 1
-
-    def sheet(self) -> RGB:
-        """Return a contact sheet of frames spread over the film."""
-        picks = np.linspace(0, len(self.stills) - 1, min(SHEET_TILES, len(self.stills)))
-        chosen = [self.stills[round(pick)] for pick in picks]
-        return contact_sheet([frame for frame, _ in chosen], SHEET_COLUMNS, [''] * len(chosen))
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a demo left behind."""
@@ -250,13 +190,17 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     check_aspect(image)
     namespace = children.private_namespace('demo') if namespace is None else _absolute(namespace)
     make_directory(out)
-    video, sheet = out / 'depth.mp4', out / 'depth.png'
+    video, sheet = out / FILM_FILE, out / SHEET_FILE
     limit = [] if seconds is None else ['--seconds', str(seconds)]
     size = network_size(image, choose('auto').short_side)
     film = Film(video, rate_hz)
     inside = ('--ros-args', '-r', f'__ns:={namespace}')
+
+    def show(rgb: RGB, depth: npt.NDArray[np.float32], sample: Sample) -> None:
+        film.add(rgb, depth, sample.stamp_ns, sample.caption)
+
     with sole_writer(out), contextlib.closing(film), hosted(
-            lambda: Recorder(namespace, film.add)) as (recorder, executor, stop), \
+            lambda: Recorder(namespace, show)) as (recorder, executor, stop), \
             contextlib.ExitStack() as started:
         LOG.info('other ROS 2 tools on this machine see %s and %s',
                  *(recorder.resolve_topic_name(name) for name in ('image', 'depth/relative')))

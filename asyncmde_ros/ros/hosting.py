@@ -25,7 +25,7 @@ def hosted(make: Callable[[], T]) -> Iterator[tuple[T, SingleThreadedExecutor, t
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     stop = stop_on_signal()
     try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

@@ -1,6 +1,7 @@
 """Play a video, camera or bag as a ROS camera would: images on ``image``, stamped now."""
 
 import argparse
+import os
 import sys
 import threading
 import time
@@ -14,7 +15,9 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image, TimeReference
 
+from asyncmde_ros.arguments import positive_number
 from asyncmde_ros.errors import MediaError
+from asyncmde_ros.files import printable
 from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.pace import Pace
@@ -118,14 +121,17 @@ def main() -> int:
                                      description=__doc__)
     add_source_arguments(parser)
     parser.add_argument('--frame-id', default='camera_optical_frame')
-    parser.add_argument('--seconds', type=float, help='stop after this time')
+    parser.add_argument('--seconds', type=positive_number, help='stop after this time')
     parser.add_argument('--subscribers', type=int, default=1,
                         help='wait until so many listen (default: 1)')
     parser.add_argument('--loop', action='store_true', help='start over at the end, until Ctrl-C')
     parser.add_argument('--hold-first', action='store_true',
                         help=f'show the first picture until its depth is seen ({SEEN_TOPIC})')
-    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    # rclpy takes no words that are not UTF-8, which a file's name may be.
+    words = remove_ros_args([os.fsencode(word).decode('latin-1') for word in sys.argv])
+    args = parser.parse_args([os.fsdecode(word.encode('latin-1')) for word in words[1:]])
+    rclpy.init(args=[printable(word) for word in sys.argv],
+               signal_handler_options=SignalHandlerOptions.NO)
     node = Node('video_publisher')
     camera = Camera(node, args.frame_id, stop)
     try:
@@ -139,7 +145,7 @@ def main() -> int:
         node.get_logger().info(f'published {camera.published} images')
         return 0
     except MediaError as error:
-        node.get_logger().error(str(error))
+        node.get_logger().error(printable(str(error)))
         return 1
     finally:
         node.destroy_node()

@@ -5,12 +5,12 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from asyncmde_ros import files
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.geometry import Size
+from asyncmde_ros.media.picture import read_picture
 from asyncmde_ros.media.sources import open_video
 from asyncmde_ros.preprocess import at_size, shrink
 from asyncmde_ros.training.config import TrainConfig
@@ -74,7 +75,7 @@ def recipes(sources: Sequence[Source], config: TrainConfig) -> list[Recipe]:
     data = config.data
     found: list[Recipe] = []
     for source in sources:
-        rng = np.random.default_rng([config.seed, *source.path.name.encode()])
+        rng = np.random.default_rng([config.seed, *os.fsencode(source.path.name)])
         if source.kind == 'photo':
             found += [_draw(source, 'photo', 0, 1, rng, config) for _ in range(data.photo_views)]
         elif data.videos:
@@ -90,7 +91,7 @@ def recipes(sources: Sequence[Source], config: TrainConfig) -> list[Recipe]:
     order = np.random.default_rng([config.seed, 1]).permutation(len(photos))[:data.virtual_clips]
     # Each clip its own draw, so that another photo in the folder changes no other clip.
     found += [_draw(photos[i], 'virtual', 0, data.virtual_frames, np.random.default_rng(
-        [config.seed, 1, *photos[i].path.name.encode()]), config) for i in order]
+        [config.seed, 1, *os.fsencode(photos[i].path.name)]), config) for i in order]
     for index in range(data.rendered_clips):
         name = f'rendered_{index:05d}'
         own = Source(Path(name), 'rendered', 'rendered here',
@@ -106,10 +107,10 @@ def _draw(source: Source, kind: str, start: int, frames: int, rng: np.random.Gen
     size = sizes[rng.choice(len(sizes), p=[share for _, share in sizes])][0]
     scale = rng.uniform(config.data.crop_min, 1)
     top, left = rng.random(2)
-    return Recipe(kind, source.path.name, '' if kind == 'rendered' else str(source.path),
-                  source.licence, source.validation, int(rng.integers(2**31)), size, start,
-                  frames, (float(top), float(left), float(scale), float(scale)),
-                  bool(rng.random() < 0.5))
+    return Recipe(kind, files.printable(source.path.name),
+                  '' if kind == 'rendered' else str(source.path), source.licence,
+                  source.validation, int(rng.integers(2**31)), size, start, frames,
+                  (float(top), float(left), float(scale), float(scale)), bool(rng.random() < 0.5))
 
 
 def _length(path: Path) -> int:
@@ -227,10 +228,7 @@ def _pictures(recipe: Recipe, teacher: Teacher) -> list[Picture]:
         if not frames:
             raise MediaError(f'{recipe.path} ends before frame {recipe.start}')
         return [shrink(_cropped(frame, recipe), recipe.size) for frame in frames]
-    photo = cv2.imread(recipe.path, cv2.IMREAD_COLOR)
-    if photo is None:
-        raise MediaError(f'{recipe.path} cannot be read as an image')
-    photo = _cropped(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8), recipe)
+    photo = _cropped(read_picture(Path(recipe.path), oriented=True), recipe)
     view = shrink(photo, recipe.size)
     if recipe.kind == 'photo':
         return [view]

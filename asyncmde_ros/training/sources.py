@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.training.config import DataConfig
 
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
+VIDEO_SUFFIXES = ('.mp4', '.m4v', '.avi', '.mkv', '.mov', '.webm', '.mts', '.m2ts', '.mpg')
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
 
@@ -53,7 +54,7 @@ def is_validation(name: str, share: float) -> bool:
 
 def hash_share(text: str) -> float:
     """Map a text to [0, 1), evenly and always in the same way."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 0x1_0000_0000
+    return int(hashlib.sha256(os.fsencode(text)).hexdigest()[:8], 16) / 0x1_0000_0000
 
 
 def _allowed(licence: str, config: DataConfig) -> bool:

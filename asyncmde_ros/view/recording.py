@@ -1,17 +1,20 @@
 """Pictures, figures and words on their way to a Rerun viewer or file."""
 
+import contextlib
 import logging
 import os
 import sys
 import sysconfig
 from dataclasses import fields
 from pathlib import Path
+from types import TracebackType
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.errors import AsyncMDEError, MediaError
+from asyncmde_ros.files import temporary_beside
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.tone import RangeTracker
 from asyncmde_ros.view.layout import (
@@ -48,7 +51,7 @@ class Recording:
     """
 
     def __init__(self, file: Path | None) -> None:
-        """Open a viewer, or write to ``file``.
+        """Open a viewer, or write to ``file``, which is there once this is closed.
 
         Raises MediaError where the file cannot be written, AsyncMDEError where a viewer cannot
         show itself.
@@ -66,10 +69,7 @@ class Recording:
         if file is None:
             self._spawn()
         else:
-            try:
-                self._stream.save(file, default_blueprint=blueprint())
-            except RuntimeError as error:
-                raise MediaError(f'{file} cannot be written: {error}') from error
+            self._save(file)
         for series in SERIES.values():
             self._stream.log(series.entity, rr.SeriesLines(
                 names=series.name, colors=[series.colour]), static=True)
@@ -77,23 +77,51 @@ class Recording:
     def __enter__(self) -> 'Recording':
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.close(keep=error is None or self.images + self.depths > 0)
 
-    def close(self) -> None:
-        """Send or write what is pending, and complete the file.
+    def close(self, keep: bool = True) -> None:
+        """Send or write what is pending, and complete the file; without ``keep`` there is none.
 
-        Raises MediaError where it is not complete.
+        Raises MediaError where it is not complete; then what stood under its name still does.
         """
+        complete = keep
         try:
             self._stream.flush()
         except RuntimeError as error:
+            complete = False
             if self._file is not None:
                 raise MediaError(f'{self._file} is not complete ({error}): is the disk full?'
                                  ) from error
             logger.warning('the viewer was closed before the end')
         finally:
             self._stream.disconnect()
+            if self._file is not None:
+                self._finish(self._file, complete)
+
+    def _save(self, file: Path) -> None:
+        if file.is_dir():
+            raise MediaError(f'{file} cannot be written: it is a folder')
+        # A device or a pipe is written to, not replaced.
+        self._written = temporary_beside(file) if file.is_file() or not file.exists() else file
+        try:
+            self._stream.save(self._written, default_blueprint=blueprint())
+        except (RuntimeError, UnicodeError) as error:  # Rerun takes names in UTF-8 only
+            with contextlib.suppress(OSError):
+                self._finish(file, complete=False)
+            raise MediaError(f'{file} cannot be written: {error}') from error
+
+    def _finish(self, file: Path, complete: bool) -> None:
+        if self._written == file:
+            return
+        try:
+            if complete:
+                self._written.replace(file)
+        except OSError as error:
+            raise MediaError(f'{file} cannot be written: {error.strerror}') from error
+        finally:
+            self._written.unlink(missing_ok=True)
 
     def __str__(self) -> str:
         text = f'{self.images} images, {self.depths} depth maps'
