@@ -11,6 +11,8 @@ from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
 
 USERS = {
+    'av': ['bench', 'demo', 'evaluation_runner', 'evaluation_sequence', 'launch', 'media_example',
+           'media_film', 'media_picture', 'media_video', 'training_cache', 'training_run', 'view'],
     'rclpy': ['demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'logs', 'messages',
               'node', 'outputs', 'overload_ros', 'parameters', 'view_session'],
     'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
