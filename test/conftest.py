@@ -12,6 +12,8 @@ from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
 
 USERS = {
+    'av': ['bench', 'demo', 'evaluation_runner', 'evaluation_sequence', 'launch', 'media_example',
+           'media_film', 'media_picture', 'media_video', 'training_cache', 'training_run', 'view'],
     'rclpy': ['camera_info', 'demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'logs',
               'messages', 'mounting', 'node', 'outputs', 'overload_ros', 'parameters',
               'releases', 'view_session'],
