@@ -45,11 +45,12 @@ class NodeProcess:
     """``depth_node`` with remaps as the README shows; its output is kept in ``log``."""
 
     def __init__(self, log: Path, *arguments: str, size: str = SMALL,
-                 environment: dict[str, str] | None = None, camera: str = '/camera') -> None:
+                 environment: dict[str, str] | None = None, camera: str = '/camera',
+                 program: Sequence[str] = ('-m', 'asyncmde_ros.ros.main')) -> None:
         self.log = log
         self._file = log.open('wb')
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'asyncmde_ros.ros.main', '--ros-args',
+            [sys.executable, *program, '--ros-args',
              '-r', f'image:={camera}/image_raw', '-r', f'camera_info:={camera}/camera_info',
              '-p', f'input.size:={size}', *arguments],
             stdout=self._file, stderr=subprocess.STDOUT, env=environment or node_environment())

@@ -5,6 +5,7 @@ transition by an id that is none now, or a parameter of a type that is none, wou
 """
 
 import functools
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,9 +44,10 @@ def guarded(node: Node, callback: Callable[[], None]) -> Callable[[], None]:
 
 def _answering(node: Node, callback: Callable[[Any, Any], Any], name: str
                ) -> Callable[[Any, Any], Any]:
-    def wrapped(request: Any, response: Any) -> Any:
+    async def wrapped(request: Any, response: Any) -> Any:
         try:
-            return callback(request, response)
+            answer = callback(request, response)
+            return await answer if inspect.isawaitable(answer) else answer
         except Exception as error:
             node.get_logger().error(f'{name}: {in_words(error)}')
             return _refusal(request, response, in_words(error))

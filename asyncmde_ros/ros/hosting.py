@@ -11,7 +11,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.signals import STOPS, stop_on_signal
 
 T = TypeVar('T', bound=Node)
 
@@ -22,7 +22,7 @@ def hosted(make: Callable[[], T]) -> Iterator[tuple[T, SingleThreadedExecutor, t
 
     An exception raised inside the executor, as Python's own Ctrl-C does, would crash rclpy.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     stop = stop_on_signal()
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

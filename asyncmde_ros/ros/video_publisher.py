@@ -22,6 +22,7 @@ from asyncmde_ros.media.sources import ASSUMED_RATE_HZ, FrameSource
 from asyncmde_ros.ros.messages import NANOSECONDS, set_data
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.streams import secure_streams
 
 SUBSCRIBER_TIMEOUT_S = 120.0
 """Longest wait for the subscribers; the depth node may load for a while."""
@@ -110,6 +111,7 @@ class Camera:
 
 
 def main() -> int:
+    secure_streams()
     stop = stop_on_signal()
     parser = argparse.ArgumentParser(prog='python -m asyncmde_ros.ros.video_publisher',
                                      description=__doc__)
