@@ -1,4 +1,4 @@
-"""Programs that are started with closed streams, or with an encoding that lacks what is printed."""
+"""Programs started with closed streams, or with an encoding that lacks what is printed."""
 
 import os
 import subprocess

@@ -9,9 +9,9 @@ from typing import TypeVar
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from asyncmde_ros.ros.signals import STOPS, stop_on_signal
+from asyncmde_ros.ros.startup import start_ros
 
 T = TypeVar('T', bound=Node)
 
@@ -25,7 +25,7 @@ def hosted(make: Callable[[], T]) -> Iterator[tuple[T, SingleThreadedExecutor, t
     handlers = {number: signal.getsignal(number) for number in STOPS}
     stop = stop_on_signal()
     try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        start_ros()
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

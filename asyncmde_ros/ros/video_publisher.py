@@ -10,11 +10,10 @@ from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image, TimeReference
 
-from asyncmde_ros.errors import MediaError
+from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.pace import Pace
@@ -22,6 +21,7 @@ from asyncmde_ros.media.sources import ASSUMED_RATE_HZ, FrameSource
 from asyncmde_ros.ros.messages import NANOSECONDS, set_data
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.startup import start_ros
 from asyncmde_ros.streams import secure_streams
 
 SUBSCRIBER_TIMEOUT_S = 120.0
@@ -123,7 +123,11 @@ def main() -> int:
     parser.add_argument('--hold-first', action='store_true',
                         help=f'show the first picture until its depth is seen ({SEEN_TOPIC})')
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        start_ros()
+    except AsyncMDEError as error:
+        print(f'video_publisher: {error}', file=sys.stderr)
+        return 1
     node = Node('video_publisher')
     camera = Camera(node, args.frame_id, stop)
     try:

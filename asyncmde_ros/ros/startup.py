@@ -1,0 +1,33 @@
+"""rclpy, started; and names for it, judged: what cannot be is an error of one line."""
+
+import rclpy
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_namespace import validate_namespace
+
+from asyncmde_ros.errors import AsyncMDEError, one_line
+
+LOG_FAILURE = 'logging'
+"""In rcl's words for a log folder that is none."""
+
+
+def start_ros(context: rclpy.Context | None = None) -> None:
+    """Start rclpy without signal handlers of its own; AsyncMDEError if it cannot be."""
+    try:
+        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:
+        advice = ('; set ROS_LOG_DIR to a folder that can be written to'
+                  if LOG_FAILURE in str(error) else '')
+        raise AsyncMDEError(one_line(error) + advice) from error
+
+
+def absolute_namespace(text: str) -> str:
+    """Return a namespace as ROS writes it, '/robot1' for 'robot1/'; AsyncMDEError for none."""
+    namespace = '/' + text.strip('/')
+    try:
+        validate_namespace(namespace)
+    except InvalidNamespaceException as error:
+        raise AsyncMDEError(
+            f'{text!r} is no namespace: each of its parts is letters, digits and underscores, '
+            'and begins with no digit, as in /robot1/front') from error
+    return namespace
