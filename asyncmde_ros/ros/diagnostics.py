@@ -17,13 +17,16 @@ class Circumstances:
     """What the node knows beside the pipeline.
 
     ``active``: it listens to images; ``loading``: the networks are being loaded; ``progress``:
-    how far a build of engines is, empty without one, and ``building`` what is built.
+    how far a build of engines is, empty without one, and ``building`` what is built;
+    ``publishers``: how many publish images; ``trouble``: why nobody does, empty for no reason.
     """
 
     active: bool
     loading: bool = False
     progress: str = ''
     building: str = ''
+    publishers: int = 1
+    trouble: str = ''
 
 
 def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None,
@@ -33,6 +36,8 @@ def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None,
     values = _figures(figures)
     if around.building:
         values |= {'building': around.building}
+    if around.publishers > 1:
+        values |= {'overrun': f'unknown with {around.publishers} publishers'}
     if status is not None:
         values |= _status(status)
     return DiagnosticArray(header=Header(stamp=stamp), status=[DiagnosticStatus(
@@ -57,7 +62,7 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
     if stalled_s > STALL_S:
         return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
     if figures.input_hz == 0:
-        return DiagnosticStatus.WARN, 'no images'
+        return DiagnosticStatus.WARN, ': '.join(filter(None, ('no images', around.trouble)))
     if status.state is not PipelineState.READY:
         return DiagnosticStatus.WARN, ': '.join(filter(None, (
             status.state.value, around.progress)))

@@ -292,8 +292,14 @@ class DepthNode(PatientNode):
             self._building.end()
         self._diagnostics.publish(diagnose(
             self.get_fully_qualified_name(), self.statistics.snapshot(), status,
-            Circumstances(self._images is not None, self.loading, str(self._building),
-                          self._building.what), self.get_clock().now().to_msg()))
+            self._circumstances(), self.get_clock().now().to_msg()))
+
+    def _circumstances(self) -> Circumstances:
+        images = self._images
+        building = str(self._building), self._building.what
+        if images is None:
+            return Circumstances(False, self.loading, *building)
+        return Circumstances(True, self.loading, *building, images.publishers, images.trouble)
 
     def _report(self, result: DepthResult) -> None:
         if result.state is not self._state:
