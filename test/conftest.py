@@ -12,7 +12,8 @@ from asyncmde_ros.errors import WeightsError
 
 USERS = {
     'rclpy': ['demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'loading', 'logs',
-              'messages', 'node', 'outputs', 'overload_ros', 'parameters', 'view_session'],
+              'messages', 'node', 'outputs', 'overload_ros', 'parameter_files', 'parameters',
+              'startup', 'topics', 'view_session'],
     'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
               'training_cache', 'training_losses', 'training_run', 'training_trainer',
               'training_unroll', 'training_windows'],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
@@ -104,6 +105,8 @@ class Peer:
         self.infos: list[CameraInfo] = []
         self.memories: list[TimeReference] = []
         self.diagnostics: list[DiagnosticStatus] = []
+        self.stamps: list[Time] = []
+        """Of the diagnostics, by the node's clock."""
         profile = QoSProfile(depth=5, reliability=reliability)
         self.camera = self.node.create_publisher(Image, '/camera/image_raw', profile)
         self.compressed = self.node.create_publisher(
@@ -113,8 +116,11 @@ class Peer:
                                    (CameraInfo, '/depth/camera_info', self.infos),
                                    (TimeReference, '/depth/memory', self.memories)):
             self.node.create_subscription(kind, topic, store.append, 20)
-        self.node.create_subscription(DiagnosticArray, '/diagnostics',
-                                      lambda array: self.diagnostics.extend(array.status), 5)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 5)
+
+    def _on_diagnostics(self, array: DiagnosticArray) -> None:
+        self.diagnostics.extend(array.status)
+        self.stamps.append(array.header.stamp)
 
     def close(self) -> None:
         self.executor.shutdown()

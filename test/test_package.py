@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 KEYS = {'numpy': 'python3-numpy', 'cv2': 'python3-opencv', 'tqdm': 'python3-tqdm',
-        'tf2_ros': 'tf2_ros_py'}
+        'tf2_ros': 'tf2_ros_py', 'yaml': 'python3-yaml'}
 """rosdep's names for modules that are called otherwise."""
 
 

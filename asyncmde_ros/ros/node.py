@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,13 +30,14 @@ from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
-from asyncmde_ros.ros.guard import guard_services, guarded
+from asyncmde_ros.ros.guard import guard_clock, guard_services, guarded
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
 from asyncmde_ros.ros.loading import BuildProgress, Loading, Recipe
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
 from asyncmde_ros.ros.outputs import Outputs
+from asyncmde_ros.ros.parameter_files import files_of, strangers
 from asyncmde_ros.ros.transitions import PatientNode
 
 logger = logging.getLogger(__name__)
@@ -90,6 +92,11 @@ class DepthNode(PatientNode):
         for name, meant in parameters.misspelt(given).items():
             self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
                                       f'did you mean {meant}?')
+        for file in files_of(sys.argv):
+            if names := strangers(file, self.get_fully_qualified_name()):
+                self.get_logger().warning(
+                    f'{file} has parameters for {", ".join(names)} only, and none of them is set: '
+                    f'this node is {self.get_fully_qualified_name()}')
         self.add_post_set_parameters_callback(self._apply)
         self._outputs = Outputs(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
@@ -97,6 +104,7 @@ class DepthNode(PatientNode):
         self.create_timer(DIAGNOSTICS_PERIOD_S, guarded(self, self._diagnose),
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         guard_services(self)
+        guard_clock(self)
 
     # Start and end
 
@@ -227,7 +235,7 @@ class DepthNode(PatientNode):
             return
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
         if by_imu and self._inertia is None:
-            self._inertia = Inertia(self, self.get_parameter('imu.rotation').value)
+            self._inertia = Inertia(self, parameters.read_rotation(self))
         elif not by_imu and self._inertia is not None:
             self._inertia.close()
             self._inertia = None

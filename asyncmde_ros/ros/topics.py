@@ -51,7 +51,7 @@ def why_no_images(node: Node, topic: str, kind: Any) -> str:
     types = published_types(node, topic)
     if types:
         return f'{topic} carries {_words(types)}: {_remedy(topic, types)}'
-    base = topic.removesuffix(COMPRESSED) if kind is CompressedImage else topic
+    base = (topic.removesuffix(COMPRESSED) or topic) if kind is CompressedImage else topic
     for near in (base, base + COMPRESSED):
         types = published_types(node, near) if near != topic else []
         if _readable(near, types):
@@ -74,7 +74,7 @@ def _readable(topic: str, types: Iterable[str]) -> bool:
                                          and not topic.endswith(DEPTH_FORMAT))
 
 
-def _remedy(topic: str, types: list[str], remapped: str = '') -> str:
+def _remedy(topic: str, types: list[str], remapped: str | None = None) -> str:
     """Return what to set for the images on ``topic``; ``remapped`` is what ``image`` is now."""
     if not _readable(topic, types):
         return f'which {_UNREADABLE}'
