@@ -10,7 +10,7 @@ import pytest
 from ros_rig import NodeProcess, Peer, node_environment
 
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.ros.startup import absolute_namespace
+from asyncmde_ros.ros.startup import absolute_namespace, absolute_topic
 
 TIMEOUT_S = 60
 NODE = ['asyncmde_ros.ros.main']
@@ -76,6 +76,19 @@ def test_a_namespace_is_written_with_one_slash_before_and_none_after(text: str, 
 def test_what_is_no_namespace_is_named(text: str) -> None:
     with pytest.raises(AsyncMDEError, match='no namespace'):
         absolute_namespace(text)
+
+
+@pytest.mark.parametrize(('text', 'topic'), [
+    ('image', '/front/image'), ('/image', '/image'), ('cam/image/compressed',
+                                                      '/front/cam/image/compressed')])
+def test_a_topic_is_in_its_namespace(text: str, topic: str) -> None:
+    assert absolute_topic(text, '/front') == topic
+
+
+@pytest.mark.parametrize('text', ['', '/', 'a b', '1x', 'image/', 'a//b', 'é', '{x}'])
+def test_what_is_no_topic_is_named(text: str) -> None:
+    with pytest.raises(AsyncMDEError, match='no topic'):
+        absolute_topic(text, '/')
 
 
 @pytest.mark.ros

@@ -2,7 +2,9 @@
 
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from rclpy.validate_namespace import validate_namespace
 
 from asyncmde_ros.errors import AsyncMDEError, one_line
@@ -31,3 +33,15 @@ def absolute_namespace(text: str) -> str:
             f'{text!r} is no namespace: each of its parts is letters, digits and underscores, '
             'and begins with no digit, as in /robot1/front') from error
     return namespace
+
+
+def absolute_topic(text: str, namespace: str) -> str:
+    """Return a topic's full name, '/robot1/image' for 'image'; AsyncMDEError if it is none."""
+    try:
+        topic = expand_topic_name(text, 'node', namespace)
+        validate_full_topic_name(topic)
+    except Exception as error:  # of several kinds, one of them for each of these calls
+        raise AsyncMDEError(
+            f'{text!r} is no topic: each of its parts is letters, digits and underscores, and '
+            'begins with no digit, as in /camera/image_raw') from error
+    return topic

@@ -13,12 +13,12 @@ from rclpy.qos import ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, TimeReference
 
-from asyncmde_ros.errors import AsyncMDEError, ImageError, one_line
+from asyncmde_ros.errors import ImageError
 from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
-from asyncmde_ros.ros.startup import absolute_namespace
+from asyncmde_ros.ros.startup import absolute_namespace, absolute_topic
 from asyncmde_ros.view.recording import Recording
 from asyncmde_ros.view.timing import RefreshRate, Timing
 
@@ -55,11 +55,11 @@ class Viewer(Node):
     """
 
     def __init__(self, recording: Recording, namespace: str, image_topic: str | None) -> None:
-        """``image_topic`` None is what the depth node itself listens to.
+        """Both names are full ones; ``image_topic`` None is what the node itself listens to.
 
         Names ending in ``/compressed`` are CompressedImages.
         """
-        super().__init__('asyncmde_view', namespace=absolute_namespace(namespace))
+        super().__init__('asyncmde_view', namespace=namespace)
         self.started_s: float | None = None
         self._recording = recording
         self._refreshes = RefreshRate()
@@ -67,19 +67,12 @@ class Viewer(Node):
         self._subscriptions_by_topic: dict[str, tuple[Subscription, ReliabilityPolicy]] = {}
         self._image: tuple[str, type] | None = None
         if image_topic is not None:
-            self._image = self._topic(image_topic), (
+            self._image = image_topic, (
                 CompressedImage if image_topic.endswith('/compressed') else Image)
         self._created_s = self._depth_s = time.monotonic()
         self.create_timer(DISCOVERY_PERIOD_S, self._discover)
 
     # Discovery
-
-    def _topic(self, name: str) -> str:
-        """Return a topic's full name; AsyncMDEError if there can be none of that name."""
-        try:
-            return self.resolve_topic_name(name)
-        except Exception as error:  # rclpy's own kind
-            raise AsyncMDEError(f'{name!r} is no topic: {one_line(error)}') from error
 
     def _discover(self) -> None:
         """Subscribe to what is published and not yet heard, again where an offer has changed."""
@@ -187,6 +180,13 @@ def float_pixels(message: Image) -> npt.NDArray[np.float32]:
         raise ImageError('data', f'a {message.height}x{message.width} depth map of {pixels.size} '
                                  'pixels')
     return pixels.reshape(message.height, message.width)
+
+
+def full_names(namespace: str, image_topic: str | None) -> tuple[str, str | None]:
+    """Return both as ROS writes them; AsyncMDEError for one that is none."""
+    namespace = absolute_namespace(namespace)
+    return namespace, (None if image_topic is None else
+                       absolute_topic(image_topic, namespace))
 
 
 def run_view(recording: Recording, namespace: str, image_topic: str | None,
