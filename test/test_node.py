@@ -293,7 +293,7 @@ def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
         def show() -> None:
             message.header.stamp = peer.node.get_clock().now().to_msg()
             right.publish(message)
-        peer.until(lambda: len(peer.depths) >= 2, show)
+        peer.until(lambda: len(peer.depths) >= 2 and '(reliable)' in node.text(), show)
         peer.node.destroy_publisher(right)
         peer.node.create_publisher(CompressedImage, '/wrong/image_raw', 1)
         peer.until(lambda: node.text().count(said) == 2)
