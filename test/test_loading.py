@@ -1,15 +1,20 @@
 """The node while its networks load: it answers, says how far it is, and can be ended."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from fakes import FakeModel
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import ListParameters
 from ros_rig import DEADLINE_S, NodeProcess, Peer, image_message, node_environment, picture
+
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.ros.loading import Loading
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -128,3 +133,14 @@ def test_ctrl_c_ends_a_build_and_answers_who_asked_for_it(tmp_path: Path, founda
                     and segment.name not in Path('/proc/self/maps').read_text()]
     finally:
         node.close()
+
+
+def test_networks_that_come_in_the_moment_of_the_end_are_let_go() -> None:
+    before = threading.active_count()
+    pipeline = DepthPipeline(FakeModel())  # type: ignore[arg-type]
+    loading = Loading(lambda cancel: pipeline, None)
+    loading._thread.join()
+    loading.cancel()
+    with pytest.raises(StopIteration) as ended:
+        loading.result().send(None)
+    assert ended.value.value is None and threading.active_count() == before

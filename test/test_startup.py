@@ -64,6 +64,35 @@ def test_a_namespace_that_is_none_is_no_traceback(namespace: str) -> None:
     assert done.stderr.splitlines()[-1].startswith('depth_node: ')
 
 
+@pytest.mark.ros
+def test_an_argument_that_is_no_text_is_a_line() -> None:
+    path = b'/tmp/caf\xe9'
+    done = subprocess.run([sys.executable, '-m', *NODE, '--ros-args', '-p',
+                           b'model.fast_weights:=' + path], capture_output=True,
+                          timeout=TIMEOUT_S, env=node_environment())
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(b'depth_node: ') and b'UTF-8' in line and b'\\udce9' in line
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize('closed', ['>&-', '<&- >&- 2>&-'])
+def test_a_node_with_closed_streams_answers_and_ends_well(closed: str) -> None:
+    words = [sys.executable, '-m', *NODE, '--ros-args', '-p', 'autostart:=false']
+    process = subprocess.Popen(['sh', '-c', f'exec "$@" {closed}', 'sh', *words],
+                               env=node_environment())
+    peer = Peer()
+    try:
+        assert peer.state() == 'unconfigured'
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == 0
+    finally:
+        peer.close()
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize(('text', 'namespace'), [
     ('', '/'), ('/', '/'), ('robot1', '/robot1'), ('/robot1/', '/robot1'),
     ('robot1/front/', '/robot1/front')])

@@ -43,13 +43,10 @@ Recipe = Callable[[threading.Event], DepthPipeline]
 
 
 class Loading:
-    """One load, from its start.
-
-    ``await outcome`` gives the pipeline, the exception that came instead, or None if cancelled.
-    """
+    """One load, from its start."""
 
     def __init__(self, recipe: Recipe, executor: Executor | None) -> None:
-        self.outcome: Future = Future(executor=executor)
+        self._outcome: Future = Future(executor=executor)
         self._cancel = threading.Event()
         # Not in the main thread, which must stay able to hear Ctrl-C.
         self._thread = threading.Thread(target=self._run, args=(recipe,), name='loader',
@@ -62,11 +59,22 @@ class Loading:
         except Exception as error:
             outcome = error
         if not self._cancel.is_set():
-            self.outcome.set_result(outcome)
+            self._outcome.set_result(outcome)
+
+    async def result(self) -> DepthPipeline | None:
+        """Return the pipeline, None if cancelled; raises what went wrong."""
+        outcome: DepthPipeline | Exception | None = await self._outcome
+        if self._cancel.is_set():
+            if isinstance(outcome, DepthPipeline):
+                outcome.close()
+            return None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def cancel(self) -> None:
         """End it; a thread inside the runtime is not waited for longer than a moment."""
         self._cancel.set()
         self._thread.join(LOADER_TIMEOUT_S)
-        if not self.outcome.done():
-            self.outcome.set_result(None)
+        if not self._outcome.done():
+            self._outcome.set_result(None)

@@ -136,19 +136,17 @@ class DepthNode(PatientNode):
         self.get_logger().info('loading the networks')
         try:
             self._loading = Loading(self._recipe(), self.executor)
-            result = await self._loading.outcome
-            if isinstance(result, Exception):
-                raise result
+            pipeline = await self._loading.result()
         except Exception as error:
             self.get_logger().error(f'cannot configure: {in_words(error)}')
             return TransitionCallbackReturn.FAILURE
         finally:
             self._loading = None
-        if result is None:
+        if pipeline is None:
             return TransitionCallbackReturn.FAILURE
-        self._pipeline = result
+        self._pipeline = pipeline
         self._pipeline.settings = parameters.read_settings(self)  # set meanwhile, perhaps
-        size = result.status.size
+        size = pipeline.status.size
         self.get_logger().info(f'networks loaded at {size[0]}x{size[1]}')
         return TransitionCallbackReturn.SUCCESS
 

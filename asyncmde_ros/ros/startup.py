@@ -17,6 +17,9 @@ def start_ros(context: rclpy.Context | None = None) -> None:
     """Start rclpy without signal handlers of its own; AsyncMDEError if it cannot be."""
     try:
         rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    except UnicodeEncodeError as error:
+        raise AsyncMDEError(f'ROS takes arguments in UTF-8 only, and not {error.object!r}'
+                            ) from error
     except Exception as error:
         advice = ('; set ROS_LOG_DIR to a folder that can be written to'
                   if LOG_FAILURE in str(error) else '')
