@@ -31,3 +31,8 @@ class MediaError(AsyncMDEError):
 def in_words(error: BaseException) -> str:
     """Return an error's text, or its kind where it has none, as MemoryError."""
     return str(error) or type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text on one line, as those of ROS are not."""
+    return ' '.join(in_words(error).split())

@@ -1,5 +1,6 @@
 """Start a depth node for each of several cameras, in a namespace of its name."""
 
+import re
 from pathlib import Path
 
 from launch.actions import (
@@ -16,6 +17,8 @@ from launch import LaunchContext, LaunchDescription
 DEPTH = str(Path(__file__).with_name('depth.launch.py'))
 OF_EACH = ('namespace', 'image_topic', 'camera_info_topic')
 """Arguments of depth.launch.py that this file sets; the others are passed on."""
+
+NAMESPACE = re.compile(r'/?[a-z_]\w*(/[a-z_]\w*)*', re.ASCII | re.IGNORECASE)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -40,6 +43,10 @@ def _cameras(context: LaunchContext) -> list[GroupAction]:
     names = [name for name in (part.strip() for part in value('cameras').split(',')) if name]
     if not names:
         raise RuntimeError('name at least one camera: cameras:=front,rear')
+    for name in names:
+        if not NAMESPACE.fullmatch(name):
+            raise RuntimeError(f'{name!r} cannot be a namespace, as a camera\'s name is: letters, '
+                               'digits and underscores, no digit first')
     if len(set(names)) < len(names):
         raise RuntimeError(f'a camera is named twice: {value("cameras")}')
     # A group each: what is set for one camera must not reach the next.

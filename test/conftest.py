@@ -14,9 +14,9 @@ from asyncmde_ros.errors import WeightsError
 USERS = {
     'av': ['bench', 'demo', 'evaluation_runner', 'evaluation_sequence', 'launch', 'media_example',
            'media_film', 'media_picture', 'media_video', 'training_cache', 'training_run', 'view'],
-    'rclpy': ['camera_info', 'demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'logs',
-              'messages', 'mounting', 'node', 'outputs', 'overload_ros', 'parameters',
-              'releases', 'view_session'],
+    'rclpy': ['camera_info', 'demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'loading',
+              'logs', 'messages', 'mounting', 'node', 'outputs', 'overload_ros',
+              'parameter_files', 'parameters', 'releases', 'startup', 'topics', 'view_session'],
     'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
               'training_cache', 'training_losses', 'training_run', 'training_trainer',
               'training_unroll', 'training_windows'],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
@@ -48,11 +49,12 @@ class NodeProcess:
     """``depth_node`` with remaps as the README shows; its output is kept in ``log``."""
 
     def __init__(self, log: Path, *arguments: str, size: str = SMALL,
-                 environment: dict[str, str] | None = None, camera: str = '/camera') -> None:
+                 environment: dict[str, str] | None = None, camera: str = '/camera',
+                 program: Sequence[str] = ('-m', 'asyncmde_ros.ros.main')) -> None:
         self.log = log
         self._file = log.open('wb')
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'asyncmde_ros.ros.main', '--ros-args',
+            [sys.executable, *program, '--ros-args',
              '-r', f'image:={camera}/image_raw', '-r', f'camera_info:={camera}/camera_info',
              '-p', f'input.size:={size}', *PRECISION, *arguments],
             stdout=self._file, stderr=subprocess.STDOUT, env=environment or node_environment())
@@ -107,6 +109,8 @@ class Peer:
         self.infos: list[CameraInfo] = []
         self.memories: list[TimeReference] = []
         self.diagnostics: list[DiagnosticStatus] = []
+        self.stamps: list[Time] = []
+        """Of the diagnostics, by the node's clock."""
         profile = QoSProfile(depth=5, reliability=reliability)
         self.camera = self.node.create_publisher(Image, '/camera/image_raw', profile)
         self.compressed = self.node.create_publisher(
@@ -116,8 +120,11 @@ class Peer:
                                    (CameraInfo, '/depth/camera_info', self.infos),
                                    (TimeReference, '/depth/memory', self.memories)):
             self.node.create_subscription(kind, topic, store.append, 20)
-        self.node.create_subscription(DiagnosticArray, '/diagnostics',
-                                      lambda array: self.diagnostics.extend(array.status), 5)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 5)
+
+    def _on_diagnostics(self, array: DiagnosticArray) -> None:
+        self.diagnostics.extend(array.status)
+        self.stamps.append(array.header.stamp)
 
     def close(self) -> None:
         self.executor.shutdown()

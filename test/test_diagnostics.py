@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
 from asyncmde_ros.pipeline.slow_path import STALL_S, SlowPathState, SlowPathStatus
 from asyncmde_ros.pipeline.statistics import Snapshot
-from asyncmde_ros.ros.diagnostics import diagnose
+from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
 
 
 def figures(**changes: object) -> Snapshot:
@@ -27,8 +27,11 @@ def status(state: PipelineState = PipelineState.READY, slow: SlowPathStatus | No
                           slow or SlowPathStatus(SlowPathState.RUNNING, refreshes=60), 4, 1, 2, 0)
 
 
+ACTIVE = Circumstances(True)
+
+
 def test_the_values_are_there_under_their_names() -> None:
-    array = diagnose('/front/depth_node', figures(), status(), True, Time(sec=7))
+    array = diagnose('/front/depth_node', figures(), status(), ACTIVE, Time(sec=7))
     assert array.header.stamp.sec == 7
     (said,) = array.status
     assert (said.level, said.name, said.message, said.hardware_id) == (
@@ -62,16 +65,31 @@ STALLED = SlowPathStatus(SlowPathState.RUNNING, running_since=-1000.0)
     (figures(latency_p50_ms=None, lag_frames=None), status(), DiagnosticStatus.OK, 'Hz')])
 def test_the_worst_that_is_true_is_said(seen: Snapshot, of: PipelineStatus | None, level: bytes,
                                         words: str) -> None:
-    (said,) = diagnose('node', seen, of, True, Time()).status
+    (said,) = diagnose('node', seen, of, ACTIVE, Time()).status
     assert said.level == level and words in said.message
 
 
 def test_a_refresh_under_way_is_no_stall() -> None:
     slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - STALL_S / 2)
-    assert diagnose('node', figures(), status(slow=slow), True, Time()).status[0].level == (
+    assert diagnose('node', figures(), status(slow=slow), ACTIVE, Time()).status[0].level == (
         DiagnosticStatus.OK)
 
 
 def test_an_inactive_node_is_well_whatever_it_saw_before() -> None:
-    (said,) = diagnose('node', figures(input_hz=0.0), status(), False, Time()).status
+    (said,) = diagnose('node', figures(input_hz=0.0), status(), Circumstances(False),
+                       Time()).status
     assert (said.level, said.message) == (DiagnosticStatus.OK, 'inactive')
+
+
+def test_how_far_a_build_is_stands_in_the_message() -> None:
+    def said(of: PipelineStatus | None, active: bool, loading: bool, progress: str) -> tuple:
+        (said,) = diagnose('node', figures(), of, Circumstances(
+            active, loading, progress, progress and 'tensorrt engine'), Time()).status
+        values = {value.key: value.value for value in said.values}
+        return said.level, said.message, values.get('building')
+    assert said(None, False, True, '') == (DiagnosticStatus.WARN, 'loading the networks', None)
+    assert said(None, False, True, 'building 40 %') == (
+        DiagnosticStatus.WARN, 'building 40 %', 'tensorrt engine')
+    level, message, _ = said(status(PipelineState.BUILDING), True, False, 'building 7 %')
+    assert level == DiagnosticStatus.WARN and message == (
+        'building engines for this image size: building 7 %')

@@ -130,6 +130,8 @@ def test_the_demo_plays_a_video_and_ends_with_it(tmp_path: Path, foundation_path
 @pytest.mark.parametrize(('words', 'reason'), [
     (('cameras.launch.py', 'cameras:=front,front'), 'named twice'),
     (('cameras.launch.py', 'cameras:=,'), 'at least one camera'),
+    (('cameras.launch.py', 'cameras:=front,2nd'), "'2nd' cannot be a namespace"),
+    (('cameras.launch.py', 'cameras:=left front'), "'left front' cannot be a namespace"),
     (('depth.launch.py', 'backend:=magic'), 'magic')])
 def test_nonsense_is_refused_with_a_reason(words: Sequence[str], reason: str) -> None:
     assert reason in refused(words)

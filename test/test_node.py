@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -26,6 +27,7 @@ from ros_rig import (
     node_environment,
     picture,
 )
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
@@ -279,6 +281,59 @@ def test_a_topic_that_nobody_publishes_on_is_named_once(node: NodeProcess) -> No
     node.wait_for('no publisher on /camera/image_raw')
     time.sleep(1)
     assert node.text().count('no publisher on') == 1
+
+
+def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
+                                                             foundation_path: Path, peer: Peer
+                                                             ) -> None:
+    node = NodeProcess(tmp_path / 'node.log', camera='/wrong')
+    said = ('/wrong/image_raw carries sensor_msgs/CompressedImage: '
+            'input.image_transport:=compressed and -r image/compressed:=/wrong/image_raw')
+    try:
+        wrong = peer.node.create_publisher(CompressedImage, '/wrong/image_raw', 1)
+        node.wait_for(said)
+        peer.until(lambda: bool(peer.diagnostics)
+                   and peer.diagnostics[-1].message == f'no images: {said}')
+        assert node.text().count('carries') == 1
+        peer.node.destroy_publisher(wrong)
+        right = peer.node.create_publisher(Image, '/wrong/image_raw', 1)
+        message = image_message(picture((240, 320)))
+
+        def show() -> None:
+            message.header.stamp = peer.node.get_clock().now().to_msg()
+            right.publish(message)
+        peer.until(lambda: len(peer.depths) >= 2 and '(reliable)' in node.text(), show)
+        peer.node.destroy_publisher(right)
+        peer.node.create_publisher(CompressedImage, '/wrong/image_raw', 1)
+        peer.until(lambda: node.text().count(said) == 2)
+    finally:
+        node.close()
+
+
+def test_with_two_publishers_overrun_is_said_to_be_unknown(node: NodeProcess, peer: Peer) -> None:
+    other = peer.node.create_publisher(Image, '/camera/image_raw', 1)
+    peer.until(lambda: peer.diagnosed('overrun') == 'unknown with 2 publishers')
+    peer.node.destroy_publisher(other)
+    peer.until(lambda: peer.diagnosed('overrun') == '')
+
+
+def test_a_negative_time_on_clock_is_ignored_with_a_line(tmp_path: Path, foundation_path: Path,
+                                                         peer: Peer) -> None:
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'use_sim_time:=true')
+    try:
+        clock = peer.node.create_publisher(Clock, '/clock', 1)
+        message = image_message(picture((240, 320)))
+
+        def show() -> None:
+            clock.publish(Clock(clock=Time(sec=-5)))
+            peer.show(message)
+        peer.until(lambda: 'a time on /clock is ignored' in node.text(), show)
+        count = len(peer.depths)
+        peer.until(lambda: len(peer.depths) >= count + 3, show)
+        peer.until(lambda: to_nanoseconds((peer.stamps or [Time()])[-1]) == 7 * 10**9,
+                   lambda: clock.publish(Clock(clock=Time(sec=7))))
+    finally:
+        node.close()
 
 
 def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, foundation_path: Path,
@@ -601,7 +656,38 @@ def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(tmp_path: Pat
         node.close()
 
 
+def test_integers_are_as_good_as_floats(tmp_path: Path, peer: Peer) -> None:
+    """At start, from a file and live: YAML tells 1 from 1.0, people do not."""
+    file = tmp_path / 'parameters.yaml'
+    file.write_text('/**: {ros__parameters: {memory: {max_age: 3, cut_trust: 0}, '
+                    'imu.rotation: [0, 0, 0, 1]}}')
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false', '-p',
+                       'slow_path.max_rate:=2', '--params-file', str(file))
+    try:
+        assert peer.set_parameter('memory.gate_temperature', 5).successful
+        for wrong in (float('nan'), True, [1.0], 'hot'):
+            result = peer.set_parameter('memory.gate_temperature', wrong)
+            assert not result.successful and 'memory.gate_temperature' in result.reason
+        assert 'WARN' not in node.text()
+    finally:
+        node.close()
+
+
+def test_a_parameter_file_for_another_node_is_named_with_ours(tmp_path: Path) -> None:
+    file = tmp_path / 'parameters.yaml'
+    file.write_text('depth: {ros__parameters: {backend: torch}}')
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false', '-r', '__ns:=/front',
+                       '--params-file', str(file))
+    try:
+        node.wait_for(f'{file} has parameters for /depth only, and none of them is set: this '
+                      'node is /front/depth_node')
+    finally:
+        node.close()
+    assert node.text().count('this node is') == 1
+
+
 @pytest.mark.parametrize('override', ['input.size:=100x100', 'backend:=abacus',
+                                      'imu.rotation:=[.nan, 0.0, 0.0, 1.0]',
                                       'memory.temporal_smoothing:=3.0', 'slow_path.threads:=x'])
 def test_a_wrong_parameter_is_one_clear_line(override: str, tmp_path: Path) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', override)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 KEYS = {'av': 'python3-av-pip', 'numpy': 'python3-numpy', 'cv2': 'python3-opencv',
         'tqdm': 'python3-tqdm', 'tf2_ros': 'tf2_ros_py', 'openvino': 'python3-openvino-pip',
-        'safetensors': 'python3-safetensors-pip'}
+        'safetensors': 'python3-safetensors-pip', 'yaml': 'python3-yaml'}
 """rosdep's names for modules that are called otherwise."""
 
 

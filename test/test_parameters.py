@@ -1,5 +1,6 @@
 """The parameter table, the shipped YAML and the README agree."""
 
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,15 @@ def test_the_reference_is_of_the_present_declarations() -> None:
 
 @pytest.mark.parametrize(('name', 'value', 'right'), [
     ('imu.rotation', [0.0, 0.0, 0.0, 1.0], True), ('imu.rotation', [0.0] * 4, True),
+    ('imu.rotation', [0, 0, 0, 1], True), ('imu.rotation', [0, 0, 0, 0], True),
+    ('imu.rotation', array('q', [0, 0, 0, 1]), True),
+    ('imu.rotation', array('d', [0, 0, 0, 1]), True),
     ('imu.rotation', [0.0] * 3, False), ('imu.rotation', [float('nan'), 0, 0, 0], False),
+    ('imu.rotation', [0.0, 0.0, 0.0, float('inf')], False), ('imu.rotation', None, False),
+    ('imu.rotation', [True, False, False, False], False), ('imu.rotation', ['x'] * 4, False),
+    ('imu.rotation', 'wxyz', False), ('imu.rotation', 1.0, False), ('imu.rotation', [], False),
+    ('memory.max_age', True, False), ('memory.max_age', float('nan'), False),
+    ('memory.max_age', [1.0], False), ('memory.max_age', None, False),
     ('memory.cut_similarity', -1, True), ('memory.cut_similarity', -1.5, False),
     ('input.rotation', '180', True), ('input.rotation', 270, True),
     ('input.rotation', 'auto', True), ('input.rotation', 45, False),

@@ -17,14 +17,14 @@ end_if_stuck({AFTER_S})
 print('ready', flush=True)
 if sys.argv[1] == 'stuck':
     # A call into a library that never returns, whatever comes.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.siginterrupt(number, False)
     ctypes.CDLL(None).read(os.pipe()[0], ctypes.create_string_buffer(1), 1)
 stop.wait()
 '''
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(('how', 'status'), [('stuck', 1), ('hears it', 0)])
 def test_a_process_that_does_not_end_by_itself_is_ended(
         how: str, status: int, number: signal.Signals) -> None:
@@ -41,3 +41,19 @@ def test_a_process_that_does_not_end_by_itself_is_ended(
     assert process.returncode == status
     assert ('ending by force' in said) is (how == 'stuck')
     assert how != 'stuck' or time.monotonic() - started >= AFTER_S
+
+
+def test_a_process_under_nohup_outlives_its_terminal() -> None:
+    process = subprocess.Popen(['nohup', sys.executable, '-c', PROGRAM, 'hears it'],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == 'ready\n'
+        process.send_signal(signal.SIGHUP)
+        time.sleep(2 * AFTER_S)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0

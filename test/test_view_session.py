@@ -155,3 +155,15 @@ def test_without_ros_the_extra_is_named(tmp_path: Path) -> None:
                           capture_output=True, text=True, timeout=TIMEOUT_S,
                           env=node_environment(PYTHONPATH=path))
     assert done.returncode == 1 and '.[ros]' in done.stderr
+
+
+@pytest.mark.parametrize('words', [('--namespace', 'a b'), ('--namespace', '1x'),
+                                   ('--topic-image', 'a b'), ('--topic-image', '')])
+def test_a_name_that_is_none_is_a_line(words: tuple[str, str], tmp_path: Path) -> None:
+    """Nothing is opened or written for it."""
+    file = tmp_path / 'kept.rrd'
+    file.write_bytes(b'of before')
+    _, errors = (view := start_view(*words, '--save', str(file))).communicate(timeout=TIMEOUT_S)
+    assert view.returncode == 1 and 'Traceback' not in errors
+    (line,) = errors.splitlines()
+    assert repr(words[1]) in line and file.read_bytes() == b'of before'

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from asyncmde_ros import __version__
 from asyncmde_ros.cli import bench, build, demo, eval, export, soak, train, view, weights
 from asyncmde_ros.errors import AsyncMDEError, in_words
+from asyncmde_ros.streams import secure_streams
 
 COMMANDS = (demo, view, weights, eval, bench, soak, build, train, export)
 EXIT_INTERRUPTED = 130
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit status.  Foreseen errors are one line, not a traceback."""
+    secure_streams()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be no UTF-8

@@ -77,8 +77,9 @@ def _show_topics(args: argparse.Namespace) -> None:
     from asyncmde_ros.view.recording import Recording
     session = load_session('view_session', 'without --video, --camera or --bag this shows the '
                            'topics of a node, which needs', local=False)
+    names = session.full_names(args.namespace or '', args.topic_image)
     with Recording(args.save) as recording:
-        session.run_view(recording, args.namespace or '', args.topic_image, args.seconds)
+        session.run_view(recording, *names, args.seconds)
     print(recording)
 
 

@@ -20,7 +20,6 @@ from builtin_interfaces.msg import Time
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 from std_msgs.msg import Header
 
@@ -37,6 +36,7 @@ from asyncmde_ros.ros.messages import MEMORY_SOURCE, float_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.releases import with_message_info
 from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.startup import start_ros
 from asyncmde_ros.ros.video_publisher import image_message
 
 NOTE = ('Camera, depth node and listener are three processes on the same cores, so the work of '
@@ -211,7 +211,7 @@ def main() -> int:
     parser.add_argument('--video', type=Path)
     parser.add_argument('--stamps', type=Path, required=True, help='file to write')
     args = parser.parse_args()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    start_ros([])
     camera = Camera(args.namespace, open_pictures(args.video, tuple(args.image)), args.rate)
     try:
         camera.wait_for_listener(stop)

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rclpy.exceptions import InvalidNamespaceException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.validate_namespace import validate_namespace
 from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros import processes
@@ -32,6 +30,7 @@ from asyncmde_ros.media.picture import write_png
 from asyncmde_ros.ros import children
 from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
+from asyncmde_ros.ros.startup import absolute_namespace
 from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
 
 LOG = logging.getLogger(__name__)
@@ -188,7 +187,8 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     depth arrived, or while another demo writes to ``out``.
     """
     check_aspect(image)
-    namespace = children.private_namespace('demo') if namespace is None else _absolute(namespace)
+    namespace = (children.private_namespace('demo') if namespace is None
+                 else absolute_namespace(namespace))
     make_directory(out)
     video, sheet = out / FILM_FILE, out / SHEET_FILE
     limit = [] if seconds is None else ['--seconds', str(seconds)]
@@ -219,16 +219,6 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
                             'above may say why')
     write_png(sheet, film.sheet())
     return Outcome(total, len(recorder.samples), video, sheet)
-
-
-def _absolute(namespace: str) -> str:
-    """Return the namespace with its leading slash; AsyncMDEError if it cannot be one."""
-    absolute = f'/{namespace.strip("/")}'
-    try:
-        validate_namespace(absolute)
-    except InvalidNamespaceException as error:
-        raise AsyncMDEError(f'no namespace: {str(error).splitlines()[0]}') from error
-    return absolute
 
 
 def _record(recorder: Recorder, executor: SingleThreadedExecutor, camera: subprocess.Popen[bytes],

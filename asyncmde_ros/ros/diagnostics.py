@@ -1,6 +1,7 @@
 """What /diagnostics says of the node."""
 
 import time
+from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -11,11 +12,32 @@ from asyncmde_ros.pipeline.slow_path import STALL_S
 from asyncmde_ros.pipeline.statistics import Snapshot
 
 
-def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None, active: bool,
-             stamp: Time) -> DiagnosticArray:
+@dataclass(frozen=True)
+class Circumstances:
+    """What the node knows beside the pipeline.
+
+    ``active``: it listens to images; ``loading``: the networks are being loaded; ``progress``:
+    how far a build of engines is, empty without one, and ``building`` what is built;
+    ``publishers``: how many publish images; ``trouble``: why nobody does, empty for no reason.
+    """
+
+    active: bool
+    loading: bool = False
+    progress: str = ''
+    building: str = ''
+    publishers: int = 1
+    trouble: str = ''
+
+
+def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None,
+             around: Circumstances, stamp: Time) -> DiagnosticArray:
     """Return the state of a node called ``name``; ``status`` is None while nothing is loaded."""
-    level, message = _verdict(figures, status, active)
+    level, message = _verdict(figures, status, around)
     values = _figures(figures)
+    if around.building:
+        values |= {'building': around.building}
+    if around.publishers > 1:
+        values |= {'overrun': f'unknown with {around.publishers} publishers'}
     if status is not None:
         values |= _status(status)
     return DiagnosticArray(header=Header(stamp=stamp), status=[DiagnosticStatus(
@@ -24,12 +46,14 @@ def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None, active
         values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()])])
 
 
-def _verdict(figures: Snapshot, status: PipelineStatus | None, active: bool
+def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumstances
              ) -> tuple[bytes, str]:
     """Return the worst that is true now."""
+    if around.loading:
+        return DiagnosticStatus.WARN, around.progress or 'loading the networks'
     if status is None:
         return DiagnosticStatus.STALE, 'not configured'
-    if not active:
+    if not around.active:
         return DiagnosticStatus.OK, 'inactive'
     slow = status.slow_path
     stalled_s = _running_s(status)
@@ -38,9 +62,10 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, active: bool
     if stalled_s > STALL_S:
         return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
     if figures.input_hz == 0:
-        return DiagnosticStatus.WARN, 'no images'
+        return DiagnosticStatus.WARN, ': '.join(filter(None, ('no images', around.trouble)))
     if status.state is not PipelineState.READY:
-        return DiagnosticStatus.WARN, status.state.value
+        return DiagnosticStatus.WARN, ': '.join(filter(None, (
+            status.state.value, around.progress)))
     if figures.too_old:
         return DiagnosticStatus.WARN, 'depth rests on a memory that is too old'
     if figures.output_hz == 0:

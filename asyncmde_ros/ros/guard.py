@@ -5,6 +5,7 @@ transition by an id that is none now, or a parameter of a type that is none, wou
 """
 
 import functools
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,22 @@ def guard_services(node: Node) -> None:
         service.callback = _answering(node, service.callback, service.srv_name)
 
 
+def guard_clock(node: Node) -> None:
+    """Let a simulation's time that cannot be, a negative one, be ignored with a word."""
+    source: Any = node._time_source  # rclpy has no public way to it
+    take = source.clock_callback
+
+    def wrapped(message: Any) -> None:
+        try:
+            take(message)
+        except Exception as error:
+            node.get_logger().warning(f'a time on /clock is ignored: {in_words(error)}',
+                                      throttle_duration_sec=THROTTLE_S)
+    source.clock_callback = wrapped
+    if source._clock_sub is not None:  # already, where use_sim_time was given at start
+        source._clock_sub.callback = wrapped
+
+
 def guarded(node: Node, callback: Callable[[], None]) -> Callable[[], None]:
     """Return a timer's callback that logs what goes wrong instead."""
     said_s = -THROTTLE_S
@@ -43,9 +60,10 @@ def guarded(node: Node, callback: Callable[[], None]) -> Callable[[], None]:
 
 def _answering(node: Node, callback: Callable[[Any, Any], Any], name: str
                ) -> Callable[[Any, Any], Any]:
-    def wrapped(request: Any, response: Any) -> Any:
+    async def wrapped(request: Any, response: Any) -> Any:
         try:
-            return callback(request, response)
+            answer = callback(request, response)
+            return await answer if inspect.isawaitable(answer) else answer
         except Exception as error:
             node.get_logger().error(f'{name}: {in_words(error)}')
             return _refusal(request, response, in_words(error))

@@ -9,9 +9,9 @@ from typing import TypeVar
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
-from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.signals import STOPS, stop_on_signal
+from asyncmde_ros.ros.startup import start_ros
 
 T = TypeVar('T', bound=Node)
 
@@ -22,10 +22,10 @@ def hosted(make: Callable[[], T]) -> Iterator[tuple[T, SingleThreadedExecutor, t
 
     An exception raised inside the executor, as Python's own Ctrl-C does, would crash rclpy.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     stop = stop_on_signal()
     try:
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        start_ros([])
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

@@ -28,6 +28,7 @@ from asyncmde_ros.ros.guard import guarded
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
 from asyncmde_ros.ros.releases import with_message_info
+from asyncmde_ros.ros.topics import image_topic, instead, type_name, why_no_images
 from asyncmde_ros.ros.transforms import Rotations, tf_rotations
 
 DISCOVERY_PERIOD_S = 0.5
@@ -35,6 +36,9 @@ DISCOVERY_PERIOD_S = 0.5
 
 PATIENCE_LOOKS = 10
 """After so many looks without a publisher that is said, once until one comes."""
+
+MISTYPED_LOOKS = 2
+"""So, where there are publishers, but of another type: what is there need not be waited for."""
 
 IMU_QUEUE = 200
 """Measurements that may wait while a frame is computed: half a second of a fast IMU."""
@@ -83,9 +87,11 @@ class ImageInput:
         self._subscription: Subscription | None = None
         self._chosen: ReliabilityPolicy | None = None
         self._gaps = Gaps()
-        self._publishers = self._looks_in_vain = 0
-        topic = node.resolve_topic_name('image')
-        self.topic = f'{topic}/compressed' if transport == 'compressed' else topic
+        self.publishers = self._looks_in_vain = 0
+        self.trouble = ''
+        """Why no images are to be expected, and what to do; empty where there is no reason."""
+        self._name = image_topic(node, transport)
+        self.topic = node.resolve_topic_name(self._name)
         self.stream = Stream(self.topic)
         self._choose()
         # Not the node's clock, which stands still with a paused simulation.
@@ -104,18 +110,16 @@ class ImageInput:
         Not known, and so zero, while several publishers number theirs independently.
         """
         return (self._gaps.missed(info.get('publication_sequence_number'))
-                if self._publishers == 1 else 0)
+                if self.publishers == 1 else 0)
 
     def _choose(self) -> None:
         """Subscribe, again where the publishers' offer has changed."""
-        offers = [info.qos_profile.reliability
-                  for info in self._node.get_publishers_info_by_topic(self.topic)]
-        self._looks_in_vain = 0 if offers else self._looks_in_vain + 1
-        if self._looks_in_vain == PATIENCE_LOOKS:
-            self._node.get_logger().warning(
-                f'no publisher on {self.topic}: is that the camera\'s topic? (ros2 topic list)')
-        if len(offers) != self._publishers:
-            self._publishers = len(offers)
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        offers = [info.qos_profile.reliability for info in publishers
+                  if info.topic_type == type_name(self._kind)]
+        self._explain(bool(offers), bool(publishers))
+        if len(offers) != self.publishers:
+            self.publishers = len(offers)
             self._gaps.reset()
         if self._wanted == 'auto':
             reliability = offered_reliability(offers)
@@ -131,9 +135,22 @@ class ImageInput:
         self._chosen = reliability
         profile: QoSProfile = newest_only(reliability, self._depth)
         self._subscription = self._node.create_subscription(
-            self._kind, self.topic, self._callback, profile,
+            self._kind, self._name, self._callback, profile,
             qos_overriding_options=QoSOverridingOptions(IMAGE_POLICIES))
         self._node.get_logger().info(f'listening to {self.topic} ({reliability.name.lower()})')
+
+    def _explain(self, published: bool, otherwise: bool) -> None:
+        """Say once why there are no images; ``otherwise``: something is published there."""
+        if published:
+            self._looks_in_vain, self.trouble = 0, ''
+            return
+        self._looks_in_vain += 1
+        if self._looks_in_vain < (MISTYPED_LOOKS if otherwise else PATIENCE_LOOKS):
+            return
+        trouble = why_no_images(self._node, self.topic, self._kind)
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._node.get_logger().warning(trouble)
 
 
 class Calibration:
@@ -175,7 +192,8 @@ class Calibration:
         if self._without == PATIENCE_FRAMES:
             topic = self._node.resolve_topic_name('camera_info')
             self._node.get_logger().warning(
-                f'no calibration on {topic}: depth comes without depth/camera_info')
+                f'no calibration on {topic}{instead(self._node, topic, CameraInfo)}: depth comes '
+                'without depth/camera_info')
         return None
 
 
@@ -232,18 +250,16 @@ class Inertia:
         if self._extrinsics is None and self._tf is not None and self._imu_frame:
             self._extrinsics = self._tf(camera_frame, self._imu_frame)
         view = view_of(info, image) if info is not None else None
-        lacking = ('angular velocity for these stamps on ' + self._node.resolve_topic_name('imu')
-                   if rotation is None else
-                   'the rotation from the IMU to the camera (parameter imu.rotation, or tf)'
-                   if self._extrinsics is None else
-                   'a calibration on camera_info' if not _is_calibrated(info) else
-                   "a calibration of the images' size on camera_info"
+        lacking = (('angular velocity for these stamps', 'imu', Imu) if rotation is None else
+                   ('the rotation from the IMU to the camera (parameter imu.rotation, or tf)',
+                    None, None) if self._extrinsics is None else
+                   ('a calibration', 'camera_info', CameraInfo) if not _is_calibrated(info) else
+                   ("a calibration of the images' size", 'camera_info', CameraInfo)
                    if view is None or not view.fits else None)
         if lacking is not None:
             if not self._warned:
                 self._warned = True
-                self._node.get_logger().warning(
-                    f'motion from the image instead of the IMU, for want of {lacking}')
+                self._warn_of(*lacking)
             return None
         assert rotation is not None and self._extrinsics is not None
         assert info is not None and view is not None
@@ -255,6 +271,13 @@ class Inertia:
         except np.linalg.LinAlgError:
             return None
         return step if np.isfinite(step).all() else None
+
+    def _warn_of(self, lacking: str, name: str | None, kind: Any) -> None:
+        if name is not None:
+            topic = self._node.resolve_topic_name(name)
+            lacking += f' on {topic}{instead(self._node, topic, kind)}'
+        self._node.get_logger().warning(
+            f'motion from the image instead of the IMU, for want of {lacking}')
 
 
 def _is_calibrated(info: CameraInfo | None) -> bool:

@@ -1,10 +1,13 @@
 """Entry point of ``depth_node``; light, so that Ctrl-C is handled before the heavy imports."""
 
+import contextlib
 import gc
 import os
 import sys
 
+from asyncmde_ros.errors import one_line
 from asyncmde_ros.ros.signals import end_if_stuck, stop_on_signal
+from asyncmde_ros.streams import secure_streams
 
 SPIN_S = 0.1
 """Longest wait for work, and so for noticing a signal."""
@@ -15,6 +18,7 @@ PATIENCE_S = 8.0
 
 def main() -> None:
     """Run the depth node until a signal; exit status 0, or 1 where it could not start."""
+    secure_streams()
     stop = stop_on_signal()
     end_if_stuck(PATIENCE_S)
     from asyncmde_ros.ros.environment import prepare
@@ -22,9 +26,9 @@ def main() -> None:
     try:
         import rclpy
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-        from rclpy.signals import SignalHandlerOptions
 
         from asyncmde_ros.ros.node import DepthNode
+        from asyncmde_ros.ros.startup import start_ros
     except ImportError as error:
         advice = ('source a ROS 2 installation, or without one: pip install ".[ros]" in its source'
                   if (error.name or '').startswith('rclpy') else f'install {error.name}')
@@ -33,32 +37,37 @@ def main() -> None:
     if stop.is_set():
         return
     try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = DepthNode(stop)
+        start_ros()
+        node = DepthNode()
     except Exception as error:  # a parameter of the wrong type, say: one line, not a traceback
-        print(f'depth_node: {error}', file=sys.stderr)
+        print(f'depth_node: {one_line(error)}', file=sys.stderr)
         rclpy.try_shutdown()
         sys.exit(1)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     status = 0
     try:
-        if not node.autostart() and not stop.is_set():
-            status = 1
-        while status == 0 and not stop.is_set():
+        starting = executor.create_task(node.autostart)
+        while not stop.is_set():
             executor.spin_once(timeout_sec=SPIN_S)
+            if starting.done() and not starting.result() and not stop.is_set():
+                status = 1
+                break
     except ExternalShutdownException:
         pass
     except Exception as error:
         node.get_logger().fatal(f'ending: {error!r}')
         status = 1
     node.close()
+    with contextlib.suppress(Exception):  # whoever asked for what is under way gets an answer
+        while node.loading:
+            executor.spin_once(timeout_sec=SPIN_S)
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()
     # The end of all that uses the context is that of the middleware's shared memory, which
     # _exit() would leave behind.
-    del executor, node
+    del executor, node, starting
     gc.collect()
     rclpy.get_default_context().destroy()
     sys.stdout.flush()

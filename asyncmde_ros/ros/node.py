@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -29,25 +30,22 @@ from asyncmde_ros.pipeline.overload import MS, Overload
 from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
-from asyncmde_ros.ros.diagnostics import diagnose
-from asyncmde_ros.ros.guard import guard_services, guarded
+from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
+from asyncmde_ros.ros.guard import guard_clock, guard_services, guarded
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
+from asyncmde_ros.ros.loading import BuildProgress, Loading, Recipe
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
 from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
+from asyncmde_ros.ros.parameter_files import files_of, strangers
 from asyncmde_ros.ros.releases import after_parameters_are_set
+from asyncmde_ros.ros.transitions import PatientNode
 
 logger = logging.getLogger(__name__)
 
 DIAGNOSTICS_PERIOD_S = 1.0
-
-POLL_S = 0.05
-"""How often loading looks for Ctrl-C."""
-
-LOADER_TIMEOUT_S = 0.5
-"""Longest wait for an interrupted load; the node has a second to end in."""
 
 THROTTLE_S = 5.0
 
@@ -73,29 +71,21 @@ def _reported(callback: Transition) -> Transition:
     return wrapped
 
 
-def _load(build: Callable[[], DepthPipeline], outcome: list[DepthPipeline | Exception]) -> None:
-    try:
-        outcome.append(build())
-    except Exception as error:
-        outcome.append(error)
-
-
-class DepthNode(LifecycleNode):
+class DepthNode(PatientNode):
     """Lifecycle node around :class:`DepthPipeline`.
 
     Configure loads and warms up, activate subscribes, deactivate keeps the model, cleanup frees
     it.  ``statistics`` says what became of each image.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
-        """``stop`` set means that the process is to end."""
+    def __init__(self) -> None:
         super().__init__('depth_node')
         self.statistics = Statistics()
         self._overload = Overload()
-        self._stop = stop
         forward_logs(self.get_logger())
         self._pipeline: DepthPipeline | None = None
-        self._loader: threading.Thread | None = None
+        self._loading: Loading | None = None
+        self._building = BuildProgress()
         self._images: ImageInput | None = None
         self._calibration: Calibration | None = None
         self._inertia: Inertia | None = None
@@ -106,6 +96,11 @@ class DepthNode(LifecycleNode):
         for name, meant in parameters.misspelt(given).items():
             self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
                                       f'did you mean {meant}?')
+        for file in files_of(sys.argv):
+            if names := strangers(file, self.get_fully_qualified_name()):
+                self.get_logger().warning(
+                    f'{file} has parameters for {", ".join(names)} only, and none of them is set: '
+                    f'this node is {self.get_fully_qualified_name()}')
         after_parameters_are_set(self, self._apply)
         self._outputs = Outputs(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
@@ -113,15 +108,21 @@ class DepthNode(LifecycleNode):
         self.create_timer(DIAGNOSTICS_PERIOD_S, guarded(self, self._diagnose),
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         guard_services(self)
+        guard_clock(self)
 
     # Start and end
 
-    def autostart(self) -> bool:
+    async def autostart(self) -> bool:
         """Configure and activate if the parameter says so; False if that failed."""
         if not self.get_parameter('autostart').value:
             return True
-        return (self.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        return (await self.configure() is TransitionCallbackReturn.SUCCESS
                 and self.trigger_activate() is TransitionCallbackReturn.SUCCESS)
+
+    @property
+    def loading(self) -> bool:
+        """Tell whether the networks are being loaded; after ``close`` that ends at once."""
+        return self._loading is not None
 
     def close(self) -> None:
         """Free everything; a thread inside the runtime is not waited for longer than a moment."""
@@ -130,34 +131,28 @@ class DepthNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None
-        if self._loader is not None:
-            self._loader.join(LOADER_TIMEOUT_S)
+        if self._loading is not None:
+            self._loading.cancel()
 
     # Lifecycle
 
-    @_reported
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        outcome: list[DepthPipeline | Exception] = []
+    async def prepare(self) -> TransitionCallbackReturn:
         self.get_logger().info('loading the networks')
-        cancel = threading.Event()
-        # Away from the main thread, which must stay able to hear Ctrl-C.
-        self._loader = threading.Thread(target=_load, args=(self._recipe(cancel), outcome),
-                                        name='loader', daemon=True)
-        self._loader.start()
-        while self._loader.is_alive():
-            if self._stop.is_set():
-                cancel.set()
-                return TransitionCallbackReturn.FAILURE
-            self._loader.join(POLL_S)
-        self._loader = None
-        result = outcome[0]
-        if isinstance(result, Exception):
-            self.get_logger().error(f'cannot configure: {in_words(result)}')
+        try:
+            self._loading = Loading(self._recipe(), self.executor)
+            pipeline = await self._loading.result()
+        except Exception as error:
+            self.get_logger().error(f'cannot configure: {in_words(error)}')
             return TransitionCallbackReturn.FAILURE
-        self._pipeline = result
-        size = result.status.size
+        finally:
+            self._loading = None
+        if pipeline is None:
+            return TransitionCallbackReturn.FAILURE
+        self._pipeline = pipeline
+        self._pipeline.settings = parameters.read_settings(self)  # set meanwhile, perhaps
+        size = pipeline.status.size
         self.get_logger().info(f'networks loaded at {size[0]}x{size[1]}')
-        return super().on_configure(state)
+        return TransitionCallbackReturn.SUCCESS
 
     @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -186,7 +181,7 @@ class DepthNode(LifecycleNode):
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
-    def _recipe(self, cancel: threading.Event) -> Callable[[], DepthPipeline]:
+    def _recipe(self) -> Recipe:
         """Return what builds the pipeline as the parameters say; it does not hold the node.
 
         At the end of the process it may still be at work, and nothing of the node may then be.
@@ -196,10 +191,11 @@ class DepthNode(LifecycleNode):
         threads, settings = parameters.read_threads(self), parameters.read_settings(self)
         foundation, fast, engines = (parameters.read_path(self, name) for name in (
             'model.foundation_weights', 'model.fast_weights', 'engine.directory'))
+        progress = self._building
 
-        def build() -> DepthPipeline:
+        def build(cancel: threading.Event) -> DepthPipeline:
             model = Model(value['model.name'], value['backend'], Precision(value['precision']),
-                          threads, foundation, fast, engines)
+                          threads, foundation, fast, engines, progress)
             model.log_choice()
             return DepthPipeline(model, settings, parse_size(value['input.size']), cancel)
         return build
@@ -241,7 +237,7 @@ class DepthNode(LifecycleNode):
             return
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
         if by_imu and self._inertia is None:
-            self._inertia = Inertia(self, self.get_parameter('imu.rotation').value)
+            self._inertia = Inertia(self, parameters.read_rotation(self))
         elif not by_imu and self._inertia is not None:
             self._inertia.close()
             self._inertia = None
@@ -317,10 +313,18 @@ class DepthNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         status = None if self._pipeline is None else self._pipeline.status
-        self._diagnostics.publish(diagnose(self.get_fully_qualified_name(),
-                                           self.statistics.snapshot(), status,
-                                           self._images is not None,
-                                           self.get_clock().now().to_msg()))
+        if not self.loading and (status is None or status.state is not PipelineState.BUILDING):
+            self._building.end()
+        self._diagnostics.publish(diagnose(
+            self.get_fully_qualified_name(), self.statistics.snapshot(), status,
+            self._circumstances(), self.get_clock().now().to_msg()))
+
+    def _circumstances(self) -> Circumstances:
+        images = self._images
+        building = str(self._building), self._building.what
+        if images is None:
+            return Circumstances(False, self.loading, *building)
+        return Circumstances(True, self.loading, *building, images.publishers, images.trouble)
 
     def _report(self, result: DepthResult) -> None:
         if result.state is not self._state:

@@ -1,11 +1,13 @@
 """The node's parameters: names, defaults, ranges, words; and their translation to settings."""
 
+import array
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+import numpy as np
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -50,9 +52,9 @@ class Specification:
     def descriptor(self) -> ParameterDescriptor:
         descriptor = ParameterDescriptor(
             name=self.name, description=self.description, read_only=not self.live,
-            # "ros2 param set ... 2" is an int and means 2.0, or "2" where that is a choice; YAML's
-            # off is a bool and means "off".
-            dynamic_typing=(isinstance(self.default, float) or 'off' in self.choices
+            # "ros2 param set ... 2" is an int and means 2.0, or "2" where that is a choice,
+            # [0, 0, 0, 1] are ints and mean floats; YAML's off is a bool and means "off".
+            dynamic_typing=(isinstance(self.default, (float, tuple)) or 'off' in self.choices
                             or any(choice.isdecimal() for choice in self.choices)))
         if self.choices:
             descriptor.additional_constraints = 'one of: ' + ', '.join(self.choices)
@@ -71,6 +73,8 @@ class Specification:
             return 'off'
         if self.choices:
             return str(value)
+        if isinstance(self.default, tuple):
+            return [float(item) for item in value]
         return float(value) if isinstance(self.default, float) else value
 
     def objection(self, value: object) -> str | None:
@@ -79,8 +83,14 @@ class Specification:
             return None
         if self.choices and (isinstance(value, bool) or str(value) not in self.choices):
             return f'{value!r} is not one of {", ".join(self.choices)}'
+        if isinstance(self.default, tuple):
+            items = _items(value)
+            if items is None or not all(_is_number(item) for item in items):
+                return f'{(value if items is None else items)!r} is not a list of numbers'
+            if not np.isfinite(items).all():
+                return f'{items!r} holds what is no finite number'
         if isinstance(self.default, float):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if not _is_number(value):
                 return f'{value!r} is not a number'
             if self.low is not None and self.high is not None and not (
                     self.low <= value <= self.high):
@@ -92,6 +102,15 @@ class Specification:
             except ValueError as error:
                 return str(error)
         return None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _items(value: object) -> list[Any] | None:
+    """Return what an array of any kind holds, None for what is no array."""
+    return list(value) if isinstance(value, (list, tuple, array.array)) else None
 
 
 def _check_rotation(value: Any) -> None:
@@ -257,6 +276,12 @@ def turns_by_tf(node: Node) -> bool:
 def read_threads(node: Node) -> Threads:
     return Threads(node.get_parameter('fast_path.threads').value,
                    node.get_parameter('slow_path.threads').value)
+
+
+def read_rotation(node: Node) -> list[float]:
+    """Return the rotation from the IMU to the camera as a quaternion, zeros for tf's."""
+    value: list[float] = _BY_NAME['imu.rotation'].meant(node.get_parameter('imu.rotation').value)
+    return value
 
 
 def read_path(node: Node, name: str) -> Path | None:

@@ -6,16 +6,20 @@ import sys
 import threading
 import time
 
+STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+"""Ctrl-C, a service manager's word, and a terminal or a connection that is gone."""
+
 
 def stop_on_signal() -> threading.Event:
-    """Return an event that SIGINT and SIGTERM set.
+    """Return an event that SIGINT, SIGTERM and SIGHUP set; nohup's word against SIGHUP holds.
 
     rclpy's own handlers are not used: a launched node gets SIGINT twice, from the terminal and
     from launch, and the second would raise inside the clean-up of the first.
     """
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for number in STOPS:
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
     return stop
 
 

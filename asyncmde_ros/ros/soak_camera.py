@@ -18,6 +18,7 @@ from asyncmde_ros.bench.pictures import Pan
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.ros.messages import from_nanoseconds, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
+from asyncmde_ros.ros.startup import start_ros
 from asyncmde_ros.ros.video_publisher import image_message
 from asyncmde_ros.soak.ledger import Ledger
 from asyncmde_ros.soak.schedule import SPOILT
@@ -143,7 +144,7 @@ class Visitor:
 
     def __init__(self, namespace: str, topics: tuple[str, ...]) -> None:
         self._context = rclpy.Context()
-        rclpy.init(context=self._context)
+        start_ros([], self._context)
         self._node = Node('soak_visitor', namespace=namespace, context=self._context)
         self.received: set[str] = set()
         for topic in topics:

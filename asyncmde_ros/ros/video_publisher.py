@@ -11,12 +11,11 @@ from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros.arguments import positive_number
-from asyncmde_ros.errors import MediaError
+from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.files import printable
 from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
@@ -25,6 +24,8 @@ from asyncmde_ros.media.sources import ASSUMED_RATE_HZ, FrameSource
 from asyncmde_ros.ros.messages import NANOSECONDS, from_nanoseconds, set_data
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
+from asyncmde_ros.ros.startup import start_ros
+from asyncmde_ros.streams import secure_streams
 
 SUBSCRIBER_TIMEOUT_S = 120.0
 """Longest wait for the subscribers; the depth node may load for a while."""
@@ -116,6 +117,7 @@ class Camera:
 
 
 def main() -> int:
+    secure_streams()
     stop = stop_on_signal()
     parser = argparse.ArgumentParser(prog='python -m asyncmde_ros.ros.video_publisher',
                                      description=__doc__)
@@ -130,8 +132,11 @@ def main() -> int:
     # rclpy takes no words that are not UTF-8, which a file's name may be.
     words = remove_ros_args([os.fsencode(word).decode('latin-1') for word in sys.argv])
     args = parser.parse_args([os.fsdecode(word.encode('latin-1')) for word in words[1:]])
-    rclpy.init(args=[printable(word) for word in sys.argv],
-               signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        start_ros([printable(word) for word in sys.argv])
+    except AsyncMDEError as error:
+        print(f'video_publisher: {error}', file=sys.stderr)
+        return 1
     node = Node('video_publisher')
     camera = Camera(node, args.frame_id, stop)
     try:

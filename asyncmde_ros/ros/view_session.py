@@ -19,6 +19,7 @@ from asyncmde_ros.ros.hosting import hosted
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
+from asyncmde_ros.ros.startup import absolute_namespace, absolute_topic
 from asyncmde_ros.view.recording import Recording
 from asyncmde_ros.view.timing import RefreshRate, Timing
 
@@ -55,7 +56,7 @@ class Viewer(Node):
     """
 
     def __init__(self, recording: Recording, namespace: str, image_topic: str | None) -> None:
-        """``image_topic`` None is what the depth node itself listens to.
+        """Both names are full ones; ``image_topic`` None is what the node itself listens to.
 
         Names ending in ``/compressed`` are CompressedImages.
         """
@@ -68,8 +69,8 @@ class Viewer(Node):
         self._subscriptions_by_topic: dict[str, tuple[Subscription, ReliabilityPolicy]] = {}
         self._image: tuple[str, type] | None = None
         if image_topic is not None:
-            self._image = image_topic, (CompressedImage if image_topic.endswith('/compressed')
-                                        else Image)
+            self._image = image_topic, (
+                CompressedImage if image_topic.endswith('/compressed') else Image)
         self._created_s = self._depth_s = time.monotonic()
         self.create_timer(DISCOVERY_PERIOD_S, self._discover)
 
@@ -181,6 +182,13 @@ def float_pixels(message: Image) -> npt.NDArray[np.float32]:
         raise ImageError('data', f'a {message.height}x{message.width} depth map of {pixels.size} '
                                  'pixels')
     return pixels.reshape(message.height, message.width)
+
+
+def full_names(namespace: str, image_topic: str | None) -> tuple[str, str | None]:
+    """Return both as ROS writes them; AsyncMDEError for one that is none."""
+    namespace = absolute_namespace(namespace)
+    return namespace, (None if image_topic is None else
+                       absolute_topic(image_topic, namespace))
 
 
 def run_view(recording: Recording, namespace: str, image_topic: str | None,

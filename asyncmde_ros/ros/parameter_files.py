@@ -1,0 +1,50 @@
+"""Whose parameters a file holds; ROS passes over those of other nodes without a word."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARAMETERS = 'ros__parameters'
+WILDCARDS = {'*': '/[^/]+', '**': '(/[^/]+)*'}
+
+
+def files_of(arguments: Sequence[str]) -> list[Path]:
+    """Return the files that a command line names with ``--params-file`` to ROS."""
+    found, of_ros = [], False
+    for word, following in zip(arguments, arguments[1:], strict=False):
+        of_ros = word == '--ros-args' or (of_ros and word != '--')
+        if of_ros and word == '--params-file':
+            found.append(Path(following))
+    return found
+
+
+def strangers(path: Path, node: str) -> list[str]:
+    """Return the nodes that a file's parameters are for, if ``node``, a full name, is none.
+
+    Empty where it is one, and for a file that names no node.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, yaml.YAMLError):  # which rcl has told already
+        return []
+    names = list(_nodes(tree))
+    return [] if any(_matches(name, node) for name in names) else names
+
+
+def _nodes(tree: Any, above: str = '') -> Iterator[str]:
+    """Give the full name of each node in a file; namespaces may be keys or parts of keys."""
+    if not isinstance(tree, dict):
+        return
+    if PARAMETERS in tree:
+        yield above
+        return
+    for key, value in tree.items():
+        yield from _nodes(value, f'{above}/{str(key).strip("/")}')
+
+
+def _matches(pattern: str, node: str) -> bool:
+    parts = (WILDCARDS.get(part) or '/' + re.escape(part) for part in pattern.split('/')[1:])
+    return re.fullmatch(''.join(parts), node) is not None
