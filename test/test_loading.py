@@ -81,7 +81,8 @@ def test_a_managers_request_is_answered_once_the_networks_are_there(
         how: str, tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = Building(tmp_path, '-p', 'autostart:=false')
     try:
-        assert peer.state() == 'unconfigured'
+        peer.until(lambda: bool(peer.diagnostics))  # so that it is known before it is asked
+        assert peer.diagnostics[-1].message == 'not configured'
         client = peer.node.create_client(ChangeState, '/depth_node/change_state')
         request = ChangeState.Request()
         request.transition.label = 'configure'
@@ -118,6 +119,7 @@ def test_ctrl_c_ends_a_build_and_answers_who_asked_for_it(tmp_path: Path, founda
     node = Building(tmp_path, '-p', 'autostart:=false')
     try:
         client = peer.node.create_client(ChangeState, '/depth_node/change_state')
+        peer.until(lambda: bool(peer.diagnostics))
         assert client.wait_for_service(DEADLINE_S)
         request = ChangeState.Request()
         request.transition.label = 'configure'

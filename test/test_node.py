@@ -664,6 +664,7 @@ def test_integers_are_as_good_as_floats(tmp_path: Path, peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false', '-p',
                        'slow_path.max_rate:=2', '--params-file', str(file))
     try:
+        peer.until(lambda: bool(peer.diagnostics))
         assert peer.set_parameter('memory.gate_temperature', 5).successful
         for wrong in (float('nan'), True, [1.0], 'hot'):
             result = peer.set_parameter('memory.gate_temperature', wrong)

@@ -7,18 +7,17 @@ from typing import Any
 
 import yaml
 
+from asyncmde_ros.ros.startup import ros_arguments
+
 PARAMETERS = 'ros__parameters'
 WILDCARDS = {'*': '/[^/]+', '**': '(/[^/]+)*'}
 
 
 def files_of(arguments: Sequence[str]) -> list[Path]:
     """Return the files that a command line names with ``--params-file`` to ROS."""
-    found, of_ros = [], False
-    for word, following in zip(arguments, arguments[1:], strict=False):
-        of_ros = word == '--ros-args' or (of_ros and word != '--')
-        if of_ros and word == '--params-file':
-            found.append(Path(following))
-    return found
+    words = ros_arguments(arguments)
+    return [Path(following) for word, following in zip(words, words[1:], strict=False)
+            if word == '--params-file']
 
 
 def strangers(path: Path, node: str) -> list[str]:

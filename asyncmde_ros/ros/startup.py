@@ -1,5 +1,9 @@
 """rclpy, started; and names for it, judged: what cannot be is an error of one line."""
 
+import re
+import sys
+from collections.abc import Sequence
+
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.expand_topic_name import expand_topic_name
@@ -13,11 +17,40 @@ LOG_FAILURE = 'logging'
 """In rcl's words for a log folder that is none."""
 
 
+NAMESPACE_RULE = re.compile('([^:]+:)?__ns:=(?P<namespace>.*)', re.DOTALL)
+
+
+def ros_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the words of a command line that are ROS's: from --ros-args to -- or the end."""
+    words, of_ros = [], False
+    for word in arguments:
+        if word == '--ros-args' or (of_ros and word == '--'):
+            of_ros = word == '--ros-args'
+        elif of_ros:
+            words.append(word)
+    return words
+
+
 def start_ros(args: list[str] | None = None, context: rclpy.Context | None = None) -> None:
     """Start rclpy without signal handlers of its own; AsyncMDEError if it cannot be.
 
     ``args`` are the words that rclpy looks for its own in, None for this process's.
     """
+    for word in arguments:
+        if word == '--ros-args' or (of_ros and word == '--'):
+            of_ros = word == '--ros-args'
+        elif of_ros:
+            words.append(word)
+    return words
+
+
+def start_ros(context: rclpy.Context | None = None) -> None:
+    """Start rclpy without signal handlers of its own; AsyncMDEError if it cannot be."""
+    for word in ros_arguments(sys.argv if args is None else args):
+        # rcl has several lines for one that is none, and none of them helps.
+        rule = NAMESPACE_RULE.fullmatch(word)
+        if rule and rule['namespace'] != (right := absolute_namespace(rule['namespace'])):
+            raise AsyncMDEError(f'{rule["namespace"]!r} is no namespace: write {right}')
     try:
         rclpy.init(args=args, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except UnicodeEncodeError as error:
