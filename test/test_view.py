@@ -25,6 +25,9 @@ from asyncmde_ros.view.timing import WINDOW_NS, RefreshRate, Timing
 
 RATE_HZ = 10.0
 FRAMES = 40
+WITHHELD = 5
+"""Frames without depth: the next one is shown once there is a refresh, however long that takes."""
+
 SIZE = (240, 320)
 SECOND = 10**9
 TIMEOUT_S = 120
@@ -32,25 +35,47 @@ TIMEOUT_S = 120
 
 COMMAND = [sys.executable, '-m', 'asyncmde_ros.cli', 'view']
 
+WAITING = [sys.executable, '-c', f'''
+import itertools, sys, time
+from asyncmde_ros.cli.main import main
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+process, numbers = DepthPipeline.process, itertools.count(1)
+def waiting(pipeline, *arguments):
+    number, cache = next(numbers), pipeline._session.cache
+    if number <= {WITHHELD}:
+        cache.front = lambda: None
+    elif number == {WITHHELD} + 1:
+        del cache.front
+        while cache._pending is None:
+            time.sleep(0.01)
+    return process(pipeline, *arguments)
+DepthPipeline.process = waiting
+sys.exit(main(sys.argv[1:]))
+''', 'view']
+"""The same, with a first refresh at a given frame."""
 
-@pytest.fixture(scope='module')
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A still scene of four seconds: without a cut the memory lasts."""
-    path = tmp_path_factory.mktemp('view') / 'video.mp4'
+
+def still_scene(path: Path, rate_hz: float) -> Path:
+    """Write a video in which without a cut the memory lasts."""
     scene = np.kron(np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8),
                     np.ones((20, 20, 1), np.uint8))
     assert scene.shape[:2] == SIZE
-    with VideoWriter(path, RATE_HZ) as writer:
+    with VideoWriter(path, rate_hz) as writer:
         for _ in range(FRAMES):
             writer.write(scene)
     return path
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return still_scene(tmp_path_factory.mktemp('view') / 'video.mp4', RATE_HZ)
 
 
 @pytest.mark.slow
 def test_a_file_holds_every_frame_at_its_stamp(video: Path, tmp_path: Path,
                                                foundation_path: Path) -> None:
     file = tmp_path / 'out.rrd'
-    done = subprocess.run([*COMMAND, '--video', str(video), '--save', str(file)],
+    done = subprocess.run([*WAITING, '--video', str(video), '--save', str(file)],
                           capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
     entities = read(file)
@@ -59,8 +84,7 @@ def test_a_file_holds_every_frame_at_its_stamp(video: Path, tmp_path: Path,
     image, depth = entities['/image'], entities['/depth']
     assert image.stamps_ns == stamps
     # Depth is withheld until the first refresh, and is there for every frame from then on.
-    assert 0 < len(depth.stamps_ns) < FRAMES
-    assert depth.stamps_ns == stamps[-len(depth.stamps_ns):]
+    assert len(stamps) == FRAMES and depth.stamps_ns == stamps[WITHHELD:]
     for name in ('/trust', f'/{SERIES["lag_frames"].entity}', f'/{SERIES["memory_age_ms"].entity}',
                  f'/{SERIES["process_ms"].entity}'):
         assert entities[name].stamps_ns == depth.stamps_ns
@@ -78,8 +102,8 @@ def test_a_file_holds_every_frame_at_its_stamp(video: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_with_a_complete_file(video: Path, tmp_path: Path,
-                                             foundation_path: Path) -> None:
+def test_ctrl_c_ends_it_with_a_complete_file(tmp_path: Path, foundation_path: Path) -> None:
+    video = still_scene(tmp_path / 'video.mp4', FRAMES / TIMEOUT_S)  # which is not awaited
     file = tmp_path / 'out.rrd'
     process = subprocess.Popen([*COMMAND, '--video', str(video), '--save', str(file)],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
