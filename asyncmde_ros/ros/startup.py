@@ -36,16 +36,6 @@ def start_ros(args: list[str] | None = None, context: rclpy.Context | None = Non
 
     ``args`` are the words that rclpy looks for its own in, None for this process's.
     """
-    for word in arguments:
-        if word == '--ros-args' or (of_ros and word == '--'):
-            of_ros = word == '--ros-args'
-        elif of_ros:
-            words.append(word)
-    return words
-
-
-def start_ros(context: rclpy.Context | None = None) -> None:
-    """Start rclpy without signal handlers of its own; AsyncMDEError if it cannot be."""
     for word in ros_arguments(sys.argv if args is None else args):
         # rcl has several lines for one that is none, and none of them helps.
         rule = NAMESPACE_RULE.fullmatch(word)
