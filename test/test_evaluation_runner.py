@@ -123,6 +123,17 @@ def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
     assert changed == {'async'}, 'only the memory moves by flow, and its maps are kept apart'
 
 
+@pytest.mark.slow
+def test_a_video_shorter_than_a_refresh_has_rows_without_scores(video: Path, cache: Path,
+                                                                tmp_path: Path) -> None:
+    done = run_eval(str(video), '--frames', '3', '--schedule', 'async:30:200', '--rows',
+                    'teacher,hold,async', '--short-side', '28', '--out', str(tmp_path / 'out'),
+                    cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert {r['absrel'] for r in records if r['row'] in ('hold', 'async')} == {None}
+
+
 @pytest.mark.parametrize(('arguments', 'words'), [
     (('nowhere',), 'nowhere does not exist'),
     (('VIDEO', '--rows', 'teacher,crystal_ball'), 'crystal_ball'),

@@ -471,7 +471,7 @@ def _add_gaps(records: Sequence[Record]) -> None:
     errors = {(r['sequence'], r['row'], r['schedule'], r['alignment']): r['absrel']
               for r in records}
     for record in records:
-        if record['row'] != 'async':
+        if record['row'] != 'async' or record['absrel'] is None:
             continue
         sequence, schedule, alignment = (record[k] for k in ('sequence', 'schedule', 'alignment'))
         teacher = errors.get((sequence, 'teacher', 'every', alignment))
