@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+import shared_memory
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
@@ -28,8 +29,8 @@ DISCOVERY_S = 15.0
 
 DEADLINE_S = 60.0
 END_S = 30.0
-"""What a node that is told to end is given before it is killed, which leaves its shared memory
-behind; one second is its own promise, and after eight it ends by force."""
+"""What a node that is told to end is given before it is killed; one second is its own promise, and
+after eight it ends by force."""
 
 MOMENT_S = 0.005
 
@@ -106,20 +107,17 @@ class NodeProcess:
         """Return how long the main thread has stood in line for a core."""
         return int(self._read('schedstat').split()[1]) / 1e9
 
-    def shared_memory(self) -> set[Path]:
-        """Return the data segments of Fast DDS that the process has; ports are everybody's."""
-        return {Path(name) for name in re.findall(r'/dev/shm/fastrtps_[0-9a-f]{16}\b',
-                                                  self._read('maps'))}
-
     def close(self) -> None:
-        """End the process: kindly, since a killed one leaves its shared memory behind."""
+        """End the process, kindly if it lets itself be."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(END_S)
             except subprocess.TimeoutExpired:
+                left = shared_memory.segments(self.process.pid)
                 self.process.kill()
                 self.process.wait()
+                shared_memory.remove(left)
         self._file.close()
 
 
