@@ -26,7 +26,9 @@ from asyncmde_ros.media.picture import VideoWriter
 from asyncmde_ros.pipeline.motion import MotionEstimator
 from asyncmde_ros.pipeline.settings import MotionCompensation
 
-TIMEOUT_S = 300
+TIMEOUT_S = 1200
+"""A quick run takes one minute, on a machine with much else to do many."""
+
 SIZE = '126x168'
 """A quarter of the default network size, which keeps tests quick."""
 

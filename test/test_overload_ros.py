@@ -31,8 +31,8 @@ IMAGE = (240, 320)
 
 BEHIND = 5
 """After so many more answers, nothing is answered that is older than the newest image now: two
-wait, and one or two are on their way.  Behind a queue of everything that was not answered, every answer
-would be for longer than that.  Counted in answers, it holds at any speed."""
+wait, and one or two are on their way.  Behind a queue of everything that was not answered, every
+answer would be for longer than that.  Counted in answers, it holds at any speed."""
 
 MIN_SHARE = 0.9
 """Of the answers: the middleware's own threads wait for a core, too."""
