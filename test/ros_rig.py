@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+import shared_memory
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -28,8 +29,12 @@ DISCOVERY_S = 15.0
 """Fast DDS takes up to some seconds to find a peer; loading comes on top."""
 
 DEADLINE_S = 60.0
-END_S = 5.0
-"""What a node that is told to end is given before it is killed; one second is its own promise."""
+END_S = 30.0
+"""What a node that is told to end is given before it is killed; one second is its own promise, and
+after eight it ends by force."""
+
+MOMENT_S = 0.005
+
 
 SMALL = '126x168'
 """A quarter of the default network size, which keeps tests quick."""
@@ -63,34 +68,58 @@ class NodeProcess:
         return self.log.read_text(errors='replace')
 
     def wait_for(self, words: str) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while words not in self.text():
-            assert self.process.poll() is None, f'the node ended:\n{self.text()}'
-            assert time.monotonic() < deadline, f'no {words!r} in:\n{self.text()}'
-            time.sleep(0.05)
+        self._await(lambda: words in self.text())
+
+    def wait_until_it_hears(self) -> None:
+        """Return once the node has its own handlers: those for SIGTERM it sets last."""
+        self._await(lambda: int(re.findall(r'SigCgt:\s*(\w+)', self._read('status'))[0], 16)
+                    >> signal.SIGTERM - 1 & 1 == 1)
+
+    def wait_until_it_imports(self, library: str) -> None:
+        """Return once a file of this name is mapped."""
+        self._await(lambda: library in self._read('maps'))
 
     def interrupt(self) -> tuple[int, float]:
-        """Send SIGINT; return the exit status and how long the end took."""
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGINT)
-        status = self.process.wait(DEADLINE_S)
-        return status, time.monotonic() - started
+        """Send SIGINT; return the exit status and how long the end took.
 
-    def shared_memory(self) -> set[Path]:
-        """Return the data segments of Fast DDS that the process has; ports are everybody's."""
-        maps = Path(f'/proc/{self.process.pid}/maps').read_text()
-        return {Path(name) for name
-                in re.findall(r'/dev/shm/fast(?:rtps|dds)_[0-9a-f]{16}\b', maps)}
+        Time in which the main thread had work but no core to do it is the machine's, and not
+        counted.
+        """
+        started, waited = time.monotonic(), self._waited_s()
+        self.process.send_signal(signal.SIGINT)
+        deadline = started + DEADLINE_S
+        while os.waitid(os.P_PID, self.process.pid,
+                        os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            assert time.monotonic() < deadline, f'does not end:\n{self.text()}'
+            time.sleep(MOMENT_S)
+        took = time.monotonic() - started - (self._waited_s() - waited)
+        return self.process.wait(), took
+
+    def _await(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert self.process.poll() is None, f'the node ended:\n{self.text()}'
+            assert time.monotonic() < deadline, f'did not happen:\n{self.text()}'
+            time.sleep(MOMENT_S)
+
+    def _read(self, name: str) -> str:
+        return Path(f'/proc/{self.process.pid}/{name}').read_text()
+
+    def _waited_s(self) -> float:
+        """Return how long the main thread has stood in line for a core."""
+        return int(self._read('schedstat').split()[1]) / 1e9
 
     def close(self) -> None:
-        """End the process: kindly, since a killed one leaves its shared memory behind."""
+        """End the process, kindly if it lets itself be."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(END_S)
             except subprocess.TimeoutExpired:
+                left = shared_memory.segments(self.process.pid)
                 self.process.kill()
                 self.process.wait()
+                shared_memory.remove(left)
         self._file.close()
 
 
@@ -178,6 +207,12 @@ class Peer:
         for status in reversed(self.diagnostics):
             return {value.key: value.value for value in status.values}.get(key, '')
         return ''
+
+    def ask(self, message: Image) -> int:
+        """Show an image; return its stamp once its own depth has come."""
+        stamp = self.show(message)
+        self.until(lambda: to_nanoseconds(self.depths[-1].header.stamp) == stamp)
+        return stamp
 
     def show(self, message: Image, focal_px: float = 500.0) -> int:
         """Publish an image stamped now, with its camera info; return the stamp."""

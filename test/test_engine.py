@@ -1,14 +1,17 @@
 """The shipped ONNX graphs, filled and run by OpenVINO, against the torch modules."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 
+from asyncmde_ros.engine import openvino
 from asyncmde_ros.engine import torch as reference
 from asyncmde_ros.engine.export import fast_example
 from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision, Specification
@@ -162,6 +165,31 @@ def test_a_model_compiles_for_several_sizes_and_gives_live_inputs(foundation_pat
         assert np.abs(engines.positions.array).max() > 0
     with pytest.raises(ValueError, match='multiples of 14'):
         model.compile((100, 100))
+
+
+@pytest.mark.parametrize('precision', Precision)
+def test_where_the_cpus_own_precision_does_not_compile_float32_does(
+        precision: Precision, all_weights: dict[str, np.ndarray],
+        monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    real = openvino.shared_core()
+
+    class Refusing:
+        """As OpenVINO on a CPU with bfloat16 where ONEDNN_MAX_CPU_ISA=AVX2."""
+
+        read_model = staticmethod(real.read_model)
+
+        def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:
+            if options.get('INFERENCE_PRECISION_HINT') != 'f32':
+                raise RuntimeError('object is not\ninitialized')
+            return real.compile_model(model, device, options)
+
+    monkeypatch.setattr(openvino, 'shared_core', Refusing)
+    caplog.set_level(logging.WARNING)
+    size = SIZES['odd grid']
+    shapes = {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), VITS.embed_dim)}
+    assert OpenVINOEngine(MODELS / 'slow_vits.onnx', all_weights, shapes, 1, precision).outputs
+    assert len(caplog.records) == (precision is Precision.AUTO)
+    assert all('float32 instead (object is not initialized)' in text for text in caplog.messages)
 
 
 def test_an_unknown_backend_names_the_known_ones() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shared_memory
 from diagnostic_msgs.msg import DiagnosticStatus
 from fakes import FakeModel
 from lifecycle_msgs.srv import ChangeState
@@ -125,7 +126,7 @@ def test_ctrl_c_ends_a_build_and_answers_who_asked_for_it(tmp_path: Path, founda
         request.transition.label = 'configure'
         future = client.call_async(request)
         node.wait_for('40 %')
-        segments = node.shared_memory()
+        segments = shared_memory.segments(node.process.pid)
         status, took = node.interrupt()
         assert status == 0 and took < END_S + MACHINE_S, node.text()
         assert 'Traceback' not in node.text() and 'ERROR' not in node.text()

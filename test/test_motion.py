@@ -103,16 +103,17 @@ def pixel_homography(angle: float, dx: float, dy: float, zoom: float) -> np.ndar
     return matrix
 
 
-def corner_error(a: np.ndarray, b: np.ndarray) -> float:
-    corners = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]).T
+def corner_error(a: np.ndarray, b: np.ndarray, reach: float = 1) -> float:
+    """Return the largest difference at the corners of the view, or of so much of its middle."""
+    corners = np.array([[-reach, -reach, 1], [reach, -reach, 1], [reach, reach, 1],
+                        [-reach, reach, 1]]).T
     p, q = a @ corners, b @ corners
     return float(np.abs(p[:2] / p[2] - q[:2] / q[2]).max())
 
 
 @given(angle=st.floats(-3, 3), dx=st.floats(-12, 12), dy=st.floats(-12, 12),
        zoom=st.floats(0.96, 1.04))
-# About one random draw in a thousand is half a pixel off at a corner; these are always the same.
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=40)
 def test_a_known_motion_is_found(angle: float, dx: float, dy: float, zoom: float) -> None:
     # Cut from a larger picture, so that what comes into view is no reflection that misleads.
     room = 40
@@ -128,7 +129,11 @@ def test_a_known_motion_is_found(angle: float, dx: float, dy: float, zoom: float
     estimator.update(1, before, HOMOGRAPHY)
     step, cut = estimator.update(2, now, HOMOGRAPHY)
     assert not step.flow.any()
-    assert corner_error(step.homography, from_pixels(to_previous, SIZE)) < SUBPIXEL
+    # In 300 scenes and motions at most 0.3 pixels off in the middle, and 0.8 at a corner, where
+    # there is nothing to track.
+    expected = from_pixels(to_previous, SIZE)
+    assert corner_error(step.homography, expected, reach=0.5) < SUBPIXEL
+    assert corner_error(step.homography, expected) < 2 * SUBPIXEL
     assert not cut
     assert estimator.failures == 0
 
@@ -277,7 +282,9 @@ def test_a_thing_that_moves_by_itself_is_followed_and_the_rest_stays_with_the_ca
     now[80 - ty:170 - ty, 120 - tx:220 - tx] = foreign
     step = estimated(before, now, IMAGE)
     within = box((96 - ty, 154 - ty), (136 - tx, 204 - tx))
-    assert np.percentile(error_px(step, np.stack([COLS + tx, ROWS + ty]))[within], 95) < 0.5
+    followed = error_px(step, np.stack([COLS + tx, ROWS + ty]))[within]
+    # In 60 scenes at most 0.2 and 0.7 pixels; with the camera's motion it would be four and more.
+    assert np.median(followed) < 0.5 and np.percentile(followed, 90) < 1
     beside = INSIDE & ~box((40, 210), (80, 260))
     assert error_px(step, np.stack([COLS + cx, ROWS + cy]))[beside].max() < 0.5
 

@@ -1,5 +1,6 @@
 """The real node over real DDS, in a process of its own."""
 
+import itertools
 import os
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import shared_memory
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
@@ -31,21 +33,23 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
+from asyncmde_ros.pipeline.slow_path import SlowPathState
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, TOO_OLD, to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 RATE_HZ = 30.0
-MIN_SHARE = 0.5
-"""Depth maps per image; generous, since a busy machine drops frames by design."""
-
 END_S = 1.0
-"""Ctrl-C must end the node within a second; what the machine adds is allowed for below."""
+"""Ctrl-C must end the node within a second; what the machine adds to the other threads' work is
+allowed for below."""
 
 MACHINE_S = 2.0
 
 SEGMENT_BYTES = 2**25
 """Of config/fastdds.xml."""
+
+MAX_AGE_S = 2.0
+"""Of a memory: more than a refresh takes on a busy machine, and soon over."""
 
 
 @pytest.fixture
@@ -67,11 +71,11 @@ def test_depth_comes_with_the_images_stamp_frame_and_size_at_its_rate(
     message, stamps = image_message(picture()), []
     peer.until(lambda: len(peer.depths) >= 3, lambda: stamps.append(peer.show(message)),
                1 / RATE_HZ)
-    before, shown_before = len(peer.depths), len(stamps)
-    end = time.monotonic() + 4
-    peer.until(lambda: time.monotonic() > end, lambda: stamps.append(peer.show(message)),
-               1 / RATE_HZ)
-    assert len(peer.depths) - before >= MIN_SHARE * (len(stamps) - shown_before)
+    # Images that come while the last one is computed are dropped by design, on a busy machine most
+    # of them; of those that come one by one each is answered.
+    node.wait_for('(reliable)')  # it does not subscribe again
+    for _ in range(60):
+        stamps.append(peer.ask(message))
 
     peer.until(lambda: len(peer.memories) == len(peer.depths))
     received = [to_nanoseconds(depth.header.stamp) for depth in peer.depths]
@@ -98,19 +102,22 @@ def test_an_image_that_waited_for_the_network_gets_the_last_depth_moved(
     """Two images at once, again and again: the second one waits while the first is computed."""
     message, pairs = image_message(picture()), []
     peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message), 1 / RATE_HZ)
-    peer.until(lambda: len(pairs) == 40,
+    warped = MEMORY_SOURCE[DepthSource.WARPED]
+
+    def moved_ones() -> set[int]:
+        seconds = {second for _, second in pairs}
+        return {to_nanoseconds(m.header.stamp) for m in peer.memories
+                if m.source == warped} & seconds
+    # Of a pair that a busy machine comes late to, only the second is there: as many as it takes.
+    peer.until(lambda: len(moved_ones()) >= 10,
                lambda: pairs.append((peer.show(message), peer.show(message))), 0.15)
-    settled = pairs[20:]  # before, the node has yet to learn how often images come
-    peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) >= settled[-1][0])
+    moved = moved_ones()
+    peer.until(lambda: moved <= {to_nanoseconds(depth.header.stamp) for depth in peer.depths})
     said = {to_nanoseconds(m.header.stamp): m for m in peer.memories}
-    moved = [second for _, second in settled
-             if second in said and said[second].source == MEMORY_SOURCE[DepthSource.WARPED]]
-    assert len(moved) >= MIN_SHARE * len(settled)
-    for first, second in settled:
+    for first, second in pairs:
         if second in moved and first in said:
             assert to_nanoseconds(said[second].time_ref) <= to_nanoseconds(said[first].time_ref)
     answered = {to_nanoseconds(depth.header.stamp): depth for depth in peer.depths}
-    assert set(moved) <= set(answered)
     assert all(np.frombuffer(answered[stamp].data, np.float32).std() > 0 for stamp in moved)
     node.wait_for('no time for the network')
 
@@ -129,11 +136,18 @@ def test_parameters_set_over_the_service_change_the_running_node(
     assert peer.infos[-1].k[5] == pytest.approx(240 * 126 / 480)
 
     assert peer.set_parameter('slow_path.enabled', False).successful
-    time.sleep(1)  # a refresh that is under way may still arrive
-    peer.until(lambda: len(peer.memories) >= 4, lambda: peer.show(message))
-    peer.memories.clear()
-    peer.until(lambda: len(peer.memories) >= 10, lambda: peer.show(message))
-    assert len({to_nanoseconds(m.time_ref) for m in peer.memories[2:]}) == 1, 'still refreshing'
+    # A refresh that is under way may still arrive; the first image after it that the network sees
+    # takes it up.
+    peer.until(lambda: peer.diagnosed('slow path') == SlowPathState.DISABLED.value,
+               lambda: peer.show(message))
+    after = peer.show(message)
+
+    def rested() -> list[int]:
+        return [to_nanoseconds(m.time_ref) for m in peer.memories
+                if to_nanoseconds(m.header.stamp) > after
+                and not m.source.startswith(MEMORY_SOURCE[DepthSource.WARPED])]
+    peer.until(lambda: len(rested()) >= 10, lambda: peer.show(message))
+    assert len(set(rested())) == 1, 'still refreshing'
     assert peer.set_parameter('slow_path.enabled', True).successful
     held = to_nanoseconds(peer.memories[-1].time_ref)
     peer.until(lambda: to_nanoseconds(peer.memories[-1].time_ref) > held,
@@ -172,7 +186,8 @@ def test_a_camera_without_our_dds_profile_is_heard_whatever_it_offers(
 
 def test_its_shared_memory_holds_several_images(node: NodeProcess) -> None:
     node.wait_for('listening to')
-    assert max(segment.stat().st_size for segment in node.shared_memory()) >= SEGMENT_BYTES
+    segments = shared_memory.segments(node.process.pid)
+    assert max(segment.stat().st_size for segment in segments) >= SEGMENT_BYTES
     assert 'deprecated' not in node.text()
 
 
@@ -235,20 +250,22 @@ def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, pe
 def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
-    assert peer.set_parameter('memory.max_age', 0.5).successful
+    assert peer.set_parameter('memory.max_age', MAX_AGE_S).successful
     assert peer.set_parameter('slow_path.enabled', False).successful
     peer.until(lambda: peer.memories[-1].source.endswith(TOO_OLD), lambda: peer.show(message))
     peer.until(lambda: 'too old' in peer.diagnostics[-1].message, lambda: peer.show(message))
     memory = peer.memories[-1]
-    assert to_nanoseconds(memory.header.stamp) - to_nanoseconds(memory.time_ref) > 0.5e9
+    assert to_nanoseconds(memory.header.stamp) - to_nanoseconds(memory.time_ref) > 1e9 * MAX_AGE_S
     assert peer.set_parameter('memory.when_too_old', 'withhold').successful
     peer.until(lambda: 'too old' in node.text(), lambda: peer.show(message))
-    peer.depths.clear()
+    withheld = peer.show(message)
     end = time.monotonic() + 1
     peer.until(lambda: time.monotonic() > end, lambda: peer.show(message))
-    assert len(peer.depths) <= 1  # one may have been under way
+    assert all(to_nanoseconds(depth.header.stamp) < withheld for depth in peer.depths)
     assert peer.set_parameter('slow_path.enabled', True).successful
+    peer.depths.clear()
     peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
+    peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > withheld)
     assert not peer.memories[-1].source.endswith(TOO_OLD)
 
 
@@ -414,15 +431,15 @@ def test_bad_images_are_dropped_named_and_do_no_harm(node: NodeProcess, peer: Pe
            Image(height=480, width=640, encoding='rgb8', step=3, data=b'\0' * 10),
            Image(height=0, width=0, encoding='rgb8')]
     shown: list[int] = []
-    for message in bad:  # spaced, since the newest message replaces one that was not taken yet
-        for _ in range(3):
-            shown.append(peer.show(message))
-            time.sleep(0.1)
+    turns = itertools.cycle(bad)
+    # Spaced and repeated, since the newest message replaces one that was not taken yet.
+    peer.until(lambda: len(shown) >= 3 * len(bad) and 'image dropped' in node.text(),
+               lambda: shown.append(peer.show(next(turns))), 0.1)
     last = peer.show(good)
     peer.until(lambda: to_nanoseconds(peer.depths[-1].header.stamp) >= last,
                lambda: peer.show(good))
     assert not {to_nanoseconds(d.header.stamp) for d in peer.depths} & set(shown)
-    assert 'image dropped' in node.text() and node.process.poll() is None
+    assert node.process.poll() is None
 
 
 TF_STANDIN = """
@@ -572,17 +589,16 @@ def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundati
                                            peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', size='auto' if moment == 'building' else SMALL)
     try:
-        if moment == 'at once':
-            time.sleep(0.25)
-        elif moment == 'importing':
-            time.sleep(0.7)
+        node.wait_until_it_hears()  # before, the interpreter is not up yet
+        if moment == 'importing':
+            node.wait_until_it_imports('_rclpy_pybind11')
         elif moment == 'loading':
             node.wait_for('loading the networks')
             time.sleep(0.2)
         elif moment == 'building':
             message = image_message(picture((360, 640)))
             peer.until(lambda: 'building engines' in node.text(), lambda: peer.show(message))
-        else:
+        elif moment == 'running':
             message = image_message(picture())
             peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
         status, took = node.interrupt()
@@ -609,8 +625,9 @@ def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
     try:
         message = image_message(picture((360, 640) if number % 2 else (480, 640)))
         end = time.monotonic() + moment_s
+        node.wait_until_it_hears()
         peer.until(lambda: time.monotonic() > end, lambda: peer.show(message))
-        segments = node.shared_memory()
+        segments = shared_memory.segments(node.process.pid)
         status, took = node.interrupt()
         record_property('took_s', round(took, 3))  # pytest --junitxml keeps it
         assert status == 0, node.text()

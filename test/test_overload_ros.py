@@ -2,8 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_rig import NodeProcess, Peer, image_message, picture
+from ros_rig import MOMENT_S, SMALL, NodeProcess, Peer, image_message, picture
 from sensor_msgs.msg import Image
 
 from asyncmde_ros.pipeline.depth_pipeline import DepthSource
@@ -19,24 +21,26 @@ from asyncmde_ros.ros.messages import to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
-LOAD_S = 6.0
+LOAD_S = 4.0
+ANSWERS = 40
+"""What every camera gets, however many there are and however much longer a busy machine takes."""
+
 RATE_HZ = 30.0
 OVERLOAD_HZ = 120.0
 IMAGE = (240, 320)
 
-LATENCY_S = 1.0
-"""Of nine in ten answers, from stamp to receipt.  Two images that wait and one that is computed
-are some tens of milliseconds; a queue of everything that was not answered would grow to seconds
-within LOAD_S.  The rest is for a busy machine."""
+BEHIND = 5
+"""After so many more answers, nothing is answered that is older than the newest image now: two
+wait, and one or two are on their way.  Behind a queue of everything that was not answered, every
+answer would be for longer than that.  Counted in answers, it holds at any speed."""
 
-LATENCY_PERCENTILE = 90
-
-MIN_HZ = 3.0
-"""Depth of every camera, however many there are; a machine that shares its cores with much else
-still gives this."""
+MIN_SHARE = 0.9
+"""Of the answers: the middleware's own threads wait for a core, too."""
 
 CAMERAS = ('front', 'rear', 'left', 'right')
-NAP_S = 0.3
+NAPS = 4
+NAP_ANSWERS = 10
+"""So many that others get is one nap long."""
 
 
 class Feed:
@@ -47,11 +51,12 @@ class Feed:
         self._message = image_message(picture(IMAGE, seed=len(name)))
         self._message.header.frame_id = f'{name}_optical_frame'
         self.stamps: list[int] = []
-        self.answers: list[tuple[int, float, str]] = []  # stamp [ns], latency [s], frame
+        self.answers: list[tuple[int, int, str]] = []  # stamp, publication [ns]; frame
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         # Not the peer's own: images are counted where they have one publisher.
         self._camera = peer.node.create_publisher(Image, f'/{name}/image_raw', newest)
-        peer.node.create_subscription(Image, f'/{name}/depth/relative', self._on_depth, 5)
+        peer.node.create_subscription(Image, f'/{name}/depth/relative',
+                                      self._on_depth, 5)  # type: ignore[arg-type]
 
     def show(self) -> None:
         now = self._peer.node.get_clock().now()
@@ -59,10 +64,9 @@ class Feed:
         self.stamps.append(now.nanoseconds)
         self._camera.publish(self._message)
 
-    def _on_depth(self, depth: Image) -> None:
-        stamp = to_nanoseconds(depth.header.stamp)
-        now = self._peer.node.get_clock().now().nanoseconds
-        self.answers.append((stamp, 1e-9 * (now - stamp), depth.header.frame_id))
+    def _on_depth(self, depth: Image, info: Mapping[str, Any]) -> None:
+        self.answers.append((to_nanoseconds(depth.header.stamp), info['source_timestamp'],
+                             depth.header.frame_id))
 
     def settle(self) -> None:
         """Return once it is answered steadily."""
@@ -71,29 +75,29 @@ class Feed:
         self.answers.clear()
 
     def check(self) -> None:
-        """The own images' stamps, in order, in time to the end, the newest of all included."""
+        """The own images' stamps, in order, and of the newest that there were."""
         stamps = [stamp for stamp, _, _ in self.answers]
         own = [stamp for stamp in stamps if stamp >= self.stamps[0]]
         assert set(own) <= set(self.stamps), 'a stamp that none of its images had'
         assert stamps == sorted(set(stamps)), 'stamps repeat or go back'
-        assert len(own) >= MIN_HZ * LOAD_S
         assert {frame for _, _, frame in self.answers} == {self._message.header.frame_id}
-        latencies = [latency for _, latency, _ in self.answers]
-        last = latencies[-len(latencies) // 3:]
-        for part in (latencies, last):
-            assert np.percentile(part, LATENCY_PERCENTILE) < LATENCY_S
+        published = [when for _, when, _ in self.answers]
+        newest = [self.stamps[max(0, bisect_right(self.stamps, when) - 1)] for when in published]
+        in_time = [stamp >= shown for shown, stamp in zip(newest, stamps[BEHIND:], strict=False)]
+        assert np.mean(in_time) >= MIN_SHARE
 
 
-def start(folder: Path, name: str, *arguments: str) -> NodeProcess:
-    return NodeProcess(folder / f'{name}.log', '-r', f'__ns:=/{name}', *arguments,
+def start(folder: Path, name: str, *arguments: str, size: str = SMALL) -> NodeProcess:
+    return NodeProcess(folder / f'{name}.log', '-r', f'__ns:=/{name}', *arguments, size=size,
                        camera=f'/{name}')
 
 
 def load(peer: Peer, feeds: list[Feed], rate_hz: float) -> None:
-    """Show for LOAD_S; then the newest image of each must be answered without another."""
+    """Show until each is answered often; then the newest image of each must be without another."""
     end = time.monotonic() + LOAD_S
-    peer.until(lambda: time.monotonic() > end, lambda: [feed.show() for feed in feeds],
-               1 / rate_hz)
+    peer.until(lambda: time.monotonic() > end
+               and all(len(feed.answers) >= ANSWERS for feed in feeds),
+               lambda: [feed.show() for feed in feeds], 1 / rate_hz)
     peer.until(lambda: all(feed.answers[-1][0] == feed.stamps[-1] for feed in feeds))
 
 
@@ -113,7 +117,7 @@ def counted(peer: Peer) -> dict[str, int]:
 
 def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foundation_path: Path,
                                                             peer: Peer) -> None:
-    node = start(tmp_path, 'fast')
+    node = start(tmp_path, 'fast', size='252x336')  # four times the work
     try:
         feed = Feed(peer, 'fast')
         feed.settle()
@@ -153,10 +157,14 @@ def test_four_cameras_each_get_their_own_depth_in_time(tmp_path: Path, foundatio
 
 
 class Sleeper:
-    """A subscriber of depth that sleeps on each, in a participant and a thread of its own."""
+    """A subscriber of depth that sleeps on each, in a participant and a thread of its own.
 
-    def __init__(self) -> None:
-        self.ages_s: list[float] = []
+    ``read`` has, of what it read after a nap, how many of what the others got it is older than.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self.read: list[int] = []
+        self._feed = feed
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = Node('sleeper', context=self._context)
@@ -181,27 +189,25 @@ class Sleeper:
             self._executor.spin_once(timeout_sec=0.05)
 
     def _on_depth(self, depth: Image) -> None:
-        now = self._node.get_clock().now().nanoseconds
-        self.ages_s.append(1e-9 * (now - to_nanoseconds(depth.header.stamp)))
-        time.sleep(NAP_S)
+        answers, stamp = self._feed.answers, to_nanoseconds(depth.header.stamp)
+        self.read.append(sum(answered > stamp for answered, _, _ in list(answers)))
+        got = len(answers)
+        while self._awake and len(answers) < got + NAP_ANSWERS:
+            time.sleep(MOMENT_S)
 
 
 def test_a_slow_subscriber_holds_up_nobody(tmp_path: Path, foundation_path: Path, peer: Peer
                                            ) -> None:
     node = start(tmp_path, 'front')
-    sleeper = Sleeper()
+    feed = Feed(peer, 'front')
+    sleeper = Sleeper(feed)
     try:
-        feed = Feed(peer, 'front')
         feed.settle()
-        peer.until(lambda: bool(sleeper.ages_s), feed.show, 1 / RATE_HZ)
-        feed.stamps.clear()
-        feed.answers.clear()
-        sleeper.ages_s.clear()
+        peer.until(lambda: len(sleeper.read) > NAPS, feed.show, 1 / RATE_HZ)
         load(peer, [feed], RATE_HZ)
         feed.check()
-        assert len(feed.answers) > 2 * len(sleeper.ages_s) > 0
-        # What it reads next is a nap old at most, not the oldest of all that it slept through.
-        assert np.percentile(sleeper.ages_s, LATENCY_PERCENTILE) < NAP_S + LATENCY_S
+        # What it reads next is not the oldest of all that it slept through.
+        assert np.median(sleeper.read[1:]) < NAP_ANSWERS / 2, sleeper.read
     finally:
         sleeper.close()
         node.close()

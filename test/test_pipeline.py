@@ -429,10 +429,24 @@ def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera
 
 def test_engines_that_nobody_wants_any_more_are_not_adopted(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
+    model = camera.pipeline._model
+    assert isinstance(model, FakeModel)
+    ready, working = threading.Event(), model.compile
+
+    def held(size: Size, cancel: threading.Event | None = None) -> Engines:
+        assert ready.wait(DEADLINE_S)
+        return working(size, cancel)
+    model.compile = held  # type: ignore[method-assign]
     camera.show(image((360, 640)))
+    session, builder = camera.pipeline._session, camera.pipeline._builder
     camera.show_until(image(), PipelineState.READY)
-    time.sleep(0.2)
+    ready.set()
+    assert builder is not None
+    builder.join(DEADLINE_S)
+    assert model.compiled[-1] == (252, 448) and camera.pipeline._built is not None
     assert camera.show(image()).state is PipelineState.READY
+    assert camera.pipeline._session is session and camera.pipeline._built is None
+    assert camera.pipeline.status.restarts == 0
     assert camera.pipeline.status.size == (252, 336)
 
 
@@ -649,8 +663,7 @@ def test_a_sensors_step_is_turned_with_the_image() -> None:
         pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMU)
         camera, view = Camera(pipeline), Rotation.THREE_QUARTERS.turn(scene())
         camera.show_until(view, PipelineState.READY)
-        camera.pipeline.settings = replace(pipeline.settings, slow_path_enabled=False)
-        time.sleep(0.2)  # the refresh that is under way may end
+        camera.rest()
         camera.show(view)
         camera.stamp_ns += FRAME_NS
         pipeline.process(view, camera.stamp_ns, measure=lambda *_: measured)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import shared_memory
 from ros_rig import NodeProcess, Peer, node_environment
 
 from asyncmde_ros.errors import AsyncMDEError
@@ -128,7 +129,7 @@ def test_a_terminal_that_is_gone_ends_the_node_and_its_shared_memory(tmp_path: P
     node = NodeProcess(tmp_path / 'node.log')
     try:
         node.wait_for('listening to')
-        segments = node.shared_memory()
+        segments = shared_memory.segments(node.process.pid)
         assert segments
         node.process.send_signal(signal.SIGHUP)
         assert node.process.wait(TIMEOUT_S) == 0

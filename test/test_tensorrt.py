@@ -23,6 +23,7 @@ from asyncmde_ros.engine.tensorrt_build import Job, build, plan_job
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
+from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.resources import share_directory
 
 SIZE = (126, 168)
@@ -65,9 +66,7 @@ def play(model: Model, frames: list[np.ndarray], refresh_at: set[int]) -> list[D
     """Run frames through a pipeline that refreshes from exactly those of ``refresh_at``."""
     results = []
     with DepthPipeline(model, size=SIZE) as pipeline:
-        slow = pipeline.status.slow_path
         for index, frame in enumerate(frames):
-            before = slow.refreshes
             if index not in refresh_at:
                 put, pipeline._session.mailbox.put = pipeline._session.mailbox.put, drop
             result = pipeline.process(frame, index * 33_000_000)
@@ -75,10 +74,18 @@ def play(model: Model, frames: list[np.ndarray], refresh_at: set[int]) -> list[D
                 pipeline._session.mailbox.put = put  # type: ignore[method-assign]
             else:
                 deadline = time.monotonic() + DEADLINE_S
-                while slow.refreshes == before and time.monotonic() < deadline:
+                while not shows(pipeline._session.cache, pipeline._frame_id):
+                    assert time.monotonic() < deadline
                     time.sleep(0.005)
             results.append(result)
     return results
+
+
+def shows(cache: FeatureCache, frame_id: int) -> bool:
+    """Tell whether the memory that the next frame uses is of this one."""
+    newest = cache._pending or cache._front
+    return newest is not None and newest.keyframe is not None and (
+        newest.keyframe.frame_id == frame_id)
 
 
 def drop(_: object) -> None:

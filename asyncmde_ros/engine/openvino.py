@@ -1,5 +1,6 @@
 """OpenVINO on a CPU."""
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -19,7 +20,7 @@ from asyncmde_ros.engine.interface import (
     Precision,
     Specification,
 )
-from asyncmde_ros.errors import EngineError
+from asyncmde_ros.errors import EngineError, one_line
 
 # OpenVINO reports its use over the network unless told not to, from a process that it forks out of
 # this one.  A robot's node does neither; without this package OpenVINO uses a stub of its own.
@@ -31,6 +32,11 @@ try:
 except ImportError as error:
     raise EngineError('the openvino backend needs OpenVINO: pip install "openvino>=2024.4"') \
         from error
+
+
+logger = logging.getLogger(__name__)
+
+FLOAT32 = {'INFERENCE_PRECISION_HINT': 'f32'}
 
 
 @cache
@@ -55,13 +61,14 @@ class OpenVINOEngine(Engine):
         ``weights`` holds the graph's weight inputs by name, ``shapes`` the shape of each other
         input; ``threads`` is how many cores it may use.  With ``precision`` AUTO convolutions and
         matrix products run in bfloat16 where the CPU computes in it; the warp grids stay float32
-        (a test holds that).  Raises EngineError naming what is missing or does not fit.
+        (a test holds that).  Where OpenVINO then compiles nothing, it is float32 throughout, with
+        a warning.  Raises EngineError naming what is missing or does not fit.
         """
         options: dict[str, Any] = {
             'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1, 'INFERENCE_NUM_THREADS': threads,
             'ENABLE_CPU_PINNING': False}
         if precision is Precision.FP32:
-            options['INFERENCE_PRECISION_HINT'] = 'f32'
+            options |= FLOAT32
         core = shared_core()
         try:
             model = core.read_model(graph)
@@ -71,7 +78,7 @@ class OpenVINOEngine(Engine):
                     if not result.input_value(0).names & set(outputs):
                         model.remove_result(result)
             model.reshape({name: list(shape) for name, shape in shapes.items()})
-            compiled = core.compile_model(model, 'CPU', options)
+            compiled = _compiled(core, model, options)
         except RuntimeError as error:
             raise EngineError(f'OpenVINO cannot compile {graph.name}: {error}') from error
         self.inputs = {port.any_name: tuple(port.shape) for port in compiled.inputs}
@@ -95,6 +102,21 @@ def compile_graph(wanted: Specification, options: Options) -> OpenVINOEngine:
     """Compile for the CPU."""
     return OpenVINOEngine(wanted.path, wanted.weights, wanted.shapes, options.threads,
                           options.precision, wanted.outputs)
+
+
+def _compiled(core: 'ov.Core', model: 'ov.Model', options: dict[str, Any]
+              ) -> 'ov.CompiledModel':
+    try:
+        return core.compile_model(model, 'CPU', options)
+    except RuntimeError as error:
+        if FLOAT32.items() <= options.items():
+            raise
+        # OpenVINO asks the CPU what it can do, and oneDNN, which computes, may be told otherwise:
+        # by ONEDNN_MAX_CPU_ISA, say.
+        compiled = core.compile_model(model, 'CPU', options | FLOAT32)
+        logger.warning('OpenVINO cannot compile for the fastest numbers of this CPU: float32 '
+                       'instead (%s)', one_line(error))
+        return compiled
 
 
 def _fill(model: 'ov.Model', weights: Mapping[str, npt.NDArray[np.floating]]) -> None:
