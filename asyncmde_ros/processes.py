@@ -50,12 +50,15 @@ def start(module: str, *arguments: str, **options: Any) -> 'subprocess.Popen[byt
 
 
 def run() -> None:
-    """Be the process: run the module that the command line names."""
+    """Be the process: run the module that the command line names; Ctrl-C is no error."""
     kind, module = sys.argv[2:4]
     sys.argv[1:4] = []
     if kind == _ATTACHED:
         threading.Thread(target=_end_when_abandoned, name='parent', daemon=True).start()
-    runpy.run_module(module, run_name='__main__', alter_sys=True)
+    try:
+        runpy.run_module(module, run_name='__main__', alter_sys=True)
+    except KeyboardInterrupt:  # it does not hear Ctrl-C itself, or not yet, while it is imported
+        sys.exit(0)
 
 
 def _command(kind: str, module: str, *arguments: str) -> list[str]:

@@ -18,7 +18,7 @@ DEPTH = str(Path(__file__).with_name('depth.launch.py'))
 OF_EACH = ('namespace', 'image_topic', 'camera_info_topic')
 """Arguments of depth.launch.py that this file sets; the others are passed on."""
 
-NAMESPACE = re.compile(r'/?[a-z_]\w*(/[a-z_]\w*)*', re.ASCII | re.IGNORECASE)
+NAMESPACE = re.compile(r'[a-z_]\w*(/[a-z_]\w*)*', re.ASCII | re.IGNORECASE)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -40,7 +40,7 @@ def _cameras(context: LaunchContext) -> list[GroupAction]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    names = [name for name in (part.strip() for part in value('cameras').split(',')) if name]
+    names = [part.strip().lstrip('/') for part in value('cameras').split(',') if part.strip()]
     if not names:
         raise RuntimeError('name at least one camera: cameras:=front,rear')
     for name in names:

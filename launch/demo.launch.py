@@ -7,14 +7,18 @@ from launch.actions import (
     ExecuteProcess,
     IncludeLaunchDescription,
     OpaqueFunction,
+    RegisterEventHandler,
+    SetLaunchConfiguration,
     Shutdown,
 )
+from launch.event_handlers import OnProcessExit
 from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
 
 from asyncmde_ros import processes
 from asyncmde_ros.media.example import example_video
 from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
-from launch import LaunchContext, LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 
 DEPTH = str(Path(__file__).with_name('depth.launch.py'))
 
@@ -27,9 +31,25 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument('loop', default_value='true', choices=['true', 'false'],
                               description='Whether the video starts over at its end; the end of '
                                           'the demo otherwise.'),
-        # First, so that the transport's profile is set for the publisher, too.
+        # First, since launch lets go of processes that it is starting while an error ends it.
+        OpaqueFunction(function=_video),
+        RegisterEventHandler(OnProcessExit(
+            target_action=_is_the_node, on_exit=[Shutdown(reason='the depth node ended')])),
+        # Before the publisher, so that the transport's profile is set for that, too.
         IncludeLaunchDescription(DEPTH),
         OpaqueFunction(function=_publisher)])
+
+
+def _video(context: LaunchContext) -> list[SetLaunchConfiguration]:
+    """Make ``video`` a file that there is."""
+    video = LaunchConfiguration('video').perform(context)
+    if video and not Path(video).is_file():
+        raise RuntimeError(f'video: {video} is not a file')
+    return [SetLaunchConfiguration('video', video or str(example_video()))]
+
+
+def _is_the_node(action: Action) -> bool:
+    return isinstance(action, Node) and action.node_executable == 'depth_node'
 
 
 def _publisher(context: LaunchContext) -> list[ExecuteProcess]:
@@ -42,7 +62,7 @@ def _publisher(context: LaunchContext) -> list[ExecuteProcess]:
     return [ExecuteProcess(
         cmd=processes.command(
             'asyncmde_ros.ros.video_publisher',
-            '--video', value('video') or str(example_video()), '--hold-first',
+            '--video', value('video'), '--hold-first',
             *(['--loop'] if value('loop') == 'true' else []),
             '--ros-args', '-r', f'image:={value("image_topic")}', '-r', f'{SEEN_TOPIC}:={memory}'),
         name='video_publisher', output='screen', on_exit=Shutdown(reason='the video is over'))]

@@ -84,10 +84,11 @@ def _nodes(context: LaunchContext) -> list[Node]:
              'remappings': [('image', value('image_topic')),
                             ('camera_info', value('camera_info_topic')),
                             ('imu', value('imu_topic'))]}
-    nodes = [Node(package='asyncmde_ros', executable=NODE, output='screen', emulate_tty=True,
-                  parameters=[value('params_file'), overrides],
-                  ros_arguments=['--log-level', f'{logger}:={value("log_level")}'], **place)]
-    if value('viewer') == 'rviz':
-        nodes.append(Node(package='rviz2', executable='rviz2',
-                          arguments=['-d', str(CONFIG / 'depth.rviz')], **place))
-    return nodes
+    node = Node(package='asyncmde_ros', executable=NODE, output='screen', emulate_tty=True,
+                parameters=[value('params_file'), overrides],
+                ros_arguments=['--log-level', f'{logger}:={value("log_level")}'], **place)
+    if value('viewer') != 'rviz':
+        return [node]
+    # The viewer first: where it is not installed launch ends, and would leave the node behind.
+    return [Node(package='rviz2', executable='rviz2',
+                 arguments=['-d', str(CONFIG / 'depth.rviz')], **place), node]

@@ -22,13 +22,14 @@ FRAMES = 60
 RATE_HZ = 30.0
 
 
-def installed() -> bool:
-    found = subprocess.run(['ros2', 'pkg', 'prefix', 'asyncmde_ros'], capture_output=True)
+def known(package: str) -> bool:
+    found = subprocess.run(['ros2', 'pkg', 'prefix', package], capture_output=True)
     return found.returncode == 0
 
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.skipif(
-    not installed(), reason='left out: ros2 does not know asyncmde_ros (colcon build it)')]
+    not known('asyncmde_ros'),
+    reason='left out: ros2 does not know asyncmde_ros (colcon build it)')]
 
 
 class Launch:
@@ -51,9 +52,9 @@ class Launch:
         assert status == 0 and 'finished cleanly' in self.text(), self.text()
 
 
-def refused(words: Sequence[str]) -> str:
+def refused(words: Sequence[str], **environment: str) -> str:
     done = subprocess.run(['ros2', 'launch', 'asyncmde_ros', *words], capture_output=True,
-                          text=True, timeout=DEADLINE_S, env=node_environment())
+                          text=True, timeout=DEADLINE_S, env=node_environment(**environment))
     assert done.returncode != 0
     return done.stdout + done.stderr
 
@@ -111,13 +112,18 @@ def test_each_camera_has_its_own_depth(tmp_path: Path, foundation_path: Path) ->
     assert '[INFO] [front.depth_node]' not in launch.text()
 
 
-def test_the_demo_plays_a_video_and_ends_with_it(tmp_path: Path, foundation_path: Path) -> None:
-    video = tmp_path / 'video.mp4'
+def street(folder: Path) -> Path:
+    video = folder / 'video.mp4'
     writer = VideoWriter(video, RATE_HZ)
     for shift in range(FRAMES):
         writer.write(picture((480, 680))[:, shift % 40:][:, :640])
     writer.close()
-    launch, peer = Launch(tmp_path, 'demo.launch.py', f'video:={video}', 'loop:=false'), Peer()
+    return video
+
+
+def test_the_demo_plays_a_video_and_ends_with_it(tmp_path: Path, foundation_path: Path) -> None:
+    launch, peer = Launch(tmp_path, 'demo.launch.py', f'video:={street(tmp_path)}',
+                          'loop:=false'), Peer()
     try:
         peer.until(lambda: launch.process.poll() is not None)
         assert launch.process.returncode == 0, launch.text()
@@ -127,8 +133,33 @@ def test_the_demo_plays_a_video_and_ends_with_it(tmp_path: Path, foundation_path
         launch.process.kill()
 
 
+def test_the_demo_ends_with_its_node(tmp_path: Path) -> None:
+    parameters = tmp_path / 'parameters.yaml'
+    parameters.write_text('/**: {ros__parameters: {model: {foundation_weights: /none}}}')
+    launch = Launch(tmp_path, 'demo.launch.py', f'video:={street(tmp_path)}',
+                    f'params_file:={parameters}')
+    try:
+        launch.process.wait(DEADLINE_S)
+        assert 'cannot configure' in launch.text()
+    finally:
+        launch.process.kill()
+
+
+@pytest.mark.parametrize(('words', 'environment', 'reason'), [
+    (('demo.launch.py',), {'XDG_CACHE_HOME': '/proc/none'}, 'video:=FILE'),
+    (('demo.launch.py', 'video:=none.mp4'), {}, 'none.mp4 is not a file'),
+    pytest.param(('depth.launch.py', 'viewer:=rviz'), {}, 'rviz2', marks=pytest.mark.skipif(
+        known('rviz2'), reason='left out: RViz is installed'))])
+def test_a_launch_that_cannot_be_starts_nothing(
+        words: Sequence[str], environment: dict[str, str], reason: str) -> None:
+    """What launch is starting when an error ends it goes on without it."""
+    text = refused(words, **environment)
+    assert reason in text and 'process started' not in text, text
+
+
 @pytest.mark.parametrize(('words', 'reason'), [
     (('cameras.launch.py', 'cameras:=front,front'), 'named twice'),
+    (('cameras.launch.py', 'cameras:=front,/front'), 'named twice'),
     (('cameras.launch.py', 'cameras:=,'), 'at least one camera'),
     (('cameras.launch.py', 'cameras:=front,2nd'), "'2nd' cannot be a namespace"),
     (('cameras.launch.py', 'cameras:=left front'), "'left front' cannot be a namespace"),

@@ -127,3 +127,18 @@ def test_letting_go_ends_it_and_its_status_is_known(tmp_path: Path) -> None:
         child.stdin.close()
         assert child.stdout.read() == b'asked to end\n'
     assert child.returncode == 0
+
+
+def test_a_process_that_is_interrupted_before_it_listens_ends_without_a_word(
+        tmp_path: Path) -> None:
+    (tmp_path / 'slow.py').write_text('import os, time; os.write(1, b"x"); time.sleep(600)')
+    process = subprocess.Popen(processes.command('slow'), env=environment(tmp_path),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and process.stdout.read(1) == b'x'
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, said) == (0, b'')

@@ -23,7 +23,7 @@ SHA256 = '91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5'
 
 DOWNLOAD_TIMEOUT_S = 300  # 2.3 MB over a poor connection
 
-INSTEAD = 'or use a video of your own: --video FILE'
+INSTEAD = 'or use a video of your own: --video FILE, or video:=FILE for ros2 launch'
 
 
 def example_video() -> Path:
