@@ -69,6 +69,15 @@ def test_the_worst_that_is_true_is_said(seen: Snapshot, of: PipelineStatus | Non
     assert said.level == level and words in said.message
 
 
+@pytest.mark.parametrize(('output_hz', 'words'), [
+    (0.0, "dropped: encoding 'x'"), (9.0, 'waiting')])
+def test_why_no_image_can_be_used_is_said(output_hz: float, words: str) -> None:
+    (said,) = diagnose('node', figures(output_hz=output_hz),
+                       status(PipelineState.WAITING_FOR_MEMORY),
+                       Circumstances(True, refused="encoding 'x'"), Time()).status
+    assert said.level == DiagnosticStatus.WARN and words in said.message
+
+
 def test_a_refresh_under_way_is_no_stall() -> None:
     slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - STALL_S / 2)
     assert diagnose('node', figures(), status(slow=slow), ACTIVE, Time()).status[0].level == (

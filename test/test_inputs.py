@@ -208,6 +208,13 @@ def test_gaps_in_the_numbers_are_images_that_never_came() -> None:
     assert gaps.missed(9) == 0
 
 
+def test_two_that_number_their_messages_apart_are_no_gap() -> None:
+    """A second one is known half a second after its first message, at times."""
+    gaps = Gaps()
+    assert [gaps.missed(number) for number in (2500, 1, 2501, 2, 3, 2502, 4, 2503)] == [0] * 8
+    assert gaps.missed(2505) == 1, 'the second one is gone'
+
+
 @pytest.mark.parametrize('number', [None, 0, 2**64 - 1])
 def test_a_middleware_that_does_not_number_misses_nothing(number: int | None) -> None:
     gaps = Gaps()

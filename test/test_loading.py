@@ -26,6 +26,9 @@ ANSWER_S = 3.0
 END_S = 1.0
 MACHINE_S = 2.0
 
+INNER = 'transition_success', 'transition_failure', 'transition_error'
+"""Transitions of the lifecycle's machine that are the node's own, and it takes from anybody."""
+
 
 class Building(NodeProcess):
     """A node that builds until it is told to have built."""
@@ -65,7 +68,9 @@ def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         listed = peer.call(ListParameters, 'list_parameters', ListParameters.Request())
         assert 'backend' in listed.result.names
         assert peer.set_parameter('output.resolution', 'network').successful
-        assert not peer.transition('configure') and not peer.transition('activate')
+        for label in ('configure', 'activate', 'cleanup', 'shutdown', 'no such', *INNER):
+            assert not peer.transition(label), label
+        assert peer.state() == 'configuring' and 'change_state refused' in node.text()
         assert time.monotonic() - started < ANSWER_S
         node.end_build()
         message = image_message(picture())

@@ -26,11 +26,30 @@ def test_the_range_moves_slowly_and_arrives(rng: np.random.Generator) -> None:
     tracker = RangeTracker()
     depth = rng.uniform(0, 1, VGA).astype(np.float32)
     first = np.array(tracker.update(depth))
-    second = np.array(tracker.update(depth + 1))
-    np.testing.assert_allclose(second - first, RangeTracker.SMOOTHING, rtol=1e-3)
+    second = np.array(tracker.update(depth + 0.5))
+    np.testing.assert_allclose(second - first, 0.5 * RangeTracker.SMOOTHING, rtol=1e-3)
     for _ in range(SETTLED):
-        last = np.array(tracker.update(depth + 1))
-    np.testing.assert_allclose(last - first, 1, atol=0.01)
+        last = np.array(tracker.update(depth + 0.5))
+    np.testing.assert_allclose(last - first, 0.5, atol=0.01)
+
+
+def test_a_frame_beyond_the_range_is_seen_at_once(rng: np.random.Generator) -> None:
+    tracker = RangeTracker()
+    depth = rng.uniform(0, 1, VGA).astype(np.float32)
+    first = np.array(tracker.update(depth))
+    np.testing.assert_allclose(tracker.update(depth + 2), first + 2, rtol=1e-5)
+    np.testing.assert_allclose(tracker.update(depth), first, rtol=1e-5)
+
+
+def test_narrow_frames_count_once_they_last(rng: np.random.Generator) -> None:
+    tracker = RangeTracker()
+    depth = rng.uniform(0, 1, VGA).astype(np.float32)
+    first = tracker.update(depth)
+    for _ in range(RangeTracker.NARROW_FRAMES):
+        assert tracker.update(depth / 5) == first
+    for _ in range(SETTLED):
+        last = tracker.update(depth / 5)
+    np.testing.assert_allclose(last, np.array(first) / 5, atol=0.01)
 
 
 def test_a_frame_of_nothing_changes_no_range() -> None:
@@ -103,9 +122,20 @@ def test_a_shutter_changes_no_range() -> None:
     np.testing.assert_array_equal(tone.to_8_bit(values), before)
 
 
-def test_a_camera_that_begins_with_its_shutter_shows_the_first_picture_at_once() -> None:
+@pytest.mark.parametrize('low', [21000, 31000])
+@pytest.mark.parametrize('noise', [20, 100, 600])
+def test_the_noise_of_a_shutter_makes_no_flicker(noise: int, low: int) -> None:
     tone, values = Tone(), deep(20000, 24000)
-    tone.to_8_bit(deep(31000, 31004))
+    before = tone.to_8_bit(values)
+    for seed in range(30):
+        tone.to_8_bit(deep(low, low + noise, seed))
+    np.testing.assert_array_equal(tone.to_8_bit(values), before)
+
+
+@pytest.mark.parametrize('noise', [4, 200])
+def test_a_camera_that_begins_with_its_shutter_shows_the_first_picture_at_once(noise: int) -> None:
+    tone, values = Tone(), deep(20000, 24000)
+    tone.to_8_bit(deep(31000, 31000 + noise))
     np.testing.assert_array_equal(tone.to_8_bit(values), Tone().to_8_bit(values))
 
 

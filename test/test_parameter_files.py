@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asyncmde_ros.resources import share_directory
-from asyncmde_ros.ros.parameter_files import files_of, strangers
+from asyncmde_ros.ros.parameter_files import files_of, objection
 
 SET = '{ros__parameters: {backend: openvino}}'
 
@@ -21,7 +21,6 @@ SET = '{ros__parameters: {backend: openvino}}'
     (f'/*/depth_node: {SET}', '/front/depth_node', []),
     (f'/*: {SET}', '/depth_node', []),
     (f'camera: {SET}\ndepth_node: {SET}', '/depth_node', []),
-    ('', '/depth_node', []), ('- 1', '/depth_node', []), ('{', '/depth_node', []),
     (f'depth: {SET}', '/depth_node', ['/depth']),
     (f'depth_node: {SET}', '/front/depth_node', ['/depth_node']),
     (f'/*: {SET}', '/front/depth_node', ['/*']),
@@ -32,11 +31,22 @@ def test_a_file_without_our_name_gives_the_names_that_it_has(
         text: str, node: str, others: list[str], tmp_path: Path) -> None:
     path = tmp_path / 'parameters.yaml'
     path.write_text(text)
-    assert strangers(path, node) == others
+    said = objection(path, node)
+    assert bool(said) == bool(others)
+    assert not others or f'parameters for {", ".join(others)} only' in str(said)
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'# a comment', b'autostart', b'- 1', b'{', b'\xff\xfe', b'/**: {}',
+    f'a: {SET}\n---\nb: {SET}'.encode()])
+def test_a_file_that_holds_no_parameters_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'parameters.yaml'
+    path.write_bytes(content)
+    assert f'{path} holds no parameters' in str(objection(path, '/depth_node'))
 
 
 def test_the_shipped_file_is_for_any_node() -> None:
-    assert not strangers(share_directory() / 'config' / 'depth.yaml', '/front/depth')
+    assert not objection(share_directory() / 'config' / 'depth.yaml', '/front/depth')
 
 
 def test_files_are_those_given_to_ros() -> None:

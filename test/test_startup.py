@@ -66,6 +66,50 @@ def test_a_namespace_that_is_none_is_a_line_that_names_it(namespace: str) -> Non
 
 
 @pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize('rule', ['__node:=1x', '__node:=cam-1', '__node:=a/b', '__node:=',
+                                  '__node:=\u00e9', '__name:=1x', 'depth_node:__node:=1x'])
+def test_a_node_name_that_is_none_is_a_line_that_names_it(rule: str) -> None:
+    done = run_module(*NODE, '--ros-args', '-r', rule)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f'depth_node: {rule.rpartition("=")[2]!r} is no name of a node')
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [NODE, CAMERA], ids=['node', 'camera'])
+@pytest.mark.parametrize('domain', ['abc', '233', '-1', '4.5', '9' * 20])
+def test_a_domain_that_is_none_is_a_line_that_names_ros_domain_id(domain: str, words: list[str]
+                                                                  ) -> None:
+    done = run_module(*words, ROS_DOMAIN_ID=domain)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f'ROS_DOMAIN_ID={domain} is no domain' in line
+
+
+@pytest.mark.parametrize('words', [['--help'], ['--ros-args', '-h']])
+def test_help_teaches_and_starts_nothing(words: list[str]) -> None:
+    done = run_module(*NODE, *words)
+    assert done.returncode == 0 and not done.stderr
+    assert '-r image:=/camera/image_raw' in done.stdout and 'ros2 param' in done.stdout
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize(('words', 'said'), [
+    (['--nonsense'], "unknown to ROS after --ros-args: ['--nonsense']"),
+    (['-r', 'image'], "failed to initialize rcl: Couldn't parse remap rule: '-r image'"),
+    (['-r', 'image:=/1x'], "failed to initialize rcl: Couldn't parse remap rule: '-r image:=/1x'"),
+    (['--log-config-file', '/none'], 'failed to initialize logging: spdlog logging backend '
+                                     "doesn't currently support external configuration")])
+def test_what_ros_cannot_parse_is_named_without_its_innards(words: list[str], said: str) -> None:
+    done = run_module(*NODE, '--ros-args', *words)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f'depth_node: {said}'
+
+
+@pytest.mark.ros
 def test_an_argument_that_is_no_text_is_a_line() -> None:
     path = b'/tmp/caf\xe9'
     done = subprocess.run([sys.executable, '-m', *NODE, '--ros-args', '-p',

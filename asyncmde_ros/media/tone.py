@@ -11,12 +11,19 @@ import numpy.typing as npt
 class RangeTracker:
     """The range that the values of a stream lie in, following it slowly: pictures do not flicker.
 
-    It starts at the first frame's percentiles and then moves by SMOOTHING of the difference.
+    It starts at the first frame's percentiles and then moves by SMOOTHING of the difference.  A
+    frame that lies beyond it altogether, of which nothing would be seen, replaces it at once.
+    Narrow frames in succession, a shutter with its noise, change nothing at first.
     """
 
     PERCENTILES = (2.0, 98.0)
     SMOOTHING = 0.1
     SAMPLES = 20_000  # to some; percentiles of so many values are as good as of all
+    NARROW = 0.25
+    """A frame whose range is a smaller share of the tracked one is narrow."""
+
+    NARROW_FRAMES = 60
+    """So many may be a shutter, which thermal cameras of 60 Hz show for up to a second."""
 
     def __init__(self, percentiles: tuple[float, float] = PERCENTILES, least_span: float = 0.0
                  ) -> None:
@@ -27,6 +34,7 @@ class RangeTracker:
         self._percentiles = percentiles
         self._least_span = least_span
         self._range: npt.NDArray[np.float64] | None = None
+        self._narrow = 0
 
     def update(self, values: npt.NDArray[Any]) -> tuple[float, float]:
         """Return (low, high) for this frame: (H, W) or (H, W, C), what is not finite ignored.
@@ -41,9 +49,15 @@ class RangeTracker:
             seen = np.asarray(np.percentile(sample, self._percentiles), np.float64)
             before = seen if self._range is None else self._range
             flat, was_flat = (np.ptp(span) < self._least_span for span in (seen, before))
+            narrow = np.ptp(seen) < self.NARROW * np.ptp(before)
+            self._narrow = self._narrow + 1 if narrow else 0
             if was_flat and not flat:
                 self._range = seen
-            elif was_flat or not flat:
+            elif not was_flat and (flat or 0 < self._narrow <= self.NARROW_FRAMES):
+                pass
+            elif seen[1] < before[0] or seen[0] > before[1]:
+                self._range = seen
+            else:
                 self._range = before + self.SMOOTHING * (seen - before)
         low, high = (0.0, 1.0) if self._range is None else self._range
         return float(low), float(high)

@@ -18,7 +18,8 @@ class Circumstances:
 
     ``active``: it listens to images; ``loading``: the networks are being loaded; ``progress``:
     how far a build of engines is, empty without one, and ``building`` what is built;
-    ``publishers``: how many publish images; ``trouble``: why nobody does, empty for no reason.
+    ``publishers``: how many publish images; ``trouble``: why nobody does, empty for no reason;
+    ``refused``: why the newest image cannot be used, empty where it can.
     """
 
     active: bool
@@ -27,6 +28,7 @@ class Circumstances:
     building: str = ''
     publishers: int = 1
     trouble: str = ''
+    refused: str = ''
 
 
 def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None,
@@ -63,6 +65,8 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
         return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
     if figures.input_hz == 0:
         return DiagnosticStatus.WARN, ': '.join(filter(None, ('no images', around.trouble)))
+    if around.refused and figures.output_hz == 0:
+        return DiagnosticStatus.WARN, f'images are dropped: {around.refused}'
     if status.state is not PipelineState.READY:
         return DiagnosticStatus.WARN, ': '.join(filter(None, (
             status.state.value, around.progress)))

@@ -57,22 +57,32 @@ class Gaps:
     """Counts what a publisher sent and the subscription did not give, by sequence numbers."""
 
     def __init__(self) -> None:
-        self._last: int | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Take the next message for the first."""
-        self._last = None
+        self._last: int | None = None
+        self._before_fall = INT64_MAX
 
     def missed(self, number: int | None) -> int:
         """Return how many are missing between the last message and number ``number``.
 
         None or a number outside a signed one's range, where a middleware does not count, is
-        ignored; so is one that is not larger than the last: the publisher started anew.
+        ignored; so is one that is not larger than the last: the publisher started anew, or
+        another one came, and then so is the way back up to the first one's numbers.
         """
         if number is None or not 0 < number <= INT64_MAX:
             return 0
         last, self._last = self._last, number
-        return 0 if last is None or number <= last else number - last - 1
+        if last is None:
+            return 0
+        if number <= last:
+            self._before_fall = last
+            return 0
+        if number > self._before_fall:
+            self._before_fall = INT64_MAX
+            return 0
+        return number - last - 1
 
 
 class ImageInput:

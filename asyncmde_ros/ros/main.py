@@ -12,6 +12,17 @@ from asyncmde_ros.streams import secure_streams
 SPIN_S = 0.1
 """Longest wait for work, and so for noticing a signal."""
 
+HELP = """\
+usage: depth_node [--ros-args [-r FROM:=TO] [-p NAME:=VALUE] [--params-file FILE] ...]
+
+A camera's images in, relative depth out, on depth/relative.  For example
+
+  depth_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
+  depth_node --ros-args -r image:=/camera/image_raw -p input.image_transport:=compressed
+
+While it runs `ros2 param list /depth_node` names its parameters, `ros2 param describe /depth_node
+NAME` says what one is for, and /diagnostics how it is."""
+
 PATIENCE_S = 8.0
 """A node that is asked to end does within a second; launch kills it after ten."""
 
@@ -19,6 +30,9 @@ PATIENCE_S = 8.0
 def main() -> None:
     """Run the depth node until a signal; exit status 0, or 1 where it could not start."""
     secure_streams()
+    if {'-h', '--help'} & set(sys.argv[1:]):
+        print(HELP)
+        return
     stop = stop_on_signal()
     end_if_stuck(PATIENCE_S)
     from asyncmde_ros.ros.environment import prepare

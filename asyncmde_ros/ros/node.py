@@ -39,7 +39,7 @@ from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
 from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
-from asyncmde_ros.ros.parameter_files import files_of, strangers
+from asyncmde_ros.ros.parameter_files import files_of, objection
 from asyncmde_ros.ros.releases import after_parameters_are_set
 from asyncmde_ros.ros.transitions import PatientNode
 
@@ -91,16 +91,15 @@ class DepthNode(PatientNode):
         self._inertia: Inertia | None = None
         self._mounting: Mounting | None = None
         self._state: PipelineState | None = None
+        self._warps, self._refused = False, ''
         parameters.declare(self)
         given = getattr(self, '_parameter_overrides', {})  # rclpy has no public way to them
         for name, meant in parameters.misspelt(given).items():
             self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
                                       f'did you mean {meant}?')
         for file in files_of(sys.argv):
-            if names := strangers(file, self.get_fully_qualified_name()):
-                self.get_logger().warning(
-                    f'{file} has parameters for {", ".join(names)} only, and none of them is set: '
-                    f'this node is {self.get_fully_qualified_name()}')
+            if trouble := objection(file, self.get_fully_qualified_name()):
+                self.get_logger().warning(trouble)
         after_parameters_are_set(self, self._apply)
         self._outputs = Outputs(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
@@ -212,17 +211,15 @@ class DepthNode(PatientNode):
 
     # Subscriptions
 
-    def _warps(self) -> bool:
-        return self.get_parameter('fast_path.overload').value == 'warp'
-
     def _subscribe(self) -> None:
         def value(name: str) -> Any:
             return self.get_parameter(name).value
         # First, since of what has arrived the executor takes the older subscription's before.
         self._calibration = Calibration(self)
+        self._warps = value('fast_path.overload') == 'warp'
         self._images = ImageInput(self, self._on_image, value('input.image_transport'),
                                   value('input.reliability'),
-                                  WAITING_FRAMES if self._warps() else 1)
+                                  WAITING_FRAMES if self._warps else 1)
         self._follow_settings()
 
     def _unsubscribe(self) -> None:
@@ -265,8 +262,9 @@ class DepthNode(PatientNode):
             rgb = to_rgb(message, self._images.stream)
             calibration = self._calibration.of(message)
             stamp_ns = image_stamp_ns(message.header)
+            self._refused = ''
             self._turn_upright(message.header.frame_id)
-            result = self._pipeline.process(rgb, stamp_ns, late and self._warps(),
+            result = self._pipeline.process(rgb, stamp_ns, late and self._warps,
                                             self._measure(message, rgb.shape[:2], calibration))
             self._report(result)
             if result.depth is None:
@@ -278,6 +276,7 @@ class DepthNode(PatientNode):
                     self._overload.took(MS * (time.time_ns() - started_ns))
         except ImageError as error:
             self.statistics.drop(error.reason)
+            self._refused = str(error)
             self._warn(f'image dropped: {error}')
         except AsyncMDEError as error:
             self.statistics.drop('engine')
@@ -324,7 +323,8 @@ class DepthNode(PatientNode):
         building = str(self._building), self._building.what
         if images is None:
             return Circumstances(False, self.loading, *building)
-        return Circumstances(True, self.loading, *building, images.publishers, images.trouble)
+        return Circumstances(True, self.loading, *building, images.publishers, images.trouble,
+                             self._refused)
 
     def _report(self, result: DepthResult) -> None:
         if result.state is not self._state:

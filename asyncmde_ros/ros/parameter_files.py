@@ -20,17 +20,23 @@ def files_of(arguments: Sequence[str]) -> list[Path]:
             if word == '--params-file']
 
 
-def strangers(path: Path, node: str) -> list[str]:
-    """Return the nodes that a file's parameters are for, if ``node``, a full name, is none.
+def objection(path: Path, node: str) -> str | None:
+    """Say why a file sets nothing of ``node``, a full name; None where it does.
 
-    Empty where it is one, and for a file that names no node.
+    What is no YAML of the form that ROS wants it has refused already.
     """
     try:
         tree = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError):  # which rcl has told already
-        return []
+    except (OSError, ValueError, yaml.YAMLError):
+        tree = None
     names = list(_nodes(tree))
-    return [] if any(_matches(name, node) for name in names) else names
+    if not names:
+        return (f'{path} holds no parameters, and none is set: they stand under the name of a '
+                f'node, or /**, and {PARAMETERS}')
+    if any(_matches(name, node) for name in names):
+        return None
+    return (f'{path} has parameters for {", ".join(names)} only, and none of them is set: this '
+            f'node is {node}')
 
 
 def _nodes(tree: Any, above: str = '') -> Iterator[str]:

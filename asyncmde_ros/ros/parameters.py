@@ -287,4 +287,7 @@ def read_rotation(node: Node) -> list[float]:
 def read_path(node: Node, name: str) -> Path | None:
     """Return a parameter that holds a path, None where it is empty."""
     text = node.get_parameter(name).value
-    return Path(text).expanduser() if text else None
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:  # of a user that there is none; said when it is looked for
+        return Path(text)

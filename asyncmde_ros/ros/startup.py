@@ -1,23 +1,29 @@
 """rclpy, started; and names for it, judged: what cannot be is an error of one line."""
 
+import os
 import re
 import sys
 from collections.abc import Sequence
 
 import rclpy
-from rclpy.exceptions import InvalidNamespaceException
+from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.expand_topic_name import expand_topic_name
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from rclpy.validate_namespace import validate_namespace
+from rclpy.validate_node_name import validate_node_name
 
 from asyncmde_ros.errors import AsyncMDEError, one_line
 
-LOG_FAILURE = 'logging'
-"""In rcl's words for a log folder that is none."""
+DOMAINS = 232
+"""The last that has ports for the middleware (docs.ros.org, The ROS_DOMAIN_ID)."""
 
+NAME_RULE = re.compile('([^:]+:)?__(?P<of>ns|node|name):=(?P<text>.*)', re.DOTALL)
 
-NAMESPACE_RULE = re.compile('([^:]+:)?__ns:=(?P<namespace>.*)', re.DOTALL)
+UNKNOWN_ARGUMENTS = 'UnknownROSArgsError'
+
+INNARDS = re.compile(r'(\. Error: (Expected lexeme type|error not set).*)?(, at /\S+:\d+)+$')
+"""What rcl adds for those who work on it: places in its source, states of its parser."""
 
 
 def ros_arguments(arguments: Sequence[str]) -> list[str]:
@@ -36,20 +42,55 @@ def start_ros(args: list[str] | None = None, context: rclpy.Context | None = Non
 
     ``args`` are the words that rclpy looks for its own in, None for this process's.
     """
-    for word in ros_arguments(sys.argv if args is None else args):
-        # rcl has several lines for one that is none, and none of them helps.
-        rule = NAMESPACE_RULE.fullmatch(word)
-        if rule and rule['namespace'] != (right := absolute_namespace(rule['namespace'])):
-            raise AsyncMDEError(f'{rule["namespace"]!r} is no namespace: write {right}')
+    words = ros_arguments(sys.argv if args is None else args)
+    _check_names(words)
+    _check_domain()
     try:
         rclpy.init(args=args, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except UnicodeEncodeError as error:
         raise AsyncMDEError(f'ROS takes arguments in UTF-8 only, and not {error.object!r}'
                             ) from error
     except Exception as error:
-        advice = ('; set ROS_LOG_DIR to a folder that can be written to'
-                  if LOG_FAILURE in str(error) else '')
-        raise AsyncMDEError(one_line(error) + advice) from error
+        raise AsyncMDEError(_told(error)) from error
+
+
+def _check_names(words: Sequence[str]) -> None:
+    """Raise AsyncMDEError for a name that is none: rcl has several lines for it, of no help."""
+    for word in words:
+        rule = NAME_RULE.fullmatch(word)
+        if rule is None:
+            continue
+        text = rule['text']
+        if rule['of'] != 'ns':
+            _check_node_name(text)
+        elif text != (right := absolute_namespace(text)):
+            raise AsyncMDEError(f'{text!r} is no namespace: write {right}')
+
+
+def _check_node_name(text: str) -> None:
+    try:
+        validate_node_name(text)
+    except InvalidNodeNameException as error:
+        raise AsyncMDEError(f'{text!r} is no name of a node: it is letters, digits and '
+                            'underscores, and begins with no digit, as in depth_front') from error
+
+
+def _check_domain() -> None:
+    """Raise AsyncMDEError for a domain that is none: the middleware would end the process."""
+    text = os.environ.get('ROS_DOMAIN_ID', '').strip()
+    if text and not (text.isascii() and text.isdecimal() and int(text) <= DOMAINS):
+        raise AsyncMDEError(f'ROS_DOMAIN_ID={text} is no domain: write a number from 0 to '
+                            f'{DOMAINS}')
+
+
+def _told(error: Exception) -> str:
+    """Return what rcl says of a start that failed, and what to do where that is known."""
+    text = INNARDS.sub('', one_line(error))
+    if type(error).__name__ == UNKNOWN_ARGUMENTS:
+        return f'unknown to ROS after --ros-args: {text}'
+    if 'logging' in text and 'configuration' not in text:
+        return f'{text}; set ROS_LOG_DIR to a folder that can be written to'
+    return text
 
 
 def absolute_namespace(text: str) -> str:

@@ -7,7 +7,7 @@ would be minutes without parameters, states and diagnostics.
 from abc import abstractmethod
 from typing import Any, cast
 
-from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -54,6 +54,11 @@ class PatientNode(LifecycleNode):
         self._state_machine.trigger_transition_by_label(result.to_label(), True)
 
     async def _change_state_patiently(self, request: Any, response: Any) -> Any:
+        if self._state_machine.current_state[0] == State.TRANSITION_STATE_CONFIGURING:
+            # The machine would take its own inner ones from anybody, and lose its way.
+            self.get_logger().warning('change_state refused: the node is configuring, and takes '
+                                      'no other transition until that is done')
+            return response
         asked = request.transition
         if asked.label == CONFIGURE or (not asked.label
                                         and asked.id == Transition.TRANSITION_CONFIGURE):
