@@ -46,9 +46,9 @@ for name in ('log_image', 'log_depth', 'log_trust', 'log_timing'):
     note(name)
 over = Path(sys.argv.pop(1))
 view_session.time = SimpleNamespace(
-    monotonic=lambda: time.monotonic() + over.exists() * %d)
+    monotonic=lambda: time.monotonic() + over.exists() * SECONDS)
 sys.exit(main(sys.argv[1:]))
-''' % SECONDS
+'''.replace('SECONDS', str(SECONDS))
 """The command, which also tells what it has shown, and whose time is over with a file."""
 
 
@@ -120,7 +120,8 @@ def test_a_depth_node(peer: Peer, tmp_path: Path, foundation_path: Path) -> None
         node.wait_for('loaded at')
 
         def refreshing() -> bool:
-            rates = re.findall(r'refresh_hz=([0-9.]+)', ' '.join(view.shown('log_timing').values()))
+            timings = ' '.join(view.shown('log_timing').values())
+            rates = re.findall(r'refresh_hz=([0-9.]+)', timings)
             return bool(rates) and float(rates[-1]) > 0
         peer.until(lambda: len(view.shown('log_depth')) >= DEPTHS and refreshing(),
                    lambda: shown.append(peer.show(message)), CAMERA_PERIOD_S)
