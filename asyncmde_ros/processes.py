@@ -15,6 +15,9 @@ import asyncmde_ros
 FORCE_AFTER_S = 10.0
 """What a process has to end by itself; the node ends by force after eight."""
 
+INTERRUPTED = 130
+"""The status of a process that was asked to end before it could do anything."""
+
 abandoned = threading.Event()
 """In a process of :func:`start`: set when whoever started it has ended, or let it go."""
 
@@ -55,7 +58,10 @@ def run() -> None:
     sys.argv[1:4] = []
     if kind == _ATTACHED:
         threading.Thread(target=_end_when_abandoned, name='parent', daemon=True).start()
-    runpy.run_module(module, run_name='__main__', alter_sys=True)
+    try:
+        runpy.run_module(module, run_name='__main__', alter_sys=True)
+    except KeyboardInterrupt:  # while it imports: later it listens itself
+        sys.exit(INTERRUPTED)
 
 
 def _command(kind: str, module: str, *arguments: str) -> list[str]:

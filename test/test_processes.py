@@ -66,6 +66,17 @@ def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path,
     assert str(here) not in done.stdout
 
 
+def test_one_that_is_asked_to_end_while_it_imports_is_silent(tmp_path: Path) -> None:
+    (tmp_path / 'report.py').write_text('import time; print("here", flush=True); time.sleep(600)')
+    with processes.start('report', env=environment(tmp_path), stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b'here\n'
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == processes.INTERRUPTED
+        assert process.stderr.read() == b''
+
+
 def test_the_package_is_the_one_that_started_it(tmp_path: Path) -> None:
     (tmp_path / 'asyncmde_ros').mkdir()
     (tmp_path / 'asyncmde_ros' / '__init__.py').write_text('raise ImportError("another")')
