@@ -78,14 +78,16 @@ def test_no_source_says_what_to_name() -> None:
     ('--video=walk.mp4', 'walk.mp4'), ('--video=walk.mp4', 'link.mp4'),
     ('--video=walk.mp4', 'drive/../walk.mp4'), ('--bag=drive', 'drive'),
     ('--bag=drive', 'drive/drive.mcap'), ('--bag=drive', 'drive/new.rrd'),
-    ('--bag=drive/drive.mcap', 'drive/drive.mcap')])
+    ('--bag=drive/drive.mcap', 'drive/drive.mcap'),
+    ('--bag=drive/drive.mcap', 'drive/metadata.yaml'), ('--bag=drive', 'link.mcap')])
 def test_a_source_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                       source: str, output: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path('drive').mkdir()
-    for name in ('walk.mp4', 'other.mp4', 'drive/drive.mcap'):
+    for name in ('walk.mp4', 'other.mp4', 'drive/drive.mcap', 'drive/metadata.yaml'):
         Path(name).touch()
     Path('link.mp4').symlink_to('walk.mp4')
+    Path('link.mcap').hardlink_to('drive/drive.mcap')
     args = parse(source)
     with pytest.raises(MediaError, match=f'{output} is'):
         refuse_input(args, Path(output))

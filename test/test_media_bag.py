@@ -246,6 +246,18 @@ def test_where_stamps_make_no_sense_the_times_of_recording_serve(
     assert [word in entry.getMessage() for entry in caplog.records] == [True], 'one line'
 
 
+@pytest.mark.parametrize('begin_ns', [0, START_NS], ids=['simulation', 'camera'])
+def test_a_missing_stamp_is_reckoned_from_the_time_of_recording(
+        record: Callable[..., Path], begin_ns: int) -> None:
+    expected = [begin_ns + index * PERIOD_NS for index in range(30)]
+    bag = record(*(restamped(index, 0 if index % 7 == 0 else stamp_ns,
+                             START_NS + index * PERIOD_NS + TRANSPORT_NS)
+                   for index, stamp_ns in enumerate(expected)))
+    with open_bag(bag, None) as source:
+        assert source.rate_hz == pytest.approx(1e9 / PERIOD_NS)
+        assert [frame.stamp_ns for frame in source] == expected
+
+
 @pytest.mark.parametrize('received', [
     lambda index: START_NS + index * PERIOD_NS * 50, lambda index: START_NS + index * 20_000,
     lambda index: START_NS + index // 5 * 5 * PERIOD_NS + index % 5, lambda index: START_NS],
@@ -280,6 +292,30 @@ def test_useless_metadata_beside_a_good_file_do_no_harm(
     (bag / 'metadata.yaml').write_text(words)
     check_frames(bag)
     assert len(caplog.records) == 1 and str(bag / 'metadata.yaml') in caplog.text
+
+
+def test_metadata_of_another_bag_are_not_gone_by(
+        record: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bag = record(*(image(index, '/other') for index in range(3)))
+    words = (bag / 'metadata.yaml').read_text()
+    shutil.rmtree(bag)
+    bag = record(*map(image, range(LENGTH)))
+    (bag / 'metadata.yaml').write_text(words)
+    check_frames(bag, '/camera')
+    assert 'it tells of other topics' in caplog.text
+
+
+@pytest.mark.parametrize('mode', [CompressionMode.NONE, CompressionMode.FILE])
+def test_files_that_the_metadata_do_not_tell_of_are_read(
+        record: Callable[..., Path], tmp_path: Path, mode: CompressionMode,
+        caplog: pytest.LogCaptureFixture) -> None:
+    later = record(*map(image, range(3, LENGTH)))
+    file = storage_file(later).rename(tmp_path / f'bag_1{storage_file(later).suffix}')
+    shutil.rmtree(later)
+    bag = record(*map(image, range(3)), mode=mode)
+    file.rename(bag / file.name)
+    check_frames(bag)
+    assert f'it does not tell of {file.name}' in caplog.text
 
 
 def test_the_files_of_one_bag_without_metadata_are_read_in_their_order(

@@ -127,6 +127,14 @@ def test_other_encodings_are_named(encoding):
     assert caught.value.reason == 'encoding'
 
 
+def test_a_blank_image_is_called_that():
+    message, _ = random_message('rgb8')
+    message.encoding, message.data = '', b''
+    with pytest.raises(ImageError, match='is blank') as caught:
+        decode_image(message)
+    assert caught.value.reason == 'encoding'
+
+
 @pytest.mark.parametrize('encoding, field, value, reason', [
     ('rgb8', 'width', 0, 'size'),
     ('rgb8', 'height', 0, 'size'),

@@ -35,6 +35,14 @@ def test_a_pause_is_waited_for() -> None:
     assert pace.early_s(LEAP_NS) == pytest.approx(LEAP_NS / 1e9)
 
 
+def test_what_was_played_does_not_count_leaps() -> None:
+    pace = Pace(lambda: 0.0)
+    assert pace.played_s == 0
+    for stamp_ns in (10, 11, 3611, 3612, 5, 7):
+        pace.early_s(stamp_ns * SECOND_NS)
+    assert pace.played_s == 1 + 1 + 2
+
+
 EPOCH_NS = 1_700_000_000 * SECOND_NS
 CAMERAS_NS = st.integers(SECOND_NS // 240, SECOND_NS)
 LENGTHS = st.integers(3, 20)
@@ -66,6 +74,14 @@ def test_right_stamps_are_gone_by_where_many_were_recorded_at_once(
     times = [(EPOCH_NS + index * period_ns,
               EPOCH_NS + index // burst * burst * period_ns + index % burst * apart_ns)
              for index in range(length)]
+    assert clock_of(times) is Clock.HEADERS
+
+
+@given(st.integers(SECOND_NS, 600 * SECOND_NS), LENGTHS, st.integers(0, 10**8))
+def test_a_slow_camera_is_believed_though_it_was_recorded_at_once(
+        period_ns: int, length: int, apart_ns: int) -> None:
+    end_ns = EPOCH_NS + length * period_ns
+    times = [(EPOCH_NS + index * period_ns, end_ns + index * apart_ns) for index in range(length)]
     assert clock_of(times) is Clock.HEADERS
 
 

@@ -1,5 +1,6 @@
 """``asyncmde view`` of a video: what the file holds, and the errors that a user may read."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -213,6 +214,23 @@ def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     for path in [tmp_path / 'no' / 'out.rrd', *([full] if full.exists() else [])]:
         with pytest.raises(MediaError, match=f'{path} cannot be written'):
             Recording(path)
+
+
+def test_a_pipe_is_written_to_if_somebody_reads_it(tmp_path: Path) -> None:
+    pipe, read = tmp_path / 'run.rrd', tmp_path / 'read.rrd'
+    os.mkfifo(pipe)
+    with pytest.raises(MediaError, match='nobody reads'):
+        Recording(pipe)
+    with read.open('wb') as file, subprocess.Popen(['cat', str(pipe)], stdout=file) as reader:
+        for _ in range(1000):  # until the reader is there
+            with contextlib.suppress(MediaError):
+                recording = Recording(pipe)
+                break
+            time.sleep(0.01)
+        with recording:
+            recording.log_event(1, 'seen')
+        assert reader.wait(20) == 0
+    assert b'seen' in read.read_bytes()
 
 
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:

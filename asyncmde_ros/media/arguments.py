@@ -54,8 +54,17 @@ def refuse_input(args: argparse.Namespace, output: Path) -> None:
     """Raise MediaError where writing ``output`` would destroy the source that ``args`` name."""
     if args.video is not None and _same(output, args.video):
         raise MediaError(f'{output} is the video itself, and would be written over: name another')
-    if args.bag is not None and (_same(output, args.bag) or _same(output.parent, args.bag)):
+    if args.bag is not None and _is_part(output, args.bag):
         raise MediaError(f'{output} is part of the bag itself: name another')
+
+
+def _is_part(output: Path, bag: Path) -> bool:
+    """Tell whether ``output`` is, or would be, one of a bag's files, under whichever name."""
+    folder = bag if bag.is_dir() else bag.parent
+    if not (bag.is_dir() or (folder / 'metadata.yaml').exists()):
+        return _same(output, bag)
+    return (_same(output, folder) or _same(output.parent, folder)
+            or any(_same(output, file) for file in folder.iterdir()))
 
 
 def _same(first: Path, second: Path) -> bool:

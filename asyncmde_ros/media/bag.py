@@ -1,6 +1,7 @@
 """Camera images from a recorded ROS 2 bag, read without ROS."""
 
 import logging
+import statistics
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ class BagSource(FrameSource):
                 self._topic = self._choose(topic)
                 self.length = sum(count for (name, kind), count in self._files.counts.items()
                                   if name == self._topic and kind in _TYPE_NAMES)
-                self._clock, self.rate_hz = self._look_at_stamps()
+                self._clock, self.rate_hz, self._lag_ns = self._look_at_stamps()
         except MediaError:
             self.close()
             raise
@@ -134,14 +135,19 @@ class BagSource(FrameSource):
                              f'{", ".join(topics.values())}')
         return chosen
 
-    def _look_at_stamps(self) -> tuple[Clock, float | None]:
-        """Return whose times to go by, and the rate in Hz that they tell."""
+    def _look_at_stamps(self) -> tuple[Clock, float | None, int]:
+        """Return whose times to go by, the rate in Hz that they tell, and the recorder's lag.
+
+        The lag, in ns, is against the headers' clock, which may be a simulation's.
+        """
         times = list(islice(self._times(), SAMPLE))
         clock = clock_of(times)
-        own = [received_ns if clock is not Clock.HEADERS else stamp_ns or received_ns
+        lags_ns = [received_ns - stamp_ns for stamp_ns, received_ns in times if stamp_ns]
+        lag_ns = (statistics.median_low(lags_ns) if clock is Clock.HEADERS and lags_ns else 0)
+        own = [received_ns - lag_ns if clock is not Clock.HEADERS or not stamp_ns else stamp_ns
                for stamp_ns, received_ns in times]
         typical_ns = typical_interval_ns(own)
-        return clock, 1e9 / typical_ns if typical_ns > 0 else None
+        return clock, 1e9 / typical_ns if typical_ns > 0 else None, lag_ns
 
     def _times(self) -> Iterator[tuple[int, int]]:
         """Yield (header's stamp, time of recording) in ns of the first messages with a picture."""
@@ -154,7 +160,8 @@ class BagSource(FrameSource):
                 yield _header_ns(message), received_ns
 
     def _stamp_ns(self, message: Any, received_ns: int) -> int:
-        return (_header_ns(message) if self._clock is Clock.HEADERS else 0) or received_ns
+        stamp_ns = _header_ns(message) if self._clock is Clock.HEADERS else 0
+        return stamp_ns or max(0, received_ns - self._lag_ns)
 
     @contextmanager
     def _damage_named(self) -> Iterator[None]:

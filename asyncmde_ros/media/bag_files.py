@@ -8,13 +8,17 @@ import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from asyncmde_ros.errors import MediaError, in_words
 from asyncmde_ros.media.cut_mcap import CutMcap, zstd
@@ -102,7 +106,7 @@ class BagFiles:
 
     def _open_file(self, file: Path) -> None:
         if not file.is_file():
-            raise MediaError(f'{file} does not exist')
+            raise MediaError(f'{file} is not a file')
         if not _is_storage(file):
             raise MediaError(f'{file} is no ROS 2 bag: expected its folder or a '
                              f'{" or ".join(STORAGE_SUFFIXES)} file')
@@ -177,6 +181,27 @@ class _Whole:
             self.counts[connection.topic, connection.msgtype] += connection.msgcount
         self.counts = +self.counts  # without those that have none
 
+    @property
+    def files(self) -> set[str]:
+        """Names of the files that a folder's metadata tell of, as they are unpacked."""
+        storage = self._reader.storage
+        return {Path(str(part.path)).name for part in storage.storages
+                if isinstance(part, McapReader | Sqlite3Reader)
+                } if isinstance(storage, DirectoryReader) else set()
+
+    def agrees(self) -> bool:
+        """Tell whether metadata tell of the topics that the files have.
+
+        Those of another bag, or with other settings of quality, would have rosbags give nothing.
+        """
+        storage = self._reader.storage
+        if not isinstance(storage, DirectoryReader):
+            return True
+        stored = [each for part in storage.storages for each in part.connections]
+        described = [each for each in storage.connections if each.msgcount]
+        return (_keys(described) <= _keys(stored)
+                and _keys(each for each in stored if each.msgcount) <= _keys(described))
+
     def close(self) -> None:
         self._reader.close()
 
@@ -187,6 +212,11 @@ class _Whole:
                 yield connection.msgtype, received_ns, raw
 
 
+def _keys(connections: Iterable[Connection]) -> set[tuple[str, str, str]]:
+    """Return what rosbags tells topics apart by."""
+    return {(each.topic, each.msgtype, repr(each.ext)) for each in connections}
+
+
 def _as_described(folder: Path) -> _Whole:
     """Open a folder by its metadata; MediaError, or rosbags' error, where they are not right."""
     if any(map(_has_journal, folder.glob('*.db3'))):
@@ -195,7 +225,21 @@ def _as_described(folder: Path) -> _Whole:
     if not whole.counts:
         whole.close()
         raise MediaError('it tells of no messages')
+    if not whole.agrees():
+        whole.close()
+        raise MediaError('it tells of other topics than there are')
+    untold = _untold(folder, whole.files)
+    if untold:
+        whole.close()
+        raise MediaError(f'it does not tell of {", ".join(untold)}')
     return whole
+
+
+def _untold(folder: Path, told: set[str]) -> list[str]:
+    """Return a bag's files that its metadata do not tell of: a recorder was killed later."""
+    bags = {_place(Path(name))[0] for name in told}
+    return sorted(file.name for file in _found(folder) if _place(file)[0] in bags
+                  and file.name.removesuffix(COMPRESSED) not in told)
 
 
 def _cut(file: Path) -> CutMcap | None:
@@ -210,11 +254,15 @@ def _cut(file: Path) -> CutMcap | None:
     return None
 
 
-def _files(folder: Path, refused: Exception | None) -> list[Path]:
-    """Return a bag's files in their order; MediaError if there is none, or not one bag's."""
+def _found(folder: Path) -> set[Path]:
     found = {file for file in folder.iterdir() if _is_storage(file) and file.is_file()}
     # A recorder that was killed while it compressed a file leaves both.
-    found -= {file.with_name(file.name + COMPRESSED) for file in found}
+    return found - {file.with_name(file.name + COMPRESSED) for file in found}
+
+
+def _files(folder: Path, refused: Exception | None) -> list[Path]:
+    """Return a bag's files in their order; MediaError if there is none, or not one bag's."""
+    found = _found(folder)
     if not found:
         raise refused or MediaError(f'{folder} is no ROS 2 bag: it has neither {METADATA} nor a '
                                     f'{" or ".join(STORAGE_SUFFIXES)} file')

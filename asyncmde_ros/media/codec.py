@@ -128,6 +128,8 @@ def decode_image(message: ImageMessage, stream: Stream | None = None) -> RGB:
     stream = stream or Stream()
     refuse_depth(message.encoding, stream.topic)
     layout = _LAYOUTS.get(message.encoding)
+    if layout is None and not message.encoding and not len(message.data):
+        raise ImageError('encoding', 'the image is blank: no encoding, no data')
     if layout is None:
         raise ImageError('encoding', f'encoding {message.encoding!r} is not supported; these are: '
                                      f'{", ".join(_LAYOUTS)}')

@@ -20,6 +20,12 @@ class Pace:
         self._started = 0.0
         self._first_ns = 0
         self._last_ns: int | None = None
+        self._before_ns = 0
+
+    @property
+    def played_s(self) -> float:
+        """How much was played up to the last frame, leaps not counted."""
+        return (self._before_ns + (self._last_ns or 0) - self._first_ns) / 1e9
 
     def early_s(self, stamp_ns: int) -> float:
         """Return how long it is until the next frame is due; negative if it is late.
@@ -28,6 +34,7 @@ class Pace:
         """
         now = self._clock()
         if self._last_ns is None or not 0 <= stamp_ns - self._last_ns <= LEAP_NS:
+            self._before_ns += (self._last_ns or 0) - self._first_ns
             self._started, self._first_ns = now, stamp_ns
         self._last_ns = stamp_ns
         return self._started + (stamp_ns - self._first_ns) / 1e9 - now
@@ -51,6 +58,9 @@ MOST_RATIO = 30
 
 SLOWEST_REPLAY = 200
 """By this much and more only a wrong unit is slower: the next one is a thousand times as large."""
+
+DATED_NS = 10**18
+"""From September 2001 on: a time in a wrong unit, or since a start, is hardly ever there."""
 
 
 def typical_interval_ns(times_ns: Sequence[int]) -> float:
@@ -86,6 +96,8 @@ def clock_of(times_ns: Sequence[tuple[int, int]]) -> Clock:
         return Clock.HEADERS
     if ratio * SLOWEST_REPLAY > 1 and _strangeness(stamp_ns) <= _strangeness(recorded_ns):
         return Clock.HEADERS
+    if ratio > 1 and all(DATED_NS <= stamp_ns <= received_ns for stamp_ns, received_ns in stamped):
+        return Clock.HEADERS  # pictures of a slow camera, written in one go afterwards
     return Clock.SLOW if ratio < 1 else Clock.FAST
 
 

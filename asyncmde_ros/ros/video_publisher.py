@@ -21,7 +21,7 @@ from asyncmde_ros.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.media.codec import RGB
 from asyncmde_ros.media.pace import Pace
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ, FrameSource
-from asyncmde_ros.ros.messages import NANOSECONDS, from_nanoseconds, set_data
+from asyncmde_ros.ros.messages import from_nanoseconds, set_data
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.startup import start_ros
@@ -100,17 +100,16 @@ class Camera:
 
     def play(self, source: FrameSource, seconds: float | None, hold_first: bool) -> None:
         """Publish ``source`` at its own pace."""
-        pace, first_ns = Pace(), None
+        pace = Pace()
         for frame in source:
-            if first_ns is None:
-                if hold_first:
-                    self.hold(frame.image, min(LONGEST_HOLD_S,
-                                               1 / (source.rate_hz or ASSUMED_RATE_HZ)))
-                first_ns = frame.stamp_ns
-            if self._stop.is_set() or (seconds is not None and
-                                       frame.stamp_ns - first_ns >= seconds * NANOSECONDS):
+            if hold_first:
+                self.hold(frame.image, min(LONGEST_HOLD_S,
+                                           1 / (source.rate_hz or ASSUMED_RATE_HZ)))
+                hold_first = False
+            early_s = pace.early_s(frame.stamp_ns)
+            if self._stop.is_set() or (seconds is not None and pace.played_s >= seconds):
                 break
-            self._stop.wait(max(0.0, pace.early_s(frame.stamp_ns)))
+            self._stop.wait(max(0.0, early_s))
             self.show(frame.image)
         # A publisher that goes away takes with it what was not delivered yet.
         self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))

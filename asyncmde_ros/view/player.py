@@ -3,7 +3,6 @@
 import itertools
 import logging
 import threading
-from collections.abc import Iterable, Iterator
 
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.geometry import check_aspect, network_size
@@ -23,7 +22,7 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
 
     ``live`` sources set the pace themselves; recorded ones are played no faster than they were
     recorded, since the memory's lag depends on it.  Depth is shown at the network's resolution,
-    which is all that it holds.  ``seconds`` ends earlier, by the stamps.
+    which is all that it holds.  ``seconds`` ends earlier, by the stamps but for leaps.
     """
     frames = iter(source)
     first = next(frames)
@@ -31,12 +30,14 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
     check_aspect(first.image.shape[:2])
     pipeline = DepthPipeline(model, Settings(output_resolution=OutputResolution.NETWORK),
                              network_size(first.image.shape[:2], model.short_side), stop)
-    refreshes = RefreshRate()
+    refreshes, pace = RefreshRate(), Pace()
     cuts = resets = 0
     try:
-        for frame in frames if live else _paced(frames, stop):
-            if stop.is_set() or (seconds is not None
-                                 and frame.stamp_ns - first.stamp_ns >= seconds * 1e9):
+        for frame in frames:
+            early_s = pace.early_s(frame.stamp_ns)
+            if not live:  # where the machine is slower, without a pause
+                stop.wait(max(0.0, early_s))
+            if stop.is_set() or (seconds is not None and pace.played_s >= seconds):
                 break
             result = pipeline.process(frame.image, frame.stamp_ns)
             status = pipeline.status
@@ -52,14 +53,6 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
     finally:
         while not pipeline.close():
             pass  # a thread inside the runtime would crash it at the interpreter's end
-
-
-def _paced(frames: Iterable[VideoFrame], stop: threading.Event) -> Iterator[VideoFrame]:
-    """Yield each frame when it is due; where the machine is slower, without a pause."""
-    pace = Pace()
-    for frame in frames:
-        stop.wait(max(0.0, pace.early_s(frame.stamp_ns)))
-        yield frame
 
 
 def _show(recording: Recording, frame: VideoFrame, result: DepthResult,

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -106,7 +107,8 @@ class Recording:
         # A device or a pipe is written to, not replaced.
         self._written = temporary_beside(file) if file.is_file() or not file.exists() else file
         try:
-            self._stream.save(self._written, default_blueprint=blueprint())
+            with _pipe_held(file):
+                self._stream.save(self._written, default_blueprint=blueprint())
         except (RuntimeError, UnicodeError) as error:  # Rerun takes names in UTF-8 only
             with contextlib.suppress(OSError):
                 self._finish(file, complete=False)
@@ -205,6 +207,22 @@ class Recording:
             self._stream.set_time(TIMELINE, timestamp=np.datetime64(stamp_ns, 'ns'))
         else:
             self._stream.set_time(TIMELINE, duration=np.timedelta64(stamp_ns, 'ns'))
+
+
+@contextlib.contextmanager
+def _pipe_held(file: Path) -> Iterator[None]:
+    """Hold a pipe open; MediaError if nobody reads it: Rerun would wait, and no signal end it."""
+    if not file.is_fifo():
+        yield
+        return
+    try:
+        held = os.open(file, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise MediaError(f'{file} cannot be written: nobody reads from this pipe') from error
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def _check_display() -> None:
