@@ -1,6 +1,8 @@
 """Fixtures: real weights where they can be had, and a plain word where not."""
 
 import os
+import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -59,8 +61,6 @@ def pytest_configure(config: pytest.Config) -> None:
         run = os.getppid() if 'PYTEST_XDIST_WORKER' in os.environ else os.getpid()
         os.environ['ROS_DOMAIN_ID'] = str(1 + (run + 25 * worker) % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-
-
     precision = os.environ.get('ASYNCMDE_TEST_PRECISION')
     if precision is not None:
         if precision not in PRECISIONS:
@@ -78,6 +78,21 @@ def pytest_report_header() -> list[str]:
     lines += [f'{package} is not installed: {", ".join(files)} are left out'
               for package, files in MISSING.items()]
     return lines
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _signals_are_heard() -> Iterator[None]:
+    """A shell has what it starts behind a "&" ignore Ctrl-C, and nohup a terminal that closes.
+
+    So would whatever tests start.
+    """
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    ignored = [number for number in heard if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, heard[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope='session')

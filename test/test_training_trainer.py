@@ -78,7 +78,7 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves, 'plot', lambda directory: None)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope='module')
 def _one_core() -> Iterator[None]:
     """Several cores add up in any order, and no two runs would be alike to the last bit."""
     before = torch.get_num_threads()
@@ -409,7 +409,8 @@ def test_a_slower_machine_gives_the_same_weights(start: State, clips: list[Clip]
     """
     original = Validation.measure
 
-    def getting_worse(self: Validation, network: FastNetwork) -> dict[str, float]:
+    def getting_worse(self: Validation, network: FastNetwork, *check: Callable[[], None]
+                      ) -> dict[str, float]:
         """The farther from the start the worse: the last weights are never the best."""
         moved = sum(float((value - start[name]).abs().sum())
                     for name, value in network.state_dict().items() if name.startswith('unit.'))
@@ -717,7 +718,8 @@ def test_the_best_weights_by_validation_are_handed_back(
     given, seen = iter(observer + gates), []
     original = Validation.measure
 
-    def scored(self: Validation, network: FastNetwork) -> dict[str, float]:
+    def scored(self: Validation, network: FastNetwork, *check: Callable[[], None]
+               ) -> dict[str, float]:
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
         values = original(self, network)
         return values | dict(zip(('error_corrected', 'ratio_warped'), next(given, ()),
