@@ -109,6 +109,10 @@ def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
     assert [row['lag'] for row in by['async', 'fixed:4', 'frame']['per_lag']] == [0, 1, 2, 3]
     assert [row['lag'] for row in by['hold', 'async:30', 'frame']['per_lag']] == [3, 4, 5]
     assert by['async', 'async:30', 'frame']['frames'] == 21
+    for record in records:
+        areas = record['trust_ause'], record['trust_ause_constant']
+        assert all(area > 0 for area in areas) if record['row'] == 'async' else areas == (
+            None, None)
     assert (out / 'report.html').stat().st_size > 10_000
     assert "AbsRel / the teacher's" not in done.stdout, 'the teacher is the reference: no ratio'
 

@@ -32,6 +32,7 @@ from asyncmde_ros.evaluation.metrics import FrameScores
 from asyncmde_ros.evaluation.schedule import Asynchronous, Every, Schedule, parse
 from asyncmde_ros.evaluation.sequence import Calibration, open_sequence
 from asyncmde_ros.evaluation.sequence import Sequence as Footage
+from asyncmde_ros.evaluation.sparsification import sparsification
 from asyncmde_ros.files import ensure_writable
 from asyncmde_ros.geometry import network_size
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
@@ -304,6 +305,7 @@ class _Scorer:
                'frames': self._footage.length, 'row': prediction.row,
                'schedule': prediction.schedule, 'keyframes': list(prediction.keyframes),
                'delay_ms': prediction.delay_ms, 'maps': digest(prediction.maps),
+               'trust': None if prediction.trust is None else digest(prediction.trust),
                'teacher': digest(self._teacher), 'truth': self._truth}
         return stored_json(key, lambda: self._records(prediction))
 
@@ -337,6 +339,7 @@ class _Scorer:
             'teacher_absrel': _mean(score.absrel for score in closeness),
             'teacher_delta1': _mean(score.delta1 for score in closeness),
             'absrel_at_publication': self._at_publication(prediction, fits, maps),
+            **self._trust(prediction, depths),
             **self._temporal(depths, alignment), 'gap_recovery': None, 'gap_recovery_fast': None,
             'per_lag': _per_lag(scores, lags),
             'per_frame': {
@@ -370,6 +373,18 @@ class _Scorer:
                     to_depth(maps[index], scale_shift, self._max_depth_m),
                     self._truths[index + late], self._max_depth_m).absrel)
         return _mean(errors)
+
+    def _trust(self, prediction: Prediction, depths: dict[int, predict.Depth]
+               ) -> dict[str, float | None]:
+        """Return how well the row's trust tells where it errs, beside a constant."""
+        trust = prediction.trust
+        areas = [] if trust is None else [
+            sparsification(depth, self._truths[index], self._max_depth_m, metrics.resize_to(
+                trust[index].astype(np.float32), self._shape))
+            for index, depth in depths.items()]
+        return {'trust_ause': _mean(area.trust for area in areas if area is not None),
+                'trust_ause_constant': _mean(area.constant for area in areas
+                                              if area is not None)}
 
     def _temporal(self, depths: dict[int, predict.Depth],
                   alignment: str) -> dict[str, float | None]:

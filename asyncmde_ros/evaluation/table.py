@@ -71,6 +71,12 @@ COLUMNS = (
     Column('absrel_at_publication', 'at pub.', 4, Better.LOWER,
            'AbsRel against the truth of the moment at which the depth was published, not of the '
            'moment at which the image was taken: latency counts as error.'),
+    Column('trust_ause', 'AUSE', 3, Better.LOWER,
+           'How well trust tells where depth is wrong: area between the error of the pixels that '
+           'are left as the least trusted are removed, and the same with the worst removed first, '
+           'in units of AbsRel. 0 is perfect.'),
+    Column('trust_ause_constant', 'AUSE const.', 3, Better.NEITHER,
+           'The same of a trust that is one value everywhere, which says nothing.'),
     Column('tae', 'TAE', 3, Better.LOWER,
            "Temporal alignment error: AbsRel between neighbouring frames' depths, each projected "
            'into the other by the true poses, times 100.'),
