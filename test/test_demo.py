@@ -94,7 +94,7 @@ def heard(demo: 'subprocess.Popen[str]', words: str) -> str:
 @pytest.mark.slow
 def test_two_at_once_each_show_their_own_video_and_one_folder_takes_one(
         tmp_path: Path, foundation_path: Path) -> None:
-    red, blue = (moving(tmp_path / f'{name}.mp4', 40, tint)
+    red, blue = (moving(tmp_path / f'{name}.mp4', 120, tint)
                  for name, tint in (('red', (1, 0.2, 0.2)), ('blue', (0.2, 0.2, 1))))
     here = tmp_path / 'here'
     here.mkdir()
@@ -115,7 +115,7 @@ def test_two_at_once_each_show_their_own_video_and_one_folder_takes_one(
             means = frame[:, :frame.shape[1] // 2].mean(axis=(0, 1))
             assert means[2 - other] > means[other], f'frame {frames} of {name}'
             frames += 1
-        assert frames  # how many is the machine's affair
+        assert frames >= 20
 
 
 @pytest.mark.slow
