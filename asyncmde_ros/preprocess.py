@@ -26,6 +26,16 @@ def shrink(rgb: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
+def average(rgb: npt.NDArray[np.uint8], size: Size) -> npt.NDArray[np.uint8]:
+    """Resize (H, W, 3) uint8 to ``size`` (rows, cols), each pixel the mean of those it covers.
+
+    What a network that sees few pixels is given: nothing of the image is left out.
+    """
+    if rgb.shape[:2] == size:
+        return rgb
+    return np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def normalise(rgb: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> None:
     """Write (H, W, 3) uint8 RGB into ``out`` (1, 3, H, W), ImageNet-normalised."""
     for channel in range(3):

@@ -6,7 +6,14 @@ from threading import Event
 import numpy as np
 
 from asyncmde_ros.engine.choice import CPU_SHORT_SIDE
-from asyncmde_ros.engine.interface import Buffer, Engine, Engines, Fence, HostBuffer
+from asyncmde_ros.engine.interface import (
+    Buffer,
+    DepthEngine,
+    Engine,
+    Engines,
+    Fence,
+    HostBuffer,
+)
 from asyncmde_ros.geometry import Size, patch_grid
 from asyncmde_ros.graph_tensors import KEYFRAME, STATE, fast_shapes
 
@@ -56,17 +63,38 @@ def fake_engines(size: Size) -> Engines:
     return Engines(size, fast_engine, slow_engine, slow_engine.allocate('positions'))
 
 
+def fake_depth_engine(size: Size) -> DepthEngine:
+    """A whole network whose depth is the image's mean."""
+    def whole(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['depth'][...] = arrays['image'].mean()
+    engine = FakeEngine({'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
+                        {'depth': (1, 1, *size)}, whole)
+    return DepthEngine(size, engine, engine.allocate('positions'))
+
+
 class FakeModel:
     """Stands for :class:`Model`; ``compiled`` lists the sizes asked for."""
 
     short_side = CPU_SHORT_SIDE
+    glance_short_side = 168
+    on_gpu = False
     id = 'fake'
 
     def __init__(self) -> None:
         self.compiled: list[Size] = []
+        self.refreshers: dict[Size, DepthEngine] = {}
+        self.glance: DepthEngine | None = None
         self.engines: Engines | None = None
 
     def compile(self, size: Size, cancel: Event | None = None) -> Engines:
         self.compiled.append(size)
         self.engines = fake_engines(size)
         return self.engines
+
+    def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
+        self.refreshers[size] = fake_depth_engine(size)
+        return self.refreshers[size]
+
+    def compile_glance(self, size: Size, cancel: Event | None = None) -> DepthEngine:
+        self.glance = fake_depth_engine(size)
+        return self.glance

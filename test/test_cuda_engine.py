@@ -18,7 +18,7 @@ from asyncmde_ros.graph_tensors import CHECK, FAST_OUTPUTS, KEYFRAME, STATE, fas
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.motion import still
-from asyncmde_ros.pipeline.slow_path import make_slot
+from asyncmde_ros.pipeline.refresher import make_slot
 from asyncmde_ros.preprocess import write_image
 
 SIZE = (28, 42)

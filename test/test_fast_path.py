@@ -11,7 +11,7 @@ from asyncmde_ros.graph_tensors import KEYFRAME, STATE
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.motion import Warp, still
-from asyncmde_ros.pipeline.slow_path import make_slot
+from asyncmde_ros.pipeline.refresher import make_slot
 
 SIZE = (28, 42)
 IMAGE = np.full((*SIZE, 3), 100, np.uint8)

@@ -27,7 +27,7 @@ from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.motion import still
-from asyncmde_ros.pipeline.slow_path import make_slot
+from asyncmde_ros.pipeline.refresher import make_slot
 from asyncmde_ros.preprocess import write_image
 from asyncmde_ros.resources import share_directory
 

@@ -32,6 +32,7 @@ from asyncmde_ros.pipeline.depth_pipeline import (
     PipelineState,
 )
 from asyncmde_ros.pipeline.settings import (
+    FastPathModel,
     MotionCompensation,
     OldMemory,
     OutputResolution,
@@ -50,6 +51,12 @@ LANDSCAPE: Size = (480, 640)
 
 def image(size: Size = LANDSCAPE, value: int = 90) -> np.ndarray:
     return np.full((*size, 3), value, np.uint8)
+
+
+def spatial_memory(model: object, *args: object, **options: object) -> DepthPipeline:
+    """The pipeline with the paper's fast path."""
+    return DepthPipeline(model, *args, fast_path=FastPathModel.SPATIAL_MEMORY,  # type: ignore
+                         **options)
 
 
 class Camera:
@@ -83,7 +90,7 @@ class Camera:
 
 @pytest.fixture
 def camera() -> Iterator[Camera]:
-    with DepthPipeline(FakeModel()) as pipeline:  # type: ignore[arg-type]
+    with spatial_memory(FakeModel()) as pipeline:
         yield Camera(pipeline)
 
 
@@ -291,7 +298,7 @@ def test_a_memory_ages_though_the_stamps_stand_still(
 
 def test_a_closed_pipeline_frees_its_engines_at_once() -> None:
     model = FakeModel()
-    pipeline = DepthPipeline(model)  # type: ignore[arg-type]
+    pipeline = spatial_memory(model)  # type: ignore[arg-type]
     Camera(pipeline).show_until(image(), PipelineState.READY)
     engines = [weakref.ref(pipeline._session.engines.fast),
                weakref.ref(pipeline._session.engines.slow)]
@@ -325,7 +332,7 @@ def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera:
 def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
         monkeypatch: pytest.MonkeyPatch) -> None:
     model, release = FakeModel(), threading.Event()
-    with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
+    with spatial_memory(model) as pipeline:
         camera = Camera(pipeline)
         camera.show_until(image(), PipelineState.READY)
         assert model.engines is not None and isinstance(model.engines.slow, FakeEngine)
@@ -355,7 +362,7 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
 def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
         monkeypatch: pytest.MonkeyPatch) -> None:
     model, building, go_on = FakeModel(), threading.Event(), threading.Event()
-    with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
+    with spatial_memory(model) as pipeline:
         camera, gate = Camera(pipeline), Gate(pipeline)
         camera.show_until(image(), PipelineState.READY)
         working = model.compile
@@ -404,7 +411,7 @@ def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said(
                                                else assert_(release.wait(DEADLINE_S)))
         return engines
     model.compile = compile_  # type: ignore[method-assign]
-    with DepthPipeline(model) as pipeline:  # type: ignore[arg-type]
+    with spatial_memory(model) as pipeline:
         camera, deadline = Camera(pipeline), time.monotonic() + DEADLINE_S
         while len(model.compiled) < 1 + MOST_RESTARTS:
             camera.show(image())
@@ -480,10 +487,10 @@ def test_after_a_long_pause_the_memory_starts_anew(camera: Camera) -> None:
 
 
 def test_the_callers_image_may_be_reused_at_once() -> None:
-    with DepthPipeline(FakeModel(), size=(28, 42)) as pipeline:  # type: ignore[arg-type]
+    with spatial_memory(FakeModel(), size=(28, 42)) as pipeline:
         camera, buffer = Camera(pipeline), image((28, 42))
         camera.show(buffer)
-        waiting = pipeline._session.mailbox._item
+        waiting = pipeline._session._mailbox._item
         assert waiting is None or not np.shares_memory(waiting.rgb, buffer)
 
 
@@ -610,7 +617,7 @@ def show_through(pipeline: DepthPipeline) -> None:
 
 def turned_by(rotation: Rotation) -> DepthPipeline:
     settings = Settings(rotation=rotation, cut_trust=0.0)
-    return DepthPipeline(FakeModel(), settings)  # type: ignore[arg-type]
+    return spatial_memory(FakeModel(), settings)
 
 
 @pytest.mark.parametrize('hurry', [False, True])
@@ -679,7 +686,7 @@ def test_turned_upright_a_camera_has_the_depth_of_one_that_is(model: Model, rota
                                                              ) -> None:
     depths = []
     for turn in (Rotation.NONE, rotation):
-        with DepthPipeline(model, Settings(rotation=turn)) as pipeline:
+        with spatial_memory(model, Settings(rotation=turn)) as pipeline:
             camera, view = Camera(pipeline), turn.inverse.turn(scene())
             camera.show_until(view, PipelineState.READY)
             depth = camera.show(view).depth
@@ -720,7 +727,7 @@ def test_with_full_trust_it_shows_the_keyframes_own_depth_moved_with_the_camera(
 
     Without motion compensation it does not.
     """
-    with DepthPipeline(trusting) as pipeline:
+    with spatial_memory(trusting) as pipeline:
         pipeline.settings = replace(pipeline.settings, motion_compensation=motion)
         camera = Camera(pipeline)
         camera.show_until(scene(), PipelineState.READY)
@@ -754,7 +761,7 @@ def thread_ticks() -> dict[int, tuple[int, int]]:
 @pytest.mark.slow
 def test_with_one_thread_all_of_the_slow_paths_work_has_low_priority(model: Model) -> None:
     """The runtime must not hand it to a worker of normal priority behind our back."""
-    with DepthPipeline(model.with_threads(Threads(1, 1)), size=(252, 336)) as pipeline:
+    with spatial_memory(model.with_threads(Threads(1, 1)), size=(252, 336)) as pipeline:
         camera = Camera(pipeline)
         camera.show_until(scene(), PipelineState.READY)
         before, refreshes = thread_ticks(), pipeline.status.slow_path.refreshes

@@ -13,8 +13,9 @@ from asyncmde_ros.errors import EngineError
 from asyncmde_ros.pipeline import slow_path
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathState, make_slot
+from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathState
 
 SIZE = (28, 42)
 DEADLINE_S = 60.0
@@ -30,7 +31,13 @@ class Rig:
         self.settings = Settings()
         self.mailbox: Mailbox[Frame] = Mailbox()
         self.cache = FeatureCache(make_slot(engines.slow), make_slot(engines.slow))
-        self.slow = SlowPath(engines, self.cache, self.mailbox, lambda: self.settings)
+        refresher = FeatureRefresher(engines)
+
+        def plan() -> Plan | None:
+            rate_hz = self.settings.slow_path_max_rate_hz
+            return (Plan(refresher, 1 / rate_hz if rate_hz else 0.0)
+                    if self.settings.slow_path_enabled else None)
+        self.slow = SlowPath(self.cache, self.mailbox, plan)
         self.slow.start()
 
     def offer(self, frame_id: int) -> None:

@@ -57,10 +57,11 @@ def _configurations(options: Options) -> Iterator[tuple[Model, int]]:
 
 def _compare(model: Model, threads: int, options: Options, pictures: Pictures) -> Comparison:
     engines = model.compile(options.size)
-    alone, positions = model.compile_foundation(options.size)
+    network = model.compile_depth(options.size)
+    alone = network.engine
     picture = shrink(pictures.at(0), engines.size)
     _, fast = bind(engines, picture, picture)
-    foundation = {'image': alone.allocate('image'), 'positions': positions,
+    foundation = {'image': alone.allocate('image'), 'positions': network.positions,
                   'depth': alone.allocate('depth')}
     write_image(picture, foundation['image'].array)
     alone.run(foundation)

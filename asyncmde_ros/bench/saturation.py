@@ -16,8 +16,9 @@ from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.motion import still
+from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathState, make_slot
+from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathState
 from asyncmde_ros.preprocess import shrink
 
 NOTE = ('Fast steps one after the other, as a camera of any rate would allow: the image handed '
@@ -55,8 +56,10 @@ def measure(options: Options, pictures: Pictures) -> dict[str, Saturation]:
     slots = make_slot(engines.slow), make_slot(engines.slow)
     cache, fast, mailbox = FeatureCache(*slots), FastPath(engines.fast), Mailbox[Frame]()
     settings = Settings()
-    slow = SlowPath(engines, cache, mailbox, lambda: settings)
-    slow.prepare(slots)
+    refresher = FeatureRefresher(engines)
+    refresher.prepare(slots)
+    slow = SlowPath(cache, mailbox,
+                    lambda: Plan(refresher) if settings.slow_path_enabled else None)
     fast.prepare(slots)
     frame = Frame(0, 0, 0, shrink(pictures.at(0), options.size))
     counts = {True: _Count(), False: _Count()}

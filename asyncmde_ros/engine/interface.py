@@ -25,6 +25,7 @@ class Graph(str, Enum):
     FAST = 'fast'
     SLOW = 'slow'
     FOUNDATION = 'foundation'
+    GLANCE = 'glance'
 
 
 @dataclass(frozen=True)
@@ -173,4 +174,16 @@ class Engines:
     size: tuple[int, int]
     fast: Engine
     slow: Engine
+    positions: Buffer
+
+
+@dataclass(frozen=True)
+class DepthEngine:
+    """A whole network from picture to depth, compiled for one image size.
+
+    ``engine`` takes ``image`` and ``positions`` and gives ``depth``.
+    """
+
+    size: tuple[int, int]
+    engine: Engine
     positions: Buffer

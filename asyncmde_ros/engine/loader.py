@@ -16,6 +16,7 @@ from asyncmde_ros import weights
 from asyncmde_ros.engine.choice import choose
 from asyncmde_ros.engine.interface import (
     Buffer,
+    DepthEngine,
     Engine,
     Engines,
     Graph,
@@ -25,15 +26,22 @@ from asyncmde_ros.engine.interface import (
     Specification,
 )
 from asyncmde_ros.engine.positions import resize_positions
-from asyncmde_ros.engine.proof import prove
+from asyncmde_ros.engine.proof import prove, prove_depth
 from asyncmde_ros.errors import EngineError, WeightsError
 from asyncmde_ros.geometry import Size, patch_grid
 from asyncmde_ros.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
 from asyncmde_ros.resources import share_directory
 
+FOUNDATION_PREFIX = 'foundation.'
 POSITIONS_KEY = 'foundation.pretrained.pos_embed'
 OUTPUT_CONV_KEY = 'fast.decoder.output_conv1.weight'
 CONVOLUTION_AXES = 4
+
+GLANCE_SHORT_SIDE = 168
+"""Of the images that the shipped adapter learned on, in pixels."""
+
+UNTRAINED_GLANCE_SHORT_SIDE = 196
+"""The fewest pixels that the foundation model as it is sees well with."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +75,13 @@ class Model:
     def __init__(self, name: str = 'vits', backend: str = 'auto',
                  precision: Precision = Precision.AUTO, threads: Threads = Threads(),
                  foundation: Path | None = None, fast: Path | None = None,
-                 engines: Path | None = None, progress: Progress = log_progress) -> None:
+                 engines: Path | None = None, progress: Progress = log_progress,
+                 glance: Path | None = None) -> None:
         """Load and verify the weights.
 
-        ``foundation`` and ``fast`` replace the registry's files, ``engines`` the folder of built
-        TensorRT engines; ``progress`` is told of engines being built.  Raises WeightsError or
-        EngineError with what to do about it.
+        ``foundation``, ``fast`` and ``glance`` (an adapter) replace the registry's files,
+        ``engines`` the folder of built TensorRT engines; ``progress`` is told of engines being
+        built.  Raises WeightsError or EngineError with what to do about it.
         """
         self.name = name
         self._choice = choose(backend)
@@ -88,6 +97,8 @@ class Model:
         self._weights: dict[str, npt.NDArray[np.floating]] = {
             **_prefixed('foundation', weights.load(weights.locate(entry.foundation, foundation))),
             **_prefixed('fast', weights.load(weights.locate(entry.fast, fast)))}
+        self._glance = (None if glance is None and entry.glance is None else
+                        weights.load(weights.locate(entry.glance, glance)))
         # What gives the memory its width; the backends name anything else that does not fit.
         if self._weights.get(OUTPUT_CONV_KEY, np.empty(0)).ndim != CONVOLUTION_AXES:
             raise WeightsError(f'{fast} holds no fast network: it has no convolution '
@@ -98,7 +109,7 @@ class Model:
         running = hashlib.sha256()
         for graph in self._graphs.values():
             running.update(graph.read_bytes())
-        for name, value in sorted(self._weights.items()):
+        for name, value in sorted(self._weights.items()) + sorted((self._glance or {}).items()):
             running.update(name.encode() + value.tobytes())
         return running.hexdigest()
 
@@ -133,7 +144,7 @@ class Model:
                     self.precision.value)
 
     def compile(self, size: Size, cancel: Event | None = None) -> Engines:
-        """Compile both engines for a network size (rows, cols).
+        """Compile both engines of the spatial memory for a network size (rows, cols).
 
         Takes seconds; minutes where TensorRT builds for the first time, which ``cancel`` set
         ends.  What it built is compared with the reference on a real picture before it is used.
@@ -145,13 +156,32 @@ class Model:
             prove(engines, self._reference().compile(size))
         return engines
 
-    def compile_foundation(self, size: Size) -> tuple[Engine, Buffer]:
+    def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
         """Compile the foundation model alone, on the slow path's threads, for its depth.
 
-        What a node without a fast path runs.  Returns the engine and its bound positions.
+        A refresh of a memory of depth; what a node without a fast path runs.
         """
-        engine = self._compile(Graph.FOUNDATION, size, self.threads.slow, None)
-        return engine, self._positions(engine, size)
+        return self._compile_depth(Graph.FOUNDATION, size, self.threads.slow, cancel)
+
+    def compile_glance(self, size: Size, cancel: Event | None = None) -> DepthEngine:
+        """Compile the network of glances, on the fast path's threads.
+
+        The foundation model as it learned to see with few pixels, where that is shipped.
+        """
+        return self._compile_depth(Graph.GLANCE, size, self.threads.fast, cancel)
+
+    @property
+    def glance_short_side(self) -> int:
+        """Return the short side in pixels of the images that glances are of."""
+        return GLANCE_SHORT_SIDE if self._glance is not None else UNTRAINED_GLANCE_SHORT_SIDE
+
+    def _compile_depth(self, graph: Graph, size: Size, threads: int,
+                       cancel: Event | None) -> DepthEngine:
+        engine = self._compile(graph, size, threads, cancel)
+        network = DepthEngine(size, engine, self._positions(engine, size))
+        if engine.trial is not None:
+            prove_depth(network, self._reference()._compile_depth(graph, size, threads, cancel))
+        return network
 
     def specification(self, graph: Graph, size: Size) -> Specification:
         """Return what a backend compiles for ``graph``; ValueError unless patches fit ``size``."""
@@ -163,7 +193,16 @@ class Model:
             path = self._graphs['slow']
             shapes = {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), embedding)}
             outputs = KEYFRAME if graph is Graph.SLOW else ('depth',)
-        return Specification(graph, self.name, size, path, self._weights, shapes, outputs)
+        return Specification(graph, self.name, size, path, self._weights_of(graph), shapes,
+                             outputs)
+
+    def _weights_of(self, graph: Graph) -> Mapping[str, npt.NDArray[np.floating]]:
+        if graph is not Graph.GLANCE or self._glance is None:
+            return self._weights
+        # Not kept: an engine has its own copy, and these are as large as the foundation model.
+        base = {name.removeprefix(FOUNDATION_PREFIX): value
+                for name, value in self._weights.items() if name.startswith(FOUNDATION_PREFIX)}
+        return self._weights | _prefixed('foundation', weights.adapter.apply(base, self._glance))
 
     def _compile(self, graph: Graph, size: Size, threads: int, cancel: Event | None) -> Engine:
         wanted = self.specification(graph, size)

@@ -5,12 +5,12 @@ wrong features.  So nothing built is used before it was compared.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.interface import Buffer, Engine, Engines
+from asyncmde_ros.engine.interface import Buffer, DepthEngine, Engine, Engines
 from asyncmde_ros.errors import EngineError, MediaError
 from asyncmde_ros.graph_tensors import KEYFRAME, KEYFRAME_OF_STATE
 from asyncmde_ros.media.picture import read_picture
@@ -63,16 +63,36 @@ def prove(engines: Engines, reference: Engines) -> None:
     for engine, given, right, names in (
             (engines.slow, slow, right_slow, KEYFRAME),
             (engines.fast, fast, right_fast, ('depth',))):
-        if engine.trial is None:
-            continue
-        errors = {name: difference(given[name].read(), right[name].read()) for name in names}
-        wrong = {name: error for name, error in errors.items() if not error <= LIMITS[name]}
-        if wrong:
-            engine.trial.reject()
-            raise EngineError(_verdict(wrong))
-        engine.trial.approve(errors)
-        engine.trial = None
+        _judge(engine, given, right, names)
     logger.info('the new engines give the reference\'s numbers')
+
+
+def prove_depth(network: DepthEngine, reference: DepthEngine) -> None:
+    """Approve a network on trial if its depth is the reference's; else EngineError."""
+    _, picture = _pictures(network.size)
+    given, right = (_run(either, picture) for either in (network, reference))
+    _judge(network.engine, given, right, ('depth',))
+    logger.info('the new engine gives the reference\'s numbers')
+
+
+def _run(network: DepthEngine, picture: Pixels) -> dict[str, Buffer]:
+    buffers = {**_allocate(network.engine), 'positions': network.positions}
+    write_image(picture, buffers['image'].array)
+    network.engine.run(buffers)
+    return buffers
+
+
+def _judge(engine: Engine, given: Mapping[str, Buffer], right: Mapping[str, Buffer],
+           names: Sequence[str]) -> None:
+    if engine.trial is None:
+        return
+    errors = {name: difference(given[name].read(), right[name].read()) for name in names}
+    wrong = {name: error for name, error in errors.items() if not error <= LIMITS[name]}
+    if wrong:
+        engine.trial.reject()
+        raise EngineError(_verdict(wrong))
+    engine.trial.approve(errors)
+    engine.trial = None
 
 
 def difference(given: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> float:

@@ -23,9 +23,9 @@ from asyncmde_ros.pipeline.motion import (
     resample,
     still,
 )
+from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
-from asyncmde_ros.pipeline.slow_path import make_slot
-from asyncmde_ros.preprocess import at_size, write_image
+from asyncmde_ros.preprocess import at_size
 
 Depth = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -71,31 +71,24 @@ class Foundation:
 
     def __init__(self, model: Model, size: Size) -> None:
         """Compile it for images of ``size``, on the slow path's threads."""
-        self._engine, positions = model.compile_foundation(size)
-        self._bindings = {'image': self._engine.allocate('image'), 'positions': positions,
-                          'depth': self._engine.allocate('depth')}
+        self._refresher = DepthRefresher(model.compile_depth(size))
 
     def depth(self, picture: Picture) -> Depth:
-        """Return inverse depth (H, W) of a picture; the next call overwrites it."""
-        write_image(picture, self._bindings['image'].array)
-        self._engine.run(self._bindings)
-        return self._bindings['depth'].array[0, 0]
+        """Return inverse depth (H, W) of a picture."""
+        return self._refresher.depth(picture)
 
 
 class Teacher:
     """What refreshes the memory, with buffers of its own."""
 
     def __init__(self, engines: Engines) -> None:
-        self._engines = engines
-        self._image = engines.slow.allocate('image')
+        self._refresher = FeatureRefresher(engines)
         self._generation = 0
         self.slot = make_slot(engines.slow)
 
     def refresh(self, picture: Picture, index: int) -> Slot:
         """Run the slow graph on a picture; return the slot, which the next call overwrites."""
-        write_image(picture, self._image.array)
-        self._engines.slow.run({'image': self._image, 'positions': self._engines.positions,
-                                **self.slot.buffers})
+        self._refresher.fill(picture, self.slot)
         self._generation += 1
         self.slot.keyframe = Keyframe(index, index, 0, self._generation, 0.0)
         return self.slot
@@ -104,7 +97,7 @@ class Teacher:
 def teacher(foundation: Foundation, pictures: Sequence[Picture]) -> Iterator[Depth]:
     """Yield the foundation model's own depth of every frame."""
     for picture in pictures:
-        yield foundation.depth(picture).copy()
+        yield foundation.depth(picture)
 
 
 def hold(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes) -> Iterator[Depth]:

@@ -10,23 +10,23 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.interface import Engines
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError, ImageError, in_words
 from asyncmde_ros.geometry import Size, check_aspect, network_size
-from asyncmde_ros.pipeline.fast_path import FastPath
-from asyncmde_ros.pipeline.feature_cache import FeatureCache, Keyframe
-from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.feature_cache import Keyframe
 from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, still
+from asyncmde_ros.pipeline.moved_depth import View
+from asyncmde_ros.pipeline.session import Session, build, resolved
 from asyncmde_ros.pipeline.settings import (
+    FastPathModel,
     MotionCompensation,
     OldMemory,
     OutputResolution,
     Settings,
 )
-from asyncmde_ros.pipeline.slow_path import Frame, SlowPath, SlowPathStatus, make_slot
+from asyncmde_ros.pipeline.slow_path import Frame, SlowPathStatus
 from asyncmde_ros.pipeline.upright import Rotation
-from asyncmde_ros.preprocess import at_size, shrink
+from asyncmde_ros.preprocess import at_size, average, shrink
 
 logger = logging.getLogger(__name__)
 
@@ -129,20 +129,6 @@ class _Live:
     settings: Settings
 
 
-class _Session:
-    """Everything that exists once per network size; ready to run, but not started."""
-
-    def __init__(self, engines: Engines, settings: Callable[[], Settings]) -> None:
-        self.engines = engines
-        self.mailbox: Mailbox[Frame] = Mailbox()
-        slots = make_slot(engines.slow), make_slot(engines.slow)
-        self.cache = FeatureCache(*slots)
-        self.fast = FastPath(engines.fast)
-        self.slow = SlowPath(engines, self.cache, self.mailbox, settings)
-        self.slow.prepare(slots)
-        self.fast.prepare(slots)
-
-
 class DepthPipeline:
     """The asynchronous depth pipeline of one camera.
 
@@ -151,16 +137,18 @@ class DepthPipeline:
     """
 
     def __init__(self, model: Model, settings: Settings | None = None,
-                 size: Size | None = None, cancel: threading.Event | None = None) -> None:
+                 size: Size | None = None, cancel: threading.Event | None = None,
+                 fast_path: FastPathModel = FastPathModel.AUTO) -> None:
         """Compile the engines and start the slow path; takes seconds, building takes minutes.
 
         ``size`` fixes the network's (rows, cols), of the image turned upright; None follows the
         camera's aspect with the backend's short side.  ``cancel`` set, which ``close`` does too,
-        ends a build under way.
+        ends a build under way.  ``fast_path`` is what every frame goes through.
         """
         self._live = _Live(settings or Settings())
         self._model = model
         self._fixed_size = size
+        self._fast_path = resolved(fast_path, model)
         self._state = PipelineState.WAITING_FOR_MEMORY
         self._motion = MotionEstimator()
         self._frame_id = 0
@@ -168,7 +156,7 @@ class DepthPipeline:
         self._resets = 0
         self._cuts = 0
         self._restarts = 0
-        self._hung: list[SlowPath] = []
+        self._hung: list[Session] = []
         self._last_stamp_ns: int | None = None
         self._stamps_advance = True
         self._warned_of_stamps = False
@@ -177,12 +165,12 @@ class DepthPipeline:
         self._tracked_ns: int | None = None
         self._image_size: Size | None = None
         self._rotation = self._live.settings.rotation
-        self._built: _Session | Exception | None = None
+        self._built: Session | Exception | None = None
         self._builder: threading.Thread | None = None
         self._cancel = cancel or threading.Event()
         self._session = self._new_session(
             size or network_size(self._rotation.size(DEFAULT_IMAGE), model.short_side))
-        self._session.slow.start()
+        self._session.start()
 
     def close(self) -> bool:
         """Stop every thread; the pipeline cannot be used afterwards.
@@ -191,8 +179,8 @@ class DepthPipeline:
         """
         deadline = time.monotonic() + JOIN_TIMEOUT_S
         self._cancel.set()
-        idle = self._session.slow.stop(JOIN_TIMEOUT_S)
-        idle = idle and all(slow.stop(0) for slow in self._hung)
+        idle = self._session.stop(JOIN_TIMEOUT_S)
+        idle = idle and all(session.stop(0) for session in self._hung)
         if self._builder is not None:
             self._builder.join(max(0.0, deadline - time.monotonic()))
             idle = idle and not self._builder.is_alive()
@@ -218,12 +206,12 @@ class DepthPipeline:
         self.close()
         if self._builder is not None:
             self._builder.join()
-        if not self._session.slow.hangs():
-            self._session.slow.stop(None)
+        if not self._session.hangs():
+            self._session.stop(None)
 
     @property
     def status(self) -> PipelineStatus:
-        return PipelineStatus(self._state, self._model.id, self._session.engines.size,
+        return PipelineStatus(self._state, self._model.id, self._session.size,
                               self._session.slow.status, self._motion.failures, self._resets,
                               self._cuts, self._restarts, self._rotation)
 
@@ -242,8 +230,7 @@ class DepthPipeline:
     def _drop_memory(self) -> None:
         """Let no keyframe from before this moment be used again, nor one under way."""
         self._epoch += 1
-        self._session.mailbox.clear()
-        self._session.fast.forget()
+        self._session.drop_memory()
 
     def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int, hurry: bool = False,
                 measure: Measure | None = None) -> DepthResult:
@@ -268,7 +255,7 @@ class DepthPipeline:
         if not self._engines_fit(rotation.size(rgb.shape[:2])):
             return self._withhold(PipelineState.BUILDING, stamp_ns)
         session = self._session
-        size = rotation.size(session.engines.size)  # of the image as it is
+        size = rotation.size(session.picture_size)  # of the image as it is
         self._frame_id += 1
         small = rotation.turn(shrink(rgb, size))
         prepared = time.perf_counter()
@@ -279,13 +266,16 @@ class DepthPipeline:
             if measured is not None:
                 measured = rotation.turn_homography(measured)
         self._tracked_ns = stamp_ns
-        motion = self._motion.update(self._frame_id, small, settings.motion_compensation,
-                                     measured, settings.cut_similarity)
+        motion = self._motion.update(self._frame_id, average(small, session.size),
+                                     settings.motion_compensation, measured,
+                                     settings.cut_similarity)
         if motion.cut:
             self._lose_memory('a scene cut')
         moved = time.perf_counter()
         # Offered before the swap frees a slot, so that a refresh starts with this frame.
-        session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
+        session.offer(Frame(self._frame_id, stamp_ns, self._epoch, small))
+        session.saw(stamp_ns, motion.step)
+        view = View(self._frame_id, small, motion.step, self._motion_since)
         without = (PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
                    else PipelineState.SLOW_PATH_OFF)
         slot = session.cache.front()
@@ -299,15 +289,13 @@ class DepthPipeline:
             session.fast.forget()  # its state will not have moved with the frames in between
             return self._withhold(PipelineState.MEMORY_TOO_OLD, stamp_ns)
         source = DepthSource.WARPED
-        maps = session.fast.skip(motion.step) if hurry else None
+        maps = session.skip(view) if hurry else None
         if maps is None:
             source = DepthSource.NETWORK
-            maps = session.fast.step(
-                small, slot, motion.step, self._motion_since(slot.keyframe, session.engines.size),
-                settings.temporal_smoothing, settings.gate_temperature)
+            maps = session.step(view, slot, settings)
             if session.fast.trust_kept < settings.cut_trust:
                 self._lose_memory('trust collapsed')
-                session.mailbox.put(Frame(self._frame_id, stamp_ns, self._epoch, small))
+                session.offer(Frame(self._frame_id, stamp_ns, self._epoch, small))
                 return self._withhold(without, stamp_ns)
         depth, trust = (rotation.inverse.turn(part) for part in maps)
         keyframe = session.fast.keyframe
@@ -341,11 +329,11 @@ class DepthPipeline:
         self._state = state
         return DepthResult(state, stamp_ns)
 
-    def _motion_since(self, keyframe: Keyframe, size: Size) -> Warp:
-        motion = self._motion.since(keyframe.frame_id, self._frame_id)
+    def _motion_since(self, earlier_id: int, frame_id: int) -> Warp:
+        motion = self._motion.since(earlier_id, frame_id)
         if motion is None:
             self._motion.failures += 1
-            return still(size)
+            return still(self._session.size)
         return motion
 
     def _notice_jump(self, image: Size, stamp_ns: int, rotation: Rotation) -> None:
@@ -379,13 +367,13 @@ class DepthPipeline:
                 self._build_after_s = time.monotonic() + BUILD_RETRY_S
                 raise EngineError(f'no engines for this image size: {in_words(built)}') from built
             # A slow path that hung may have come to its end meanwhile, and its memory is good.
-            if built is not None and built.engines.size == wanted:
-                if wanted != self._session.engines.size or self._session.slow.hangs():
+            if built is not None and built.size == wanted:
+                if wanted != self._session.size or self._session.hangs():
                     self._adopt(built)
                 else:
                     self._restarts -= 1
-        fits = wanted == self._session.engines.size
-        hangs = fits and self._session.slow.hangs() and self._restarts < MOST_RESTARTS
+        fits = wanted == self._session.size
+        hangs = fits and self._session.hangs() and self._restarts < MOST_RESTARTS
         if (self._builder is None and (hangs or not fits)
                 and time.monotonic() >= self._build_after_s):
             if hangs:
@@ -404,20 +392,20 @@ class DepthPipeline:
         except Exception as error:  # reported by the next frame, whatever it is
             self._built = error
 
-    def _adopt(self, session: _Session) -> None:
-        if self._session.slow.hangs():
-            self._session.slow.stop(0)
-            self._hung.append(self._session.slow)
+    def _adopt(self, session: Session) -> None:
+        if self._session.hangs():
+            self._session.stop(0)
+            self._hung.append(self._session)
         else:
-            self._session.slow.stop(JOIN_TIMEOUT_S)
+            self._session.stop(JOIN_TIMEOUT_S)
         # Those that came to their end after all need not be kept any longer.
-        self._hung = [slow for slow in self._hung if not slow.stop(0)]
-        session.slow.count_on_from(self._session.slow.status)
+        self._hung = [hung for hung in self._hung if not hung.stop(0)]
+        session.replace(self._session)
         self._session = session
         self._in_use = (0, 0.0)
         self.reset()
-        self._session.slow.start()
+        self._session.start()
 
-    def _new_session(self, size: Size) -> _Session:
+    def _new_session(self, size: Size) -> Session:
         live = self._live
-        return _Session(self._model.compile(size, self._cancel), lambda: live.settings)
+        return build(self._model, size, self._fast_path, lambda: live.settings, self._cancel)

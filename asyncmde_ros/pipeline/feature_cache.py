@@ -15,6 +15,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from asyncmde_ros.engine.interface import Buffer, Fence
 
 
@@ -32,6 +35,9 @@ class Keyframe:
 class Slot:
     """One of the two sets of buffers; ``keyframe`` is None until it was first written.
 
+    ``depth`` and ``picture`` are the keyframe's where the memory is a depth map: inverse depth
+    (rows, cols) float32 and the image (H, W, 3) uint8, never written again once they are here.
+
     On a device the two sides' work on the slot is ordered by fences, which whoever owns it sets:
     ``written`` passes when the writer's last work on it is done, ``read`` when the reader's is.
     """
@@ -39,6 +45,8 @@ class Slot:
     def __init__(self, buffers: Mapping[str, Buffer]) -> None:
         self.buffers = buffers
         self.keyframe: Keyframe | None = None
+        self.depth: npt.NDArray[np.float32] | None = None
+        self.picture: npt.NDArray[np.uint8] | None = None
         self.written: Fence | None = None
         self.read: Fence | None = None
 

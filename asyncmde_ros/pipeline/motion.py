@@ -28,6 +28,10 @@ Flow = npt.NDArray[np.float32]
 HISTORY = 320
 """Frames: ten seconds at 30 Hz, after which a refresh counts as stalled."""
 
+MAX_CHAINS = 4
+"""Products of steps that are kept to go on from: those since a keyframe and since a glance, and,
+while one follows another, their predecessors'."""
+
 SHORT_SIDE = 126
 """Of the images that flow is found on, in pixels, whatever the network's size."""
 
@@ -116,7 +120,9 @@ def compose(earlier: Warp, step: Warp) -> Warp:
     return Warp(product.astype(np.float32), np.where(seen, flow, 0).astype(np.float32))
 
 
-class _Points(NamedTuple):
+class Points(NamedTuple):
+    """Normalised coordinates of pixels, and which of them lie before the camera."""
+
     x: npt.NDArray[np.floating]
     y: npt.NDArray[np.floating]
     in_front: npt.NDArray[np.bool_]
@@ -130,24 +136,44 @@ def _centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float3
 
 
 def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
-           y: npt.NDArray[np.floating]) -> _Points:
+           y: npt.NDArray[np.floating]) -> Points:
     h = homography.astype(np.float32)
     # A row and a column are summed to a map once; a number more would be a map more.
     w = h[2, 0] * x + (h[2, 1] * y + h[2, 2])
     in_front = w > SMALLEST_DENOMINATOR
     scale = 1 / np.where(in_front, w, 1)
-    return _Points((h[0, 0] * x + (h[0, 1] * y + h[0, 2])) * scale,
+    return Points((h[0, 0] * x + (h[0, 1] * y + h[0, 2])) * scale,
                    (h[1, 0] * x + (h[1, 1] * y + h[1, 2])) * scale, in_front)
+
+
+def source_of(warp: Warp, size: Size) -> Points:
+    """Return where each pixel of an image of ``size`` comes from, in normalised coordinates."""
+    source = _apply(warp.homography, *_centres(size))
+    if not warp.flow.any():
+        return source
+    flow = (cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR) for part in warp.flow)
+    x, y = (at + moved for at, moved in zip((source.x, source.y), flow, strict=True))
+    return Points(x, y, source.in_front)
 
 
 def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.float32]:
     """Return a map (rows, cols) of the earlier frame as this one sees it, borders repeated."""
     rows, cols = values.shape
-    source = _apply(warp.homography, *_centres((rows, cols)))
-    flow = (cv2.resize(part, (cols, rows), interpolation=cv2.INTER_LINEAR) for part in warp.flow)
-    x, y = (at + moved for at, moved in zip((source.x, source.y), flow, strict=True))
+    x, y, _ = source_of(warp, (rows, cols))
     return np.asarray(cv2.remap(values, (x + 1) * (cols / 2) - 0.5, (y + 1) * (rows / 2) - 0.5,
                                 cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def displacement(step: Warp) -> float:
+    """Return how far the image moves in a step: the root mean square, in halves of its side.
+
+    Over the image's pixels, so that a small thing that moves by itself counts, too.
+    """
+    size = step.flow.shape[1:]
+    x, y = _centres(size)
+    source = source_of(step, size)
+    moved = np.square(source.x - x) + np.square(source.y - y)
+    return float(np.sqrt(np.where(source.in_front, moved, 0).mean()))
 
 
 class MotionEstimator:
@@ -163,13 +189,13 @@ class MotionEstimator:
         self._steps: dict[int, Warp] = {}
         self._previous: Grey | None = None
         self._size: Size | None = None
-        self._since: tuple[int, int, Warp] | None = None
+        self._chains: dict[int, tuple[int, Warp]] = {}
 
     def reset(self) -> None:
         """Forget every frame."""
         self._steps.clear()
         self._previous = None
-        self._since = None
+        self._chains.clear()
 
     def update(self, frame_id: int, rgb: npt.NDArray[np.uint8],
                compensation: MotionCompensation, measured: Homography | None = None,
@@ -189,7 +215,7 @@ class MotionEstimator:
         if compensation is MotionCompensation.OFF:
             self._previous = None
             return self._keep(frame_id, Motion(step, cut))
-        grey = _small_grey(rgb)
+        grey = small_grey(rgb)
         if self._previous is not None and self._size == size:
             by_sensor = compensation is MotionCompensation.IMU and measured is not None
             found: npt.NDArray[np.floating] | None = measured
@@ -218,8 +244,9 @@ class MotionEstimator:
         """
         known: Warp | None = None
         start = keyframe_id
-        if self._since is not None and self._since[0] == keyframe_id <= self._since[1] <= frame_id:
-            _, start, known = self._since
+        kept = self._chains.get(keyframe_id)
+        if kept is not None and keyframe_id <= kept[0] <= frame_id:
+            start, known = kept
         for index in range(start + 1, frame_id + 1):
             step = self._steps.get(index)
             if step is None:
@@ -232,7 +259,9 @@ class MotionEstimator:
             if latest is None:
                 return None
             known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(latest.flow))
-        self._since = keyframe_id, frame_id, known
+        if keyframe_id not in self._chains and len(self._chains) >= MAX_CHAINS:
+            del self._chains[min(self._chains)]
+        self._chains[keyframe_id] = frame_id, known
         return known
 
 
@@ -241,7 +270,8 @@ def _seen_from_here(previous: Grey, step: Warp) -> Grey:
     return resample(previous.astype(np.float32), step).astype(np.uint8)
 
 
-def _small_grey(rgb: npt.NDArray[np.uint8]) -> Grey:
+def small_grey(rgb: npt.NDArray[np.uint8]) -> Grey:
+    """Return the grey image, of :data:`SHORT_SIDE`, that motion is found on."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     scale = SHORT_SIDE / min(grey.shape)
     # Small images grow: DIS works on patches at several scales, and in an image under 32 pixels

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.upright import Rotation
 
 
@@ -16,6 +17,19 @@ class MotionCompensation(str, Enum):
     HOMOGRAPHY = 'homography'
     IMAGE = 'image'
     IMU = 'imu'
+
+
+class FastPathModel(str, Enum):
+    """What every frame goes through.
+
+    ``glance``: a keyframe's depth, moved, and mended by glances of a small network between the
+    refreshes.  ``spatial_memory``: AsyncMDE's network, which fuses a keyframe's features with the
+    frame's.  ``auto``: what is nearer to the truth where it runs.
+    """
+
+    AUTO = 'auto'
+    GLANCE = 'glance'
+    SPATIAL_MEMORY = 'spatial_memory'
 
 
 class OutputResolution(str, Enum):
@@ -50,6 +64,8 @@ class Settings:
     ``cut_trust``: the share of its trust that a memory must keep from one frame to the next, or it
     is dropped; 0 never drops it.  ``max_memory_age_s``: 0 for no limit.  ``rotation`` turns the
     image upright for the networks; depth and trust are those of the image as it is given.
+    ``refresh_size`` is the (rows, cols) that the foundation model sees at a refresh, None what the
+    machine and the motion ask for; only where a keyframe's depth is the memory.
     """
 
     slow_path_enabled: bool = True
@@ -63,3 +79,4 @@ class Settings:
     old_memory: OldMemory = OldMemory.MARK
     output_resolution: OutputResolution = OutputResolution.INPUT
     rotation: Rotation = Rotation.NONE
+    refresh_size: Size | None = None

@@ -4,20 +4,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.interface import Buffer, Engine, Engines
-from asyncmde_ros.errors import EngineError, in_words
-from asyncmde_ros.graph_tensors import KEYFRAME
-from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
+from asyncmde_ros.errors import in_words
+from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
-from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.preprocess import write_image
+from asyncmde_ros.pipeline.refresher import Refresher
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +64,8 @@ class SlowPathStatus:
     failing: bool = False
     """Whether the last refresh failed; so it stays while the next is tried."""
     latency_ms: float = 0.0
+    size: Size | None = None
+    """The network's size of the last refresh."""
     running_since: float | None = None
     """``time.monotonic()`` when the refresh under way began."""
 
@@ -83,30 +84,26 @@ def _lower_priority() -> None:
         logger.warning('the slow path keeps its priority: %s', error)
 
 
-def make_slot(engine: Engine) -> Slot:
-    """Return a cache slot with a buffer for every part of a keyframe."""
-    return Slot({name: engine.allocate(name) for name in KEYFRAME})
+class Plan(NamedTuple):
+    """The next refresh: what computes it, and how long after the start of the last one."""
+
+    refresher: Refresher
+    interval_s: float = 0.0
 
 
 class SlowPath:
-    """Runs the foundation model on the newest frame, again and again."""
+    """Runs a network on the newest frame, again and again."""
 
-    def __init__(self, engines: Engines, cache: FeatureCache, mailbox: Mailbox[Frame],
-                 settings: Callable[[], Settings]) -> None:
-        """``settings`` returns the live settings; it is called from the thread."""
+    def __init__(self, cache: FeatureCache, mailbox: Mailbox[Frame],
+                 plan: Callable[[], Plan | None], name: str = 'slow_path') -> None:
+        """``plan`` returns what to do next, None to rest; it is called from the thread."""
         self.status = SlowPathStatus()
-        self._engines = engines
         self._cache = cache
         self._mailbox = mailbox
-        self._settings = settings
-        self._image = engines.slow.allocate('image')
+        self._plan = plan
+        self._title = name.replace('_', ' ')
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._main, name='slow_path', daemon=True)
-
-    def prepare(self, slots: Iterable[Slot]) -> None:
-        """Do before the start what the first refreshes would take their time for."""
-        for slot in slots:
-            self._engines.slow.prepare(self._bindings(slot))
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -130,37 +127,35 @@ class SlowPath:
         return (since is not None and time.monotonic() - since > STALL_S) or not (
             self._thread.is_alive() or self._stop.is_set())
 
-    def _bindings(self, slot: Slot) -> dict[str, Buffer]:
-        return {'image': self._image, 'positions': self._engines.positions, **slot.buffers}
-
     def _main(self) -> None:
         _lower_priority()
         last: float | None = None
         while not self._stop.is_set():
-            if not self._settings().slow_path_enabled:
-                self.status.state = SlowPathState.DISABLED
-                self.status.failing = False
-                self._stop.wait(POLL_S)
-                continue
-            rate_hz = self._settings().slow_path_max_rate_hz
-            if last is not None and rate_hz > 0:
-                early = last + 1 / rate_hz - time.monotonic()
-                if early > 0:
-                    self.status.state = SlowPathState.WAITING
-                    self._stop.wait(min(early, POLL_S))
-                    continue
             try:
-                last = self._refresh() or last
+                plan = self._plan()
+                if plan is None:
+                    self.status.state = SlowPathState.DISABLED
+                    self.status.failing = False
+                    self._stop.wait(POLL_S)
+                    continue
+                if last is not None and plan.interval_s > 0:
+                    early = last + plan.interval_s - time.monotonic()
+                    if early > 0:
+                        self.status.state = SlowPathState.WAITING
+                        self._stop.wait(min(early, POLL_S))
+                        continue
+                last = self._refresh(plan.refresher) or last
             except Exception as error:  # whatever went wrong, the robot keeps its fast path
                 self.status.failures += 1
                 self.status.failing = True
                 self.status.last_error = in_words(error)
                 self.status.state = SlowPathState.FAILED
-                logger.error('slow path: %s; trying again in %g s', in_words(error), RETRY_S)
+                logger.error('%s: %s; trying again in %g s', self._title, in_words(error),
+                             RETRY_S)
                 self._stop.wait(RETRY_S)
         self.status.state = SlowPathState.STOPPED
 
-    def _refresh(self) -> float | None:
+    def _refresh(self, refresher: Refresher) -> float | None:
         """Fill and publish one slot; return when its computation started.
 
         None if there was no frame or no free slot yet.
@@ -176,17 +171,14 @@ class SlowPath:
                 return None
             self.status.state = SlowPathState.RUNNING
             started = self.status.running_since = time.monotonic()
-            write_image(frame.rgb, self._image.array)
-            bindings = self._bindings(slot)
-            slot.written = self._engines.slow.run(bindings, after=slot.read)
-            if not self._engines.slow.finite(bindings):
-                raise EngineError('the foundation model gave features that are not finite')
+            refresher.fill(frame.rgb, slot)
         except Exception:
             self._cache.abandon()
             raise
         finally:
             self.status.running_since = None
         self.status.latency_ms = 1e3 * (time.monotonic() - started)
+        self.status.size = refresher.size
         self.status.refreshes += 1
         self.status.failing = False
         logger.debug('refreshed from frame %d in %.0f ms', frame.id, self.status.latency_ms)

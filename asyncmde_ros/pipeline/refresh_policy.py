@@ -1,0 +1,109 @@
+"""How large the next refresh is, and how soon: a small model of error.
+
+A larger image makes a better memory, but an older one, since its refresh takes longer.  Relative
+to the smallest size when it is fresh, the error of depth that rests on a memory is
+
+    error(size, age) = base(size) + slope * motion * age
+
+where ``motion`` is how far the image moves in a second and ``age`` how many seconds ago the
+keyframe was.  With a refresh that takes d camera periods the age runs from d to 2 d - 1 of them
+(:mod:`asyncmde_ros.pipeline.slow_path`).  The size with the least error is next; and where nothing
+moves the next refresh may wait, since the error of an old memory is that of a new one.
+"""
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline.motion import Warp, displacement
+
+GAIN = 0.9
+"""Error of a memory whose image has 4/3 the side, both fresh."""
+
+GAIN_RATIO = 4 / 3
+
+SLOPE = 0.9
+"""What a second of age costs, in units of a fresh memory's error, where the image moves by half
+its side a second."""
+
+BEARABLE = 0.01
+"""Error that a memory may gain by age before a refresh is due."""
+
+LONGEST_INTERVAL_S = 1.0
+"""However still it is: what is too small or slow to be seen by its motion may come in."""
+
+MEMORY_S = 1.0
+"""Time over which motion, period and latencies are remembered."""
+
+SMOOTHING = 0.3
+"""Share of the newest refresh in what one is expected to take."""
+
+HYSTERESIS = 0.01
+"""Error that another size must save, so that sizes do not alternate for nothing."""
+
+ASSUMED_PERIOD_S = 1 / 30
+LONGEST_PERIOD_S = 1.0
+
+
+@dataclass
+class _Seen:
+    """What the fast path saw: numbers, each written whole."""
+
+    period_s: float = ASSUMED_PERIOD_S
+    motion_per_s: float = 0.0
+
+
+class RefreshPolicy:
+    """Chooses between sizes; told of every frame by one thread, asked by another."""
+
+    def __init__(self) -> None:
+        self._latency_ms: dict[Size, float] = {}
+        self._lock = threading.Lock()
+        self._seen = _Seen()
+        self._last_ns: int | None = None
+        self._size: Size | None = None
+
+    def saw(self, stamp_ns: int, step: Warp) -> None:
+        """Learn of a frame, taken at ``stamp_ns``, that ``step`` leads back from."""
+        last, self._last_ns = self._last_ns, stamp_ns
+        if last is None or not 0 < stamp_ns - last <= LONGEST_PERIOD_S * 1e9:
+            return
+        period_s = (stamp_ns - last) / 1e9
+        share = 1 - math.exp(-period_s / MEMORY_S)
+        speed = displacement(step) / period_s
+        with self._lock:
+            seen = self._seen
+            seen.period_s += share * (period_s - seen.period_s)
+            # Up at once, since a still camera that begins to move needs a refresh now.
+            seen.motion_per_s = max(speed, seen.motion_per_s + share * (speed - seen.motion_per_s))
+
+    def took(self, size: Size, latency_ms: float) -> None:
+        """Learn how long a refresh of ``size`` took."""
+        with self._lock:
+            known = self._latency_ms.get(size, latency_ms)
+            self._latency_ms[size] = known + SMOOTHING * (latency_ms - known)
+
+    def choose(self, sizes: Sequence[Size]) -> Size:
+        """Return the size, of those that are there, that leaves the least error."""
+        with self._lock:
+            errors = {size: self._error(size, min(sizes)) for size in sizes}
+            best = min(sizes, key=lambda size: errors[size])
+            if self._size in errors and errors[self._size] < errors[best] + HYSTERESIS:
+                best = self._size
+            self._size = best
+            return best
+
+    def interval_s(self) -> float:
+        """Return how long after the start of a refresh the next one is worth while, at least."""
+        with self._lock:
+            return min(LONGEST_INTERVAL_S,
+                       BEARABLE / max(SLOPE * self._seen.motion_per_s, 1e-9))
+
+    def _error(self, size: Size, smallest: Size) -> float:
+        seen = self._seen
+        periods = max(1, math.ceil(self._latency_ms.get(size, 0.0) / 1e3 / seen.period_s))
+        age_s = (1.5 * periods - 0.5) * seen.period_s
+        steps = math.log(min(size) / min(smallest)) / math.log(GAIN_RATIO)
+        return float(GAIN ** steps + SLOPE * seen.motion_per_s * age_s)

@@ -1,0 +1,231 @@
+"""Everything that exists once per network size: engines, memory, both paths."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from threading import Event
+
+from asyncmde_ros.engine.interface import DepthEngine, Engines
+from asyncmde_ros.engine.loader import Model
+from asyncmde_ros.geometry import Size, network_size
+from asyncmde_ros.pipeline.fast_path import FastPath
+from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
+from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.motion import Warp
+from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, View
+from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
+from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
+from asyncmde_ros.pipeline.settings import FastPathModel, Settings
+from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath
+from asyncmde_ros.preprocess import average
+
+LARGER = 4 / 3
+"""Side of the larger of the two images that a memory may be of, by that of the smaller."""
+
+GLANCE_INTERVAL_SHARE = 0.25
+"""Where little moves glances become rarer, too, but not as rare as refreshes."""
+
+LiveSettings = Callable[[], Settings]
+
+
+class Session(ABC):
+    """Ready to run, but not started.
+
+    ``size`` is the network's (rows, cols) that motion is told at, ``picture_size`` that of the
+    pictures to be offered.
+    """
+
+    size: Size
+    picture_size: Size
+    fast: FastPath | MovedDepth
+    cache: FeatureCache
+    slow: SlowPath
+
+    @property
+    @abstractmethod
+    def paths(self) -> Sequence[SlowPath]:
+        """Every background thread, the refreshes' first."""
+
+    @abstractmethod
+    def offer(self, frame: Frame) -> None:
+        """Hand a frame to the background; the newest one wins."""
+
+    def saw(self, stamp_ns: int, step: Warp) -> None:  # noqa: B027, nothing to learn is usual
+        """Learn of a frame and its step to the one before."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Take back a frame that was offered and waits."""
+
+    @abstractmethod
+    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+        """Return depth and trust of a frame, each (rows, cols) at a size of its own."""
+
+    @abstractmethod
+    def skip(self, view: View) -> tuple[Map, Map] | None:
+        """Return the last step's, moved, where that is cheaper than a step; else None."""
+
+    def drop_memory(self) -> None:
+        """Let no frame that waits become a keyframe, nor anything that was seen be used."""
+        self.clear()
+        self.fast.forget()
+
+    def start(self) -> None:
+        """Start the threads."""
+        for path in self.paths:
+            path.start()
+
+    def stop(self, timeout_s: float | None) -> bool:
+        """Ask the threads to end; True once they have, False where one is still busy."""
+        stopped = [path.stop(timeout_s) for path in self.paths]  # all are asked, whatever one says
+        return all(stopped)
+
+    def hangs(self) -> bool:
+        """Tell whether one of the threads is stuck or dead."""
+        return any(path.hangs() for path in self.paths)
+
+    def replace(self, earlier: 'Session') -> None:
+        """Go on with the counts of the session that this one replaces; before the start."""
+        for path, before in zip(self.paths, earlier.paths, strict=True):
+            path.count_on_from(before.status)
+
+
+class SpatialMemorySession(Session):
+    """The paper's: features of a keyframe, fused with every frame by the fast network."""
+
+    def __init__(self, engines: Engines, settings: LiveSettings) -> None:
+        self.size = self.picture_size = engines.size
+        self.engines = engines
+        self._mailbox: Mailbox[Frame] = Mailbox()
+        slots = make_slot(engines.slow), make_slot(engines.slow)
+        self.cache = FeatureCache(*slots)
+        self._fused = self.fast = FastPath(engines.fast)
+        refresher = FeatureRefresher(engines)
+
+        def plan() -> Plan | None:
+            now = settings()
+            return (Plan(refresher, _interval_s(now.slow_path_max_rate_hz))
+                    if now.slow_path_enabled else None)
+        self.slow = SlowPath(self.cache, self._mailbox, plan)
+        refresher.prepare(slots)
+        self._fused.prepare(slots)
+
+    @property
+    def paths(self) -> Sequence[SlowPath]:
+        return (self.slow,)
+
+    def offer(self, frame: Frame) -> None:
+        self._mailbox.put(frame)
+
+    def clear(self) -> None:
+        self._mailbox.clear()
+
+    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+        assert slot.keyframe is not None
+        return self._fused.step(
+            view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
+            settings.temporal_smoothing, settings.gate_temperature)
+
+    def skip(self, view: View) -> tuple[Map, Map] | None:
+        return self._fused.skip(view.step)
+
+
+class GlanceSession(Session):
+    """A keyframe's depth, moved, and mended by glances of a small network."""
+
+    def __init__(self, size: Size, compile_depth: Callable[[Size], DepthEngine],
+                 glance: DepthEngine, settings: LiveSettings) -> None:
+        """``compile_depth`` gives the network of a refresh; of two sizes, but where one is set."""
+        self.size = size
+        self._sizes = (size, network_size(size, round(LARGER * min(size))))
+        self._compile, self._settings = compile_depth, settings
+        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._glance_mailbox: Mailbox[Frame] = Mailbox()
+        self.cache = FeatureCache(Slot({}), Slot({}))
+        self._glances = FeatureCache(Slot({}), Slot({}))
+        self._moved = self.fast = MovedDepth()
+        self._small = DepthRefresher(glance, average)
+        self._small.prepare(())
+        self._policy = RefreshPolicy()
+        self._refreshers: dict[Size, DepthRefresher] = {}
+        for wanted in self._wanted():
+            self._refresher(wanted)
+        self._learned = 0
+        self.slow = SlowPath(self.cache, self._mailbox, self._plan)
+        self._glance = SlowPath(self._glances, self._glance_mailbox, self._glance_plan, 'glance')
+
+    @property
+    def picture_size(self) -> Size:  # type: ignore[override]
+        return max(self._refreshers)
+
+    def _wanted(self) -> Sequence[Size]:
+        fixed = self._settings().refresh_size
+        return (fixed,) if fixed else self._sizes
+
+    def _refresher(self, size: Size) -> DepthRefresher:
+        """Return what refreshes in ``size``; one that nobody has asked for yet is made first.
+
+        In the slow path's thread while depth goes on, if the size was set while it runs.
+        """
+        if size not in self._refreshers:
+            refresher = DepthRefresher(self._compile(size))
+            refresher.prepare(())
+            self._policy.took(size, refresher.latency_ms)
+            self._refreshers[size] = refresher
+        return self._refreshers[size]
+
+    def _plan(self) -> Plan | None:
+        now, done = self._settings(), self.slow.status
+        if not now.slow_path_enabled:
+            return None
+        if done.size is not None and done.refreshes > self._learned:
+            self._learned = done.refreshes
+            self._policy.took(done.size, done.latency_ms)
+        return Plan(self._refresher(self._policy.choose(self._wanted())),
+                    max(self._policy.interval_s(), _interval_s(now.slow_path_max_rate_hz)))
+
+    def _glance_plan(self) -> Plan | None:
+        return (Plan(self._small, GLANCE_INTERVAL_SHARE * self._policy.interval_s())
+                if self._settings().slow_path_enabled else None)
+
+    @property
+    def paths(self) -> Sequence[SlowPath]:
+        return self.slow, self._glance
+
+    def offer(self, frame: Frame) -> None:
+        self._mailbox.put(frame)
+        self._glance_mailbox.put(frame)
+
+    def saw(self, stamp_ns: int, step: Warp) -> None:
+        self._policy.saw(stamp_ns, step)
+
+    def clear(self) -> None:
+        self._mailbox.clear()
+        self._glance_mailbox.clear()
+
+    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+        return self._moved.step(view, slot, self._glances.front())
+
+    def skip(self, view: View) -> tuple[Map, Map] | None:
+        return None  # a step is no dearer
+
+
+def _interval_s(rate_hz: float) -> float:
+    return 1 / rate_hz if rate_hz > 0 else 0.0
+
+
+def resolved(fast_path: FastPathModel, model: Model) -> FastPathModel:
+    """Return what ``auto`` means: glances, but on a GPU, where they were never measured."""
+    if fast_path is not FastPathModel.AUTO:
+        return fast_path
+    return FastPathModel.SPATIAL_MEMORY if model.on_gpu else FastPathModel.GLANCE
+
+
+def build(model: Model, size: Size, fast_path: FastPathModel, settings: LiveSettings,
+          cancel: Event) -> Session:
+    """Compile a session's engines for the network's ``size``; takes seconds, by TensorRT minutes.
+    """
+    if fast_path is FastPathModel.SPATIAL_MEMORY:
+        return SpatialMemorySession(model.compile(size, cancel), settings)
+    glance = network_size(size, min(model.glance_short_side, min(size)))
+    return GlanceSession(size, lambda wanted: model.compile_depth(wanted, cancel),
+                         model.compile_glance(glance, cancel), settings)
