@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from threading import Event
 
-from asyncmde_ros.engine.interface import Engines
+from asyncmde_ros.engine.interface import DepthEngine
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import Size
@@ -16,13 +16,13 @@ from asyncmde_ros.ros.main import main
 
 SHARE = 0.4
 POLL_S = 0.05
-compile_at_once = Model.compile
+compile_at_once = Model.compile_glance
 
 
-def compile_slowly(model: Model, size: Size, cancel: Event | None = None) -> Engines:
+def compile_slowly(model: Model, size: Size, cancel: Event | None = None) -> DepthEngine:
     built = Path(os.environ['ASYNCMDE_BUILT'])
     while not built.exists():
-        model._progress('tensorrt engine, fast network', SHARE)
+        model._progress('tensorrt engine, glance network', SHARE)
         time.sleep(POLL_S)
         if cancel is not None and cancel.is_set():
             raise EngineError('cancelled')
@@ -32,5 +32,5 @@ def compile_slowly(model: Model, size: Size, cancel: Event | None = None) -> Eng
 
 
 if __name__ == '__main__':
-    Model.compile = compile_slowly  # type: ignore[method-assign]
+    Model.compile_glance = compile_slowly  # type: ignore[method-assign]
     main()
