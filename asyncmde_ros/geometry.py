@@ -52,7 +52,7 @@ def parse_size(text: str) -> Size | None:
         return None
     rows, separator, cols = text.lower().partition('x')
     if not (separator and rows.isdecimal() and cols.isdecimal()):
-        raise ValueError(f"input.size {text!r}: write 'auto' or HxW, for example 252x336")
+        raise ValueError(f"size {text!r}: write 'auto' or HxW, for example 252x336")
     size = int(rows), int(cols)
     patch_grid(size)
     return size

@@ -58,11 +58,11 @@ def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = Building(tmp_path)
     try:
-        node.wait_for('tensorrt engine, fast network: 40 %')
+        node.wait_for('tensorrt engine, glance network: 40 %')
         peer.until(lambda: bool(peer.diagnostics)
                    and peer.diagnostics[-1].message == 'building 40 %')
         assert peer.diagnostics[-1].level == DiagnosticStatus.WARN
-        assert peer.diagnosed('building') == 'tensorrt engine, fast network'
+        assert peer.diagnosed('building') == 'tensorrt engine, glance network'
         assert peer.state() == 'configuring'
         started = time.monotonic()
         listed = peer.call(ListParameters, 'list_parameters', ListParameters.Request())

@@ -61,9 +61,13 @@ class PipelineState(str, Enum):
 
 
 class DepthSource(str, Enum):
-    """Where a frame's depth is from."""
+    """Where a frame's depth is from.
+
+    The fast network's, or a keyframe's that was moved and mended.
+    """
 
     NETWORK = 'network'
+    MEMORY = 'memory'
     WARPED = 'the last depth of the network, moved with the camera'
 
 
@@ -87,10 +91,10 @@ class DepthResult:
 
     ``depth``: (H, W) float32, affine-invariant inverse depth, larger is nearer, unitless; None
     while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
-    [0, 1] at the memory's finest level, the foundation model's remaining share.  Both are of the
-    image as it was given, whatever the rotation.  ``lag`` counts frames since ``keyframe``, the
-    frame that the memory shows; ``source`` tells whether the network saw this frame; ``too_old``
-    whether the keyframe is older than the settings want.
+    [0, 1], how far the depth of each pixel is to be trusted.  Both are of the image as it was
+    given, whatever the rotation.  ``lag`` counts frames since ``keyframe``, the frame that the
+    memory shows; ``source`` tells what gave the depth; ``too_old`` whether the keyframe is older
+    than the settings want.
     """
 
     state: PipelineState
@@ -106,15 +110,17 @@ class DepthResult:
 
 @dataclass(frozen=True)
 class PipelineStatus:
-    """For diagnostics; ``slow_path`` is live and goes on counting.  ``engine``: what computes.
+    """For diagnostics; ``slow_path`` and ``glance`` are live and go on counting.
 
-    ``rotation`` is that of the last frame.
+    ``engine``: what computes; ``glance`` is None where there are no glances; ``rotation`` is that
+    of the last frame.
     """
 
     state: PipelineState
     engine: str
     size: Size
     slow_path: SlowPathStatus
+    glance: SlowPathStatus | None
     motion_failures: int
     resets: int
     cuts: int
@@ -212,8 +218,9 @@ class DepthPipeline:
     @property
     def status(self) -> PipelineStatus:
         return PipelineStatus(self._state, self._model.id, self._session.size,
-                              self._session.slow.status, self._motion.failures, self._resets,
-                              self._cuts, self._restarts, self._rotation)
+                              self._session.slow.status, self._session.glance_status,
+                              self._motion.failures, self._resets, self._cuts, self._restarts,
+                              self._rotation)
 
     def reset(self) -> None:
         """Forget everything seen so far; depth is withheld until the next refresh."""
@@ -291,7 +298,8 @@ class DepthPipeline:
         source = DepthSource.WARPED
         maps = session.skip(view) if hurry else None
         if maps is None:
-            source = DepthSource.NETWORK
+            source = (DepthSource.NETWORK if self._fast_path is FastPathModel.SPATIAL_MEMORY
+                      else DepthSource.MEMORY)
             maps = session.step(view, slot, settings)
             if session.fast.trust_kept < settings.cut_trust:
                 self._lose_memory('trust collapsed')

@@ -15,7 +15,7 @@ from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, View
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import FastPathModel, Settings
-from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath
+from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathStatus
 from asyncmde_ros.preprocess import average
 
 LARGER = 4 / 3
@@ -44,6 +44,11 @@ class Session(ABC):
     @abstractmethod
     def paths(self) -> Sequence[SlowPath]:
         """Every background thread, the refreshes' first."""
+
+    @property
+    def glance_status(self) -> SlowPathStatus | None:
+        """Return how the glances are doing, None where there are none."""
+        return None
 
     @abstractmethod
     def offer(self, frame: Frame) -> None:
@@ -152,6 +157,10 @@ class GlanceSession(Session):
         self._learned = 0
         self.slow = SlowPath(self.cache, self._mailbox, self._plan)
         self._glance = SlowPath(self._glances, self._glance_mailbox, self._glance_plan, 'glance')
+
+    @property
+    def glance_status(self) -> SlowPathStatus:
+        return self._glance.status
 
     @property
     def picture_size(self) -> Size:  # type: ignore[override]

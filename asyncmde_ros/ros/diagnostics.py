@@ -61,6 +61,8 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
     stalled_s = _running_s(status)
     if slow.failing:
         return DiagnosticStatus.ERROR, f'the slow path fails: {slow.last_error}'
+    if status.glance is not None and status.glance.failing:
+        return DiagnosticStatus.ERROR, f'the glances fail: {status.glance.last_error}'
     if stalled_s > STALL_S:
         return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
     if figures.input_hz == 0:
@@ -101,6 +103,7 @@ def _status(status: PipelineStatus) -> dict[str, object]:
         'slow path, running for [s]': _running_s(status),
         'slow path, refreshes': slow.refreshes,
         'slow path, last refresh [ms]': slow.latency_ms,
+        'slow path, refresh size': '' if slow.size is None else f'{slow.size[0]}x{slow.size[1]}',
         'slow path, failures': slow.failures,
         'slow path, last error': slow.last_error,
         'slow path, restarts': status.restarts,
@@ -109,7 +112,12 @@ def _status(status: PipelineStatus) -> dict[str, object]:
         'motion failures': status.motion_failures,
         'engine': status.engine,
         'network size': f'{status.size[0]}x{status.size[1]}',
-        'rotation [degrees]': status.rotation.value}
+        'rotation [degrees]': status.rotation.value,
+        **({} if status.glance is None else {
+            'glances': status.glance.refreshes,
+            'glances, last [ms]': status.glance.latency_ms,
+            'glances, failures': status.glance.failures,
+            'glances, last error': status.glance.last_error})}
 
 
 def _running_s(status: PipelineStatus) -> float:

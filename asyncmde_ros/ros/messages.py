@@ -19,6 +19,7 @@ UINT32_MAX = 2**32 - 1
 
 MEMORY_SOURCE = {
     DepthSource.NETWORK: 'keyframe of the depth memory',
+    DepthSource.MEMORY: 'keyframe of the depth memory',
     DepthSource.WARPED: 'keyframe of the depth memory; this depth is the last one, moved'}
 """What depth/memory says of a depth map, by where it is from."""
 

@@ -27,7 +27,7 @@ from asyncmde_ros.pipeline.depth_pipeline import (
     PipelineState,
 )
 from asyncmde_ros.pipeline.overload import MS, Overload
-from asyncmde_ros.pipeline.settings import MotionCompensation
+from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
 from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
@@ -186,17 +186,19 @@ class DepthNode(PatientNode):
         At the end of the process it may still be at work, and nothing of the node may then be.
         """
         value = {name: self.get_parameter(name).value for name in (
-            'model.name', 'backend', 'precision', 'input.size')}
+            'model.name', 'backend', 'precision', 'input.size', 'fast_path.model')}
         threads, settings = parameters.read_threads(self), parameters.read_settings(self)
-        foundation, fast, engines = (parameters.read_path(self, name) for name in (
-            'model.foundation_weights', 'model.fast_weights', 'engine.directory'))
+        foundation, fast, glance, engines = (parameters.read_path(self, name) for name in (
+            'model.foundation_weights', 'model.fast_weights', 'model.glance_weights',
+            'engine.directory'))
         progress = self._building
 
         def build(cancel: threading.Event) -> DepthPipeline:
             model = Model(value['model.name'], value['backend'], Precision(value['precision']),
-                          threads, foundation, fast, engines, progress)
+                          threads, foundation, fast, engines, progress, glance)
             model.log_choice()
-            return DepthPipeline(model, settings, parse_size(value['input.size']), cancel)
+            return DepthPipeline(model, settings, parse_size(value['input.size']), cancel,
+                                 FastPathModel(value['fast_path.model']))
         return build
 
     def _apply(self, changed: list[Parameter]) -> None:
@@ -272,7 +274,7 @@ class DepthNode(PatientNode):
             else:
                 self._outputs.publish(message.header, rgb.shape[:2], calibration, result)
                 self._count(result, stamp_ns, MS * (time.time_ns() - received_ns))
-                if result.source is DepthSource.NETWORK:
+                if result.source is not DepthSource.WARPED:
                     self._overload.took(MS * (time.time_ns() - started_ns))
         except ImageError as error:
             self.statistics.drop(error.reason)

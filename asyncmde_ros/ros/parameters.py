@@ -24,6 +24,7 @@ from asyncmde_ros.geometry import parse_size
 from asyncmde_ros.pipeline.rotation import quaternion_matrix
 from asyncmde_ros.pipeline.settings import (
     SAME_SCENE_SIMILARITY,
+    FastPathModel,
     MotionCompensation,
     OldMemory,
     OutputResolution,
@@ -119,7 +120,8 @@ def _check_rotation(value: Any) -> None:
 
 
 _CHECKS: dict[str, Callable[[Any], object]] = {
-    'input.size': lambda value: parse_size(str(value)), 'imu.rotation': _check_rotation}
+    **dict.fromkeys(('input.size', 'refresh.size'), lambda value: parse_size(str(value))),
+    'imu.rotation': _check_rotation}
 """Raise ValueError with what is wrong with a value."""
 
 
@@ -160,7 +162,22 @@ SPECIFICATIONS = (
                   "and fits the image as it came. auto: by the camera's roll in tf against "
                   'base_link, 0 until it is known.',
                   live=True, choices=(*(str(rotation.value) for rotation in Rotation), 'auto')),
-    Specification('fast_path.threads', 0, 'Cores for the fast network; 0 chooses.',
+    Specification('model.glance_weights', '', 'Adapter of the foundation model for glances to '
+                                              'use instead of the shipped one: a path; empty for '
+                                              'none.'),
+    Specification('refresh.size', 'auto', "Size HxW in pixels, multiples of 14, of the upright "
+                                          "image that the foundation model sees at a refresh, or "
+                                          "'auto': of two sizes the one that leaves the least "
+                                          'error, by what a refresh takes and how fast the image '
+                                          'moves. With fast_path.model glance.', live=True),
+    Specification('fast_path.model', 'auto',
+                  "What every frame goes through. glance: a keyframe's depth, moved with what is "
+                  'seen, and mended by glances of a small network; spatial_memory: the '
+                  "AsyncMDE paper's network, which fuses the keyframe's features with the "
+                  "frame's; auto: glance, on a GPU spatial_memory.",
+                  choices=_values(FastPathModel)),
+    Specification('fast_path.threads', 0, 'Cores for the fast network, or for glances; 0 '
+                                          'chooses.',
                   low=0, high=MAX_THREADS),
     Specification('fast_path.overload', 'warp',
                   'For a frame that the network has no time for: warp gives the last depth, moved '
@@ -265,6 +282,7 @@ def read_settings(node: Node) -> Settings:
         max_memory_age_s=value('memory.max_age'),
         old_memory=OldMemory(value('memory.when_too_old')),
         output_resolution=OutputResolution(value('output.resolution')),
+        refresh_size=parse_size(str(value('refresh.size'))),
         rotation=Rotation.NONE if turns_by_tf(node) else Rotation(int(value('input.rotation'))))
 
 
