@@ -21,10 +21,22 @@ def figures(**changes: object) -> Snapshot:
     return Snapshot(**usual | changes)  # type: ignore[arg-type]
 
 
-def status(state: PipelineState = PipelineState.READY, slow: SlowPathStatus | None = None
-           ) -> PipelineStatus:
+def status(state: PipelineState = PipelineState.READY, slow: SlowPathStatus | None = None,
+           glance: SlowPathStatus | None = None) -> PipelineStatus:
     return PipelineStatus(state, 'vits, openvino, auto', (252, 336),
-                          slow or SlowPathStatus(SlowPathState.RUNNING, refreshes=60), 4, 1, 2, 0)
+                          slow or SlowPathStatus(SlowPathState.RUNNING, refreshes=60), glance,
+                          4, 1, 2, 0)
+
+
+def test_glances_are_told_of_where_there_are_any() -> None:
+    def said(glance: SlowPathStatus | None) -> dict[str, str]:
+        (found,) = diagnose('n', figures(), status(glance=glance), ACTIVE, Time()).status
+        return {value.key: value.value for value in found.values} | {'said': found.message}
+    assert not any('glance' in key for key in said(None))
+    well = said(SlowPathStatus(refreshes=7, latency_ms=31.25))
+    assert (well['glances'], well['glances, last [ms]']) == ('7', '31.2')
+    ill = said(SlowPathStatus(failures=1, failing=True, last_error='no memory'))
+    assert ill['said'] == 'the glances fail: no memory' and ill['glances, failures'] == '1'
 
 
 ACTIVE = Circumstances(True)

@@ -26,7 +26,7 @@ from asyncmde_ros.pipeline.settings import (
 )
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPathStatus
 from asyncmde_ros.pipeline.upright import Rotation
-from asyncmde_ros.preprocess import at_size, average, shrink
+from asyncmde_ros.preprocess import at_size, shrink
 
 logger = logging.getLogger(__name__)
 
@@ -262,9 +262,8 @@ class DepthPipeline:
         if not self._engines_fit(rotation.size(rgb.shape[:2])):
             return self._withhold(PipelineState.BUILDING, stamp_ns)
         session = self._session
-        size = rotation.size(session.picture_size)  # of the image as it is
         self._frame_id += 1
-        small = rotation.turn(shrink(rgb, size))
+        small = rotation.turn(shrink(rgb, rotation.size(session.picture_size)))
         prepared = time.perf_counter()
         measured = None
         if (measure is not None and self._tracked_ns is not None
@@ -273,9 +272,8 @@ class DepthPipeline:
             if measured is not None:
                 measured = rotation.turn_homography(measured)
         self._tracked_ns = stamp_ns
-        motion = self._motion.update(self._frame_id, average(small, session.size),
-                                     settings.motion_compensation, measured,
-                                     settings.cut_similarity)
+        motion = self._motion.update(self._frame_id, small, settings.motion_compensation,
+                                     measured, settings.cut_similarity, session.size)
         if motion.cut:
             self._lose_memory('a scene cut')
         moved = time.perf_counter()
@@ -312,7 +310,7 @@ class DepthPipeline:
             self._in_use = keyframe.generation, time.monotonic()
         ran = time.perf_counter()
         depth = at_size(depth, rgb.shape[:2] if settings.output_resolution is
-                        OutputResolution.INPUT else size)
+                        OutputResolution.INPUT else rotation.size(session.size))
         if not np.isfinite(depth).all():
             session.fast.forget()
             raise EngineError('the fast network gave depth that is not finite')

@@ -17,8 +17,9 @@ from asyncmde_ros.pipeline.motion import Grey, Warp, resample, source_of
 Map = npt.NDArray[np.float32]
 """(rows, cols) float32."""
 
-BORDER = 0.03
-"""Share of the image's side over which coverage falls to nothing at the keyframe's border."""
+BORDER = 0.02
+"""Share of the image's side over which coverage falls to nothing beyond the keyframe's border;
+there the moved depth repeats its last pixel."""
 
 NOISE_SIGMA_PX, RESIDUAL_SIGMA_PX, CONTRAST_SIGMA_PX = 0.75, 1.5, 3.0
 """Blurs of the images compared, of their difference, and of the window that contrast is of."""
@@ -49,13 +50,10 @@ class Alignment(NamedTuple):
 
 
 def coverage(warp: Warp, size: Size) -> Map:
-    """Return how far inside of the keyframe's image each pixel comes from, in [0, 1].
-
-    0 outside and at its very border, 1 from :data:`BORDER` inwards.
-    """
+    """Return whether each pixel comes from inside of the keyframe's image, in [0, 1]."""
     x, y, in_front = source_of(warp, size)
-    inside = np.minimum(1 - np.abs(x), 1 - np.abs(y)) / (2 * BORDER)
-    return np.where(in_front, np.clip(inside, 0, 1), 0).astype(np.float32)
+    beyond = np.maximum(np.abs(x), np.abs(y)) - 1
+    return np.where(in_front, np.clip(1 - beyond / (2 * BORDER), 0, 1), 0).astype(np.float32)
 
 
 def photometric_residual(keyframe: Grey, grey: Grey, warp: Warp) -> Map:

@@ -199,10 +199,11 @@ class MotionEstimator:
 
     def update(self, frame_id: int, rgb: npt.NDArray[np.uint8],
                compensation: MotionCompensation, measured: Homography | None = None,
-               cut_similarity: float = SAME_SCENE_SIMILARITY) -> Motion:
+               cut_similarity: float = SAME_SCENE_SIMILARITY, size: Size | None = None) -> Motion:
         """Take the next frame, (H, W, 3) uint8; return its step to the frame before.
 
-        ``frame_id`` rises by one a frame.  ``measured``: the step's homography as another sensor
+        ``frame_id`` rises by one a frame.  The step's flow is for an image of ``size``, the
+        frame's own unless given.  ``measured``: the step's homography as another sensor
         has it, which compensation by IMU takes; without one that tracks the image.  With
         compensation off nothing is tracked, the step is the identity and a cut goes unnoticed.
 
@@ -210,7 +211,7 @@ class MotionEstimator:
         than ``cut_similarity`` with the one before; with a measured step, with the one before as
         it would look from here.
         """
-        size = rgb.shape[:2]
+        size = size or rgb.shape[:2]
         step, cut = still(size), False
         if compensation is MotionCompensation.OFF:
             self._previous = None

@@ -145,6 +145,9 @@ SPECIFICATIONS = (
                                                   'fetched ones: a path; empty for none.'),
     Specification('model.fast_weights', '', 'Fast network weights to use instead of the shipped '
                                             'ones: a path; empty for none.'),
+    Specification('model.glance_weights', '', 'Adapter of the foundation model for glances to '
+                                              'use instead of the shipped one: a path; empty for '
+                                              'none.'),
     Specification('engine.directory', '', 'Folder of built TensorRT engines, found there or '
                                           'built into it: a path; empty for the cache.'),
     Specification('input.size', 'auto', "Network size HxW in pixels, multiples of 14, of the "
@@ -162,9 +165,6 @@ SPECIFICATIONS = (
                   "and fits the image as it came. auto: by the camera's roll in tf against "
                   'base_link, 0 until it is known.',
                   live=True, choices=(*(str(rotation.value) for rotation in Rotation), 'auto')),
-    Specification('model.glance_weights', '', 'Adapter of the foundation model for glances to '
-                                              'use instead of the shipped one: a path; empty for '
-                                              'none.'),
     Specification('refresh.size', 'auto', "Size HxW in pixels, multiples of 14, of the upright "
                                           "image that the foundation model sees at a refresh, or "
                                           "'auto': of two sizes the one that leaves the least "

@@ -1,0 +1,84 @@
+"""Which size a refresh has and when it is due."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncmde_ros.pipeline import refresh_policy
+from asyncmde_ros.pipeline.motion import Warp, still
+from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
+
+SMALL, LARGE = (252, 336), (336, 448)
+PERIOD_NS = 33_333_333
+
+
+def shifted(by: float) -> Warp:
+    homography = np.eye(3, dtype=np.float32)
+    homography[0, 2] = by
+    return still(SMALL)._replace(homography=homography)
+
+
+def told(policy: RefreshPolicy, motion: float, frames: int = 90, start: int = 0) -> RefreshPolicy:
+    for index in range(start, start + frames):
+        policy.saw(1_000_000_000 + index * PERIOD_NS, shifted(motion))
+    return policy
+
+
+def policy(small_ms: float = 146, large_ms: float = 300) -> RefreshPolicy:
+    found = RefreshPolicy()
+    found.took(SMALL, small_ms)
+    found.took(LARGE, large_ms)
+    return found
+
+
+def test_where_little_moves_the_larger_image_is_worth_its_time() -> None:
+    assert told(policy(), 1e-4).choose((SMALL, LARGE)) == LARGE
+    assert told(policy(), 0.05).choose((SMALL, LARGE)) == SMALL
+
+
+def test_a_machine_fast_enough_takes_the_larger_one_in_motion_too() -> None:
+    assert told(policy(10, 20), 0.05).choose((SMALL, LARGE)) == LARGE
+
+
+def test_a_single_size_is_the_choice() -> None:
+    assert told(policy(), 0.05).choose((LARGE,)) == LARGE
+
+
+def test_what_refreshes_take_is_learned() -> None:
+    found = told(policy(), 0.02)
+    assert found.choose((SMALL, LARGE)) == SMALL
+    for _ in range(30):
+        found.took(LARGE, 25)
+    assert found.choose((SMALL, LARGE)) == LARGE
+
+
+def test_a_still_camera_waits_and_a_moving_one_does_not() -> None:
+    assert told(policy(), 0).interval_s() == refresh_policy.LONGEST_INTERVAL_S
+    assert told(policy(), 0.05).interval_s() < 0.033
+    found = told(policy(), 0)
+    told(found, 0.05, frames=1, start=90)
+    assert found.interval_s() < 0.033, 'motion that begins is answered at once'
+
+
+def test_before_anything_was_seen_nothing_is_assumed_to_move() -> None:
+    assert policy().choose((SMALL, LARGE)) == LARGE
+
+
+@given(stamps=st.lists(st.integers(-10**18, 10**18), max_size=20),
+       motion=st.floats(0, 1.5, width=32))
+def test_stamps_that_jump_or_stand_still_do_no_harm(stamps: list[int], motion: float) -> None:
+    found = policy()
+    for stamp_ns in stamps:
+        found.saw(stamp_ns, shifted(motion))
+    assert found.choose((SMALL, LARGE)) in (SMALL, LARGE)
+    assert 0 <= found.interval_s() <= refresh_policy.LONGEST_INTERVAL_S
+
+
+def test_sizes_do_not_alternate_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = told(policy(), 1e-4)
+    assert found.choose((SMALL, LARGE)) == LARGE
+    monkeypatch.setattr(refresh_policy, 'GAIN', 1 + refresh_policy.HYSTERESIS / 2)
+    assert found.choose((SMALL, LARGE)) == LARGE
+    monkeypatch.setattr(refresh_policy, 'GAIN', 1 + 2 * refresh_policy.HYSTERESIS)
+    assert found.choose((SMALL, LARGE)) == SMALL
