@@ -104,8 +104,20 @@ ROWS = {
     'hold': "The last refresh's depth, shown unchanged until the next one.",
     'hold_mc': "The last refresh's depth, warped by the tracked homographies since then.",
     'teacher_rate': 'The foundation model at the rate it reaches, its last depth held.',
-    'fast': 'The fast network alone, without a memory.',
-    'async': 'AsyncMDE: the fast network and the memory that the foundation model refreshes.',
+    'fast': "The spatial memory's fast network alone, without a memory.",
+    'spatial_memory': "AsyncMDE's own fast path: features of the keyframe, fused with every "
+                      "frame's by a network.",
+    'async': "What the node publishes by default: a keyframe's depth, moved by homography and "
+             'flow, and mended by glances of a small network.',
+    'moved': '`async` without glances.',
+    'glance': 'The small network of the glances by itself, on every frame.',
+    'small_refresh': '`async` with refreshes of the smaller size only, that of --short-side.',
+    'large_refresh': '`async` with refreshes of the larger size only, 4/3 of the smaller.',
+    'no_flow': '`async` moved by homographies alone.',
+    'no_photometry': '`async` that trusts all that the keyframe saw, whether it looks the same '
+                     'from here or not.',
+    'no_disagreement': '`async` whose glances take over wherever the memory is not trusted, '
+                       'though the two may agree.',
 }
 
 ALIGNMENTS = {

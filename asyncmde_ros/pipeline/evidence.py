@@ -5,6 +5,7 @@ All maps here have the size of the small grey images that motion is found on
 camera's pixels tells as much of it.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -42,6 +43,22 @@ LEAST_SCALE = 0.1
 EPS = 1e-6
 
 
+@dataclass(frozen=True)
+class Ingredients:
+    """What counts as evidence; the evaluation leaves parts out to tell what each is worth.
+
+    ``photometry``: whether the keyframe's picture, moved, looks like this one; without it all that
+    the keyframe saw is trusted.  ``disagreement``: that a glance takes over only where it differs
+    from the memory by more than usual; without it wherever the memory is not trusted.
+    """
+
+    photometry: bool = True
+    disagreement: bool = True
+
+
+ALL = Ingredients()
+
+
 class Alignment(NamedTuple):
     """``scale * glance + shift`` agrees with the memory."""
 
@@ -69,8 +86,10 @@ def photometric_residual(keyframe: Grey, grey: Grey, warp: Warp) -> Map:
     return _blurred(np.abs(difference), RESIDUAL_SIGMA_PX) / (contrast + LEAST_CONTRAST)
 
 
-def trust(keyframe: Grey, grey: Grey, warp: Warp) -> Map:
+def trust(keyframe: Grey, grey: Grey, warp: Warp, of: Ingredients = ALL) -> Map:
     """Return the evidence for the moved memory, in [0, 1]: seen by the keyframe, and alike."""
+    if not of.photometry:
+        return coverage(warp, grey.shape)
     residual = photometric_residual(keyframe, grey, warp)
     alike = np.clip(1 - (residual - RESIDUAL_NONE) / RESIDUAL_SPAN, 0, 1)
     return np.asarray(coverage(warp, grey.shape) * alike, np.float32)
@@ -87,12 +106,14 @@ def align(glance: Map, memory: Map, weight: Map) -> Alignment:
     return Alignment(scale, target - scale * mean)
 
 
-def kept_share(memory: Map, glance: Map, trusted: Map) -> Map:
+def kept_share(memory: Map, glance: Map, trusted: Map, of: Ingredients = ALL) -> Map:
     """Return the share of the memory at each pixel, the rest being the aligned ``glance``'s.
 
     The glance is coarser than the memory and errs more, so it takes over only where the evidence
     for the memory is poor and the two differ by more than they usually do.
     """
+    if not of.disagreement:
+        return trusted
     difference = np.abs(_blurred(glance - memory, DISAGREEMENT_SIGMA_PX))
     usual = float((difference * trusted).sum()) / (float(trusted.sum()) + EPS) + EPS
     surprise = np.clip((difference / usual - DISAGREEMENT_NONE) / DISAGREEMENT_SPAN, 0, 1)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.pipeline import evidence
-from asyncmde_ros.pipeline.evidence import Map
+from asyncmde_ros.pipeline.evidence import Ingredients, Map
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Grey, Warp, resample, small_grey
 from asyncmde_ros.preprocess import at_size
@@ -56,7 +56,8 @@ class MovedDepth:
     trust became in that step, relative to the step before (1 at a swap).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ingredients: Ingredients = evidence.ALL) -> None:
+        self._ingredients = ingredients
         self.keyframe: Keyframe | None = None
         self.trust_kept = 1.0
         self._mean_trust = 1.0
@@ -91,25 +92,25 @@ class MovedDepth:
         warp = view.since(self._base.frame_id, view.frame_id)
         depth = resample(self._base.depth, warp)
         trust = (resample(self._base.trust, warp)
-                 * evidence.trust(self._base.grey, small_grey(view.picture), warp))
+                 * evidence.trust(self._base.grey, small_grey(view.picture), warp,
+                                  self._ingredients))
         mean = float(trust.mean())
         self.trust_kept = (1.0 if fresh or self._mean_trust < SMALLEST_TRUST
                            else mean / self._mean_trust)
         self._mean_trust = mean
         return depth, trust
 
-    @staticmethod
-    def _mixed(glance: Slot, memory: _Base, since: Since) -> _Base:
+    def _mixed(self, glance: Slot, memory: _Base, since: Since) -> _Base:
         """Return the memory as the glance's frame sees it, mended by the glance."""
         assert glance.keyframe is not None
         assert glance.depth is not None and glance.picture is not None
         warp = since(memory.frame_id, glance.keyframe.frame_id)
         grey = small_grey(glance.picture)
         moved = resample(memory.depth, warp)
-        trusted = evidence.trust(memory.grey, grey, warp)
+        trusted = evidence.trust(memory.grey, grey, warp, self._ingredients)
         coarse, seen = at_size(moved, grey.shape), at_size(glance.depth, grey.shape)
         scale, shift = evidence.align(seen, coarse, np.square(trusted))
-        kept = evidence.kept_share(coarse, scale * seen + shift, trusted)
+        kept = evidence.kept_share(coarse, scale * seen + shift, trusted, self._ingredients)
         aligned = scale * at_size(glance.depth, moved.shape) + shift
         share = cv2.resize(kept, moved.shape[::-1], interpolation=cv2.INTER_LINEAR)
         return _Base(glance.keyframe.frame_id,

@@ -27,6 +27,24 @@ GLANCE_INTERVAL_SHARE = 0.25
 LiveSettings = Callable[[], Settings]
 
 
+def refresh_sizes(size: Size) -> tuple[Size, Size]:
+    """Return the two sizes (rows, cols) that a refresh may have, where none is set; smaller first.
+
+    ``size`` is the network's, and the smaller one.
+    """
+    return size, network_size(size, round(LARGER * min(size)))
+
+
+def glance_size(size: Size, short_side: int) -> Size:
+    """Return a glance's size, beside a network of ``size``: of ``short_side``, but no larger."""
+    return network_size(size, min(short_side, min(size)))
+
+
+def glance_interval_s(policy: RefreshPolicy) -> float:
+    """Return how long after the start of a glance the next one is worth while, at least."""
+    return GLANCE_INTERVAL_SHARE * policy.interval_s()
+
+
 class Session(ABC):
     """Ready to run, but not started.
 
@@ -141,7 +159,7 @@ class GlanceSession(Session):
                  glance: DepthEngine, settings: LiveSettings) -> None:
         """``compile_depth`` gives the network of a refresh; of two sizes, but where one is set."""
         self.size = size
-        self._sizes = (size, network_size(size, round(LARGER * min(size))))
+        self._sizes = refresh_sizes(size)
         self._compile, self._settings = compile_depth, settings
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._glance_mailbox: Mailbox[Frame] = Mailbox()
@@ -193,7 +211,7 @@ class GlanceSession(Session):
                     max(self._policy.interval_s(), _interval_s(now.slow_path_max_rate_hz)))
 
     def _glance_plan(self) -> Plan | None:
-        return (Plan(self._small, GLANCE_INTERVAL_SHARE * self._policy.interval_s())
+        return (Plan(self._small, glance_interval_s(self._policy))
                 if self._settings().slow_path_enabled else None)
 
     @property
@@ -235,6 +253,6 @@ def build(model: Model, size: Size, fast_path: FastPathModel, settings: LiveSett
     """
     if fast_path is FastPathModel.SPATIAL_MEMORY:
         return SpatialMemorySession(model.compile(size, cancel), settings)
-    glance = network_size(size, min(model.glance_short_side, min(size)))
+    glance = glance_size(size, model.glance_short_side)
     return GlanceSession(size, lambda wanted: model.compile_depth(wanted, cancel),
                          model.compile_glance(glance, cancel), settings)
