@@ -50,7 +50,7 @@ def with_object(depth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.nda
     depth[rows // 4:3 * rows // 4, cols // 4:cols // 2] = 14
     rows, cols = seen.shape[:2]
     part = np.s_[rows // 4:3 * rows // 4, cols // 4:cols // 2]
-    seen[part] = picture(1)[part]
+    seen[part] = 0.25 * picture(1)[part] + np.where(seen[part] < 128, 190, 0)  # unlike everywhere
     return depth, seen
 
 
@@ -80,7 +80,8 @@ def test_a_glance_mends_what_moved_by_itself_in_the_scale_of_the_memory() -> Non
     assert abs(before[168, 168] - 14) > 5 and doubt[63, 63] < 0.5
     depth, trust = moved.step(view(3, now), memory, glance)
     middle = np.s_[120:220, 130:210]
-    assert np.abs(depth[middle] - 14).mean() < 0.7
+    assert np.median(np.abs(depth[middle] - 14)) < 0.5
+    assert (np.abs(depth[middle] - 14) < 1).mean() > 0.7
     far = np.s_[:, 300:]
     np.testing.assert_allclose(depth[far], ramp()[far], atol=1e-4)  # what rests is the memory's
     assert trust[63, 63] < 0.2 and trust[63, 140] == 1

@@ -82,3 +82,11 @@ def test_sizes_do_not_alternate_for_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.choose((SMALL, LARGE)) == LARGE
     monkeypatch.setattr(refresh_policy, 'GAIN', 1 + 2 * refresh_policy.HYSTERESIS)
     assert found.choose((SMALL, LARGE)) == SMALL
+
+
+def test_what_changes_without_moving_is_looked_at_at_once() -> None:
+    found = told(policy(), 0)
+    found.trusts(0.9)
+    assert found.interval_s() == 0
+    found.trusts(0.999)
+    assert found.interval_s() == refresh_policy.LONGEST_INTERVAL_S

@@ -37,6 +37,9 @@ DISAGREEMENT_NONE, DISAGREEMENT_SPAN = 3.0, 2.0
 """How far glance and memory differ, in units of what they usually do, before the glance counts at
 all; and how much more makes it count whole."""
 
+REWEIGHTED = 2
+"""Times that an alignment is fitted again."""
+
 LEAST_SCALE = 0.1
 """Of an alignment: a glance that says the reverse of the memory is not turned over."""
 
@@ -96,7 +99,20 @@ def trust(keyframe: Grey, grey: Grey, warp: Warp, of: Ingredients = ALL) -> Map:
 
 
 def align(glance: Map, memory: Map, weight: Map) -> Alignment:
-    """Fit the glance's scale and shift to the memory by least squares weighted ``weight``."""
+    """Fit the glance's scale and shift to the memory, robustly, weighted by ``weight``.
+
+    Least squares, again with a weight that falls with the residual (Cauchy's): what moved by
+    itself and looks alike by chance must not pull the rest.
+    """
+    found = _least_squares(glance, memory, weight)
+    for _ in range(REWEIGHTED):
+        residual = np.abs(found.scale * glance + found.shift - memory)
+        usual = float((residual * weight).sum()) / (float(weight.sum()) + EPS) + EPS
+        found = _least_squares(glance, memory, weight / (1 + np.square(residual / usual)))
+    return found
+
+
+def _least_squares(glance: Map, memory: Map, weight: Map) -> Alignment:
     total = float(weight.sum()) + EPS
     mean = float((weight * glance).sum()) / total
     target = float((weight * memory).sum()) / total

@@ -53,14 +53,15 @@ class MovedDepth:
     """Owns the depth that is moved from frame to frame.
 
     ``keyframe`` is that of the last step, None before the first; ``trust_kept`` is what its mean
-    trust became in that step, relative to the step before (1 at a swap).
+    trust became in that step, relative to the step before (1 at a swap), and ``mean_trust`` what
+    it is.
     """
 
     def __init__(self, ingredients: Ingredients = evidence.ALL) -> None:
         self._ingredients = ingredients
         self.keyframe: Keyframe | None = None
         self.trust_kept = 1.0
-        self._mean_trust = 1.0
+        self.mean_trust = 1.0
         self._memory: _Base | None = None
         self._base: _Base | None = None
         self._glanced = 0
@@ -95,9 +96,9 @@ class MovedDepth:
                  * evidence.trust(self._base.grey, small_grey(view.picture), warp,
                                   self._ingredients))
         mean = float(trust.mean())
-        self.trust_kept = (1.0 if fresh or self._mean_trust < SMALLEST_TRUST
-                           else mean / self._mean_trust)
-        self._mean_trust = mean
+        self.trust_kept = (1.0 if fresh or self.mean_trust < SMALLEST_TRUST
+                           else mean / self.mean_trust)
+        self.mean_trust = mean
         return depth, trust
 
     def _mixed(self, glance: Slot, memory: _Base, since: Since) -> _Base:

@@ -31,6 +31,9 @@ its side a second."""
 BEARABLE = 0.01
 """Error that a memory may gain by age before a refresh is due."""
 
+SURE = 0.97
+"""Mean trust below which something has changed, however little seems to move."""
+
 LONGEST_INTERVAL_S = 1.0
 """However still it is: what is too small or slow to be seen by its motion may come in."""
 
@@ -53,6 +56,7 @@ class _Seen:
 
     period_s: float = ASSUMED_PERIOD_S
     motion_per_s: float = 0.0
+    trust: float = 1.0
 
 
 class RefreshPolicy:
@@ -79,6 +83,10 @@ class RefreshPolicy:
             # Up at once, since a still camera that begins to move needs a refresh now.
             seen.motion_per_s = max(speed, seen.motion_per_s + share * (speed - seen.motion_per_s))
 
+    def trusts(self, mean: float) -> None:
+        """Learn the mean trust of the newest depth, in [0, 1]."""
+        self._seen.trust = mean
+
     def took(self, size: Size, latency_ms: float) -> None:
         """Learn how long a refresh of ``size`` took."""
         with self._lock:
@@ -97,9 +105,9 @@ class RefreshPolicy:
 
     def interval_s(self) -> float:
         """Return how long after the start of a refresh the next one is worth while, at least."""
-        with self._lock:
-            return min(LONGEST_INTERVAL_S,
-                       BEARABLE / max(SLOPE * self._seen.motion_per_s, 1e-9))
+        if self._seen.trust < SURE:
+            return 0.0
+        return min(LONGEST_INTERVAL_S, BEARABLE / max(SLOPE * self._seen.motion_per_s, 1e-9))
 
     def _error(self, size: Size, smallest: Size) -> float:
         seen = self._seen

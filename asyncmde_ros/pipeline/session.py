@@ -173,6 +173,7 @@ class GlanceSession(Session):
         for wanted in self._wanted():
             self._refresher(wanted)
         self._learned = 0
+        self._due = 1
         self.slow = SlowPath(self.cache, self._mailbox, self._plan)
         self._glance = SlowPath(self._glances, self._glance_mailbox, self._glance_plan, 'glance')
 
@@ -207,8 +208,9 @@ class GlanceSession(Session):
         if done.size is not None and done.refreshes > self._learned:
             self._learned = done.refreshes
             self._policy.took(done.size, done.latency_ms)
+        wait_s = self._policy.interval_s() if done.refreshes >= self._due else 0.0
         return Plan(self._refresher(self._policy.choose(self._wanted())),
-                    max(self._policy.interval_s(), _interval_s(now.slow_path_max_rate_hz)))
+                    max(wait_s, _interval_s(now.slow_path_max_rate_hz)))
 
     def _glance_plan(self) -> Plan | None:
         return (Plan(self._small, glance_interval_s(self._policy))
@@ -228,9 +230,14 @@ class GlanceSession(Session):
     def clear(self) -> None:
         self._mailbox.clear()
         self._glance_mailbox.clear()
+        # The next refresh is due at once; the one under way is of what is forgotten.
+        status = self.slow.status
+        self._due = status.refreshes + 1 + (status.running_since is not None)
 
     def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
-        return self._moved.step(view, slot, self._glances.front())
+        maps = self._moved.step(view, slot, self._glances.front())
+        self._policy.trusts(self._moved.mean_trust)
+        return maps
 
     def skip(self, view: View) -> tuple[Map, Map] | None:
         return None  # a step is no dearer
