@@ -25,7 +25,8 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.errors import AsyncMDEError, EngineError
 from asyncmde_ros.evaluation.cache import Arrays, stored_arrays
 from asyncmde_ros.evaluation.predict import Foundation, Teacher, nowhere
-from asyncmde_ros.evaluation.schedule import Asynchronous, Background, Schedule
+from asyncmde_ros.evaluation.schedule import Asynchronous, Schedule
+from asyncmde_ros.evaluation.simulation import Background
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline

@@ -5,6 +5,7 @@ Every function yields one map per frame; where the schedule has no memory yet, a
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from asyncmde_ros.engine.image_model import ImageModel
 from asyncmde_ros.engine.interface import Engines
 from asyncmde_ros.engine.loader import Model
-from asyncmde_ros.evaluation.schedule import Sight
+from asyncmde_ros.evaluation.simulation import Sight, Watch
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.evidence import Ingredients
 from asyncmde_ros.pipeline.fast_path import FastPath
@@ -165,9 +166,17 @@ def spatial_memory(engines: Engines, track: Footage, keyframes: Keyframes,
         yield at_size(depth, engines.size), trust.copy()
 
 
-def moved_depth(track: Footage, sights: Sequence[Sight], refreshed: Callable[[Size], Maps],
-                glances: Maps | None, ingredients: Ingredients) -> Iterator[tuple[Depth, Depth]]:
-    """Yield depth and trust of a keyframe's depth, moved and mended, by what each frame finds.
+class Shown(NamedTuple):
+    """What a frame found, and the depth and trust that came of it."""
+
+    sight: Sight
+    depth: Depth
+    trust: Depth
+
+
+def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
+                glances: Maps | None, ingredients: Ingredients) -> Iterator[Shown]:
+    """Yield a keyframe's depth, moved and mended, by what each frame finds.
 
     The same :class:`MovedDepth` as on a robot, with the depth of every frame computed before:
     ``refreshed`` gives that of a refresh's size, ``glances`` are the small network's, (T, h, w);
@@ -175,12 +184,13 @@ def moved_depth(track: Footage, sights: Sequence[Sight], refreshed: Callable[[Si
     """
     fast = MovedDepth(ingredients)
     slot, generation = Slot({}), 0
-    for index, sight in enumerate(sights):
-        picture = track.pictures[index]
+    for index, picture in enumerate(track.pictures):
+        sight = watch.frame(track.steps[index])
         size = picture.shape[:2]
         if sight.keyframe is None or sight.size is None:
             nothing = small_grey(picture).shape
-            yield np.full(size, np.nan, np.float32), np.full(nothing, np.nan, np.float32)
+            yield Shown(sight, np.full(size, np.nan, np.float32),
+                        np.full(nothing, np.nan, np.float32))
             continue
         if slot.keyframe is None or slot.keyframe.frame_id != sight.keyframe:
             generation += 1
@@ -189,7 +199,8 @@ def moved_depth(track: Footage, sights: Sequence[Sight], refreshed: Callable[[Si
                   _seen(track, glances, sight.glance, sight.glance + 1))
         depth, trust = fast.step(View(index, picture, track.steps[index], track.since), slot,
                                  glance)
-        yield at_size(depth, size), trust
+        watch.trusts(fast.mean_trust)
+        yield Shown(sight, at_size(depth, size), trust)
 
 
 def _seen(track: Footage, maps: Maps, index: int, generation: int) -> Slot:

@@ -320,13 +320,19 @@ class _Stage:
         track, sizes = self._moved_track, self._sizes.refresh
         if not variant.flow:
             track = predict.without_flow(track)
-        sights = schedule.sights(track.steps, [sizes[index] for index in variant.sizes],
-                                 self.latencies.moved.background)
-        maps = self._pairs(predict.moved_depth(
-            track, sights, self._refreshed, self._glances if variant.glances else None,
-            variant.ingredients), f'{row} {schedule.name}')
-        return Prediction(row, schedule.name, [sight.keyframe for sight in sights],
-                          maps['depth'], maps['trust'], self.latencies.moved.fast_ms)
+        watch = schedule.watch([sizes[index] for index in variant.sizes],
+                               self.latencies.moved.background)
+        keyframes: list[int | None] = []
+
+        def pairs() -> Iterator[tuple[predict.Depth, predict.Depth]]:
+            for sight, depth, trust in predict.moved_depth(
+                    track, watch, self._refreshed, self._glances if variant.glances else None,
+                    variant.ingredients):
+                keyframes.append(sight.keyframe)
+                yield depth, trust
+        maps = self._pairs(pairs(), f'{row} {schedule.name}')
+        return Prediction(row, schedule.name, keyframes, maps['depth'], maps['trust'],
+                          self.latencies.moved.fast_ms)
 
     def _peer(self, peer: Peer) -> Prediction:
         def compute() -> Arrays:
