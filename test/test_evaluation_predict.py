@@ -78,7 +78,7 @@ def test_the_network_is_given_the_footages_warps() -> None:
     engines.fast.compute = lambda arrays: given.append(
         {name: arrays[name].copy() for name in ('step', 'step_flow', 'keyframe', 'keyframe_flow')})
     track = predict.footage(views, MotionCompensation.IMAGE)
-    list(predict.asynchronous(engines, track, [None, 0, 0, 2, 2], Settings()))
+    list(predict.spatial_memory(engines, track, [None, 0, 0, 2, 2], Settings()))
     for index, keyframe, fresh, seen in zip((1, 2, 3, 4), (0, 0, 2, 2), (True, False) * 2, given,
                                             strict=True):
         since = track.since(keyframe, index)
@@ -98,7 +98,7 @@ def test_the_network_is_refreshed_when_the_schedule_says_and_only_then() -> None
     engines = fake_engines(SIZE)
     assert isinstance(engines.slow, FakeEngine) and isinstance(engines.fast, FakeEngine)
     track = predict.Footage(pictures(6), [still(SIZE)] * 6)
-    shown = list(predict.asynchronous(engines, track, [None, None, 0, 0, 3, 3], Settings()))
+    shown = list(predict.spatial_memory(engines, track, [None, None, 0, 0, 3, 3], Settings()))
     assert np.isnan(shown[0][0]).all() and np.isnan(shown[1][1]).all()
     assert len(engines.slow.runs) == 2
     assert [run['fresh'].array[0] for run in engines.fast.runs] == [0.0] * 4  # shared buffers
@@ -178,7 +178,7 @@ def test_at_lag_zero_the_untrained_network_is_the_teacher(foundation_path: Path,
     shown = [np.kron(noise, np.ones((14, 14, 1), np.uint8))] * 2
     track = predict.footage(shown, MotionCompensation.IMAGE)
     teacher = np.stack(list(predict.teacher(predict.Foundation(model, size), shown)))
-    ours = [depth for depth, _ in predict.asynchronous(engines, track, [0, 0], Settings())]
+    ours = [depth for depth, _ in predict.spatial_memory(engines, track, [0, 0], Settings())]
     for depth in ours:
         assert np.abs(depth - teacher[0]).mean() < 0.02 * teacher[0].mean()
     alone = next(iter(predict.fast_alone(engines, shown, Settings())))
