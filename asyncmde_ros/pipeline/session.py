@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from threading import Event
 
+from asyncmde_ros.engine.choice import Choice
 from asyncmde_ros.engine.interface import DepthEngine, Engines
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.geometry import Size, network_size
@@ -24,6 +25,19 @@ GLANCE_INTERVAL_SHARE = 0.25
 """Where little moves glances become rarer, too, but not as rare as refreshes."""
 
 LiveSettings = Callable[[], Settings]
+
+
+def refresh_sizes(size: Size) -> tuple[Size, Size]:
+    """Return the two sizes (rows, cols) that a refresh may have, where none is set; smaller first.
+
+    ``size`` is the network's, and the smaller one.
+    """
+    return size, network_size(size, round(LARGER * min(size)))
+
+
+def glance_size(size: Size, short_side: int) -> Size:
+    """Return a glance's size, beside a network of ``size``: of ``short_side``, but no larger."""
+    return network_size(size, min(short_side, min(size)))
 
 
 class Session(ABC):
@@ -140,7 +154,7 @@ class GlanceSession(Session):
                  glance: DepthEngine, settings: LiveSettings) -> None:
         """``compile_depth`` gives the network of a refresh; of two sizes, but where one is set."""
         self.size = size
-        self._sizes = (size, network_size(size, round(LARGER * min(size))))
+        self._sizes = refresh_sizes(size)
         self._compile, self._settings = compile_depth, settings
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._glance_mailbox: Mailbox[Frame] = Mailbox()
@@ -228,7 +242,7 @@ def _interval_s(rate_hz: float) -> float:
     return 1 / rate_hz if rate_hz > 0 else 0.0
 
 
-def resolved(fast_path: FastPathModel, model: Model) -> FastPathModel:
+def resolved(fast_path: FastPathModel, model: Model | Choice) -> FastPathModel:
     """Return what ``auto`` means: glances, but on a GPU, where they were never measured."""
     if fast_path is not FastPathModel.AUTO:
         return fast_path
@@ -241,6 +255,6 @@ def build(model: Model, size: Size, fast_path: FastPathModel, settings: LiveSett
     """
     if fast_path is FastPathModel.SPATIAL_MEMORY:
         return SpatialMemorySession(model.compile(size, cancel), settings)
-    glance = network_size(size, min(model.glance_short_side, min(size)))
+    glance = glance_size(size, model.glance_short_side)
     return GlanceSession(size, lambda wanted: model.compile_depth(wanted, cancel),
                          model.compile_glance(glance, cancel), settings)
