@@ -374,8 +374,8 @@ def test_the_graphs_of_the_fast_path_run_equally_often(
 def test_a_memory_of_depth_is_among_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = []
     mix = parts.MovedDepth._mixed
-    monkeypatch.setattr(parts.MovedDepth, '_mixed', staticmethod(
-        lambda *words: mixed.append(1) or mix(*words)))
+    monkeypatch.setattr(parts.MovedDepth, '_mixed',
+                        lambda *words: mixed.append(1) or mix(*words))
     found = parts.measure(options(seconds=0.01), Pan(IMAGE), {'extra': lambda: None})
     assert {'move_memory', 'mix_glance', 'photometric_evidence', 'shrink', 'extra'} <= set(found)
     assert len(mixed) == found['mix_glance'].count + 1  # each with a glance that is new

@@ -102,10 +102,10 @@ def test_a_glance_from_before_the_keyframe_or_of_another_epoch_is_left_alone(gla
 def test_a_glance_is_looked_at_once_and_again_with_a_new_keyframe(
         monkeypatch: pytest.MonkeyPatch) -> None:
     moved, seen = MovedDepth(), picture()
-    mixed = moved._mixed
+    mixed = MovedDepth._mixed
     calls = []
-    monkeypatch.setattr(MovedDepth, '_mixed', staticmethod(
-        lambda *given: (calls.append(given), mixed(*given))[1]))
+    monkeypatch.setattr(MovedDepth, '_mixed',
+                        lambda *given: (calls.append(given), mixed(*given))[1])
     glance = slot(5, ramp((168, 224)), seen)
     for frame in (6, 7, 8):
         moved.step(view(frame, seen), slot(1, ramp(), seen), glance)

@@ -112,7 +112,7 @@ def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
     return {
         'move_memory': lambda: moved.step(view, keyframe, None),
         'mix_glance': mix,
-        'photometric_evidence': lambda: evidence.trust(before, now, earlier),
+        'photometric_evidence': lambda: evidence.look(before, now, earlier),
     }
 
 

@@ -83,6 +83,7 @@ class MovedDepth:
         self._base: _Base | None = None
         self._glanced = 0
         self._glances: deque[_Glance] = deque(maxlen=GLANCES)
+        self._mended_by: _Glance | None = None
         self._misfit: float | None = None
 
     def forget(self) -> None:
@@ -108,8 +109,9 @@ class MovedDepth:
         if fresh:
             self._misfit = self._misfit_at(self._memory, view.since)
         base = self._base
-        if newer is not None and newer.frame_id > base.frame_id:
+        if newer is not None and (base is self._memory or newer is not self._mended_by):
             base = self._base = self._mixed(newer, self._memory, view.since)
+            self._mended_by = newer
         warp = view.since(base.frame_id, view.frame_id)
         depth = resample(base.depth, warp)
         seen = evidence.look(base.grey, small_grey(view.picture), warp)
