@@ -35,3 +35,18 @@ def test_a_registry_with_another_kind_of_source_is_refused(tmp_path: Path) -> No
     (tmp_path / 'registry.json').write_text(json.dumps(content))
     with pytest.raises(ValueError, match="no source kind 'torrent'"):
         registry.read(tmp_path / 'registry.json')
+
+
+def test_an_adapter_for_few_tokens_is_a_weight_file_of_its_model(tmp_path: Path) -> None:
+    content = json.loads((share_directory() / MARKER).read_text(encoding='utf-8'))
+    fields = {'title': 'Few tokens', 'file': 'few.safetensors', 'sha256': 'ab', 'size': 1,
+              'licence': 'MIT', 'link': None}
+    content['glance'] = {'few': fields}
+    content['models']['vits']['glance'] = 'few'
+    (tmp_path / 'registry.json').write_text(json.dumps(content))
+
+    read = registry.read(tmp_path / 'registry.json')
+
+    assert read.models['vits'].glance == 'few'
+    assert read.models['vitb'].glance is None
+    assert read.weights['few'] == registry.Weights('few', **fields)

@@ -111,11 +111,15 @@ class Foundation(Weights):
 
 @dataclass(frozen=True)
 class Model:
-    """A pairing that can be run; ``fast`` is None where no fast network is shipped."""
+    """A pairing that can be run; ``fast`` is None where no fast network is shipped.
+
+    ``glance``: an adapter that lets the foundation model see with few tokens, None without one.
+    """
 
     name: str
     foundation: str
     fast: str | None
+    glance: str | None
     slow_graph: str
     fast_graph: str
 
@@ -133,9 +137,10 @@ def read(path: Path) -> Registry:
     content = json.loads(path.read_text(encoding='utf-8'))
     foundations = {name: _foundation(name, entry)
                    for name, entry in content['foundation'].items()}
-    fast = {name: Weights(name, **entry) for name, entry in content['fast'].items()}
+    shipped = {name: Weights(name, **entry) for section in ('fast', 'glance')
+               for name, entry in content[section].items()}
     return Registry({name: Model(name, **entry) for name, entry in content['models'].items()},
-                    foundations | fast)
+                    foundations | shipped)
 
 
 def models() -> Mapping[str, Model]:
