@@ -27,9 +27,9 @@ from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.resources import share_directory
 from asyncmde_ros.training import run
 from asyncmde_ros.training.config import from_tables, load
+from asyncmde_ros.training.loop import CHECKPOINT
 from asyncmde_ros.training.rendered import rendered_clip
 from asyncmde_ros.training.sources import is_validation
-from asyncmde_ros.training.trainer import CHECKPOINT
 
 QUICK = share_directory() / 'config' / 'training' / 'quick.toml'
 WEIGHTS = 'asyncmde_vits.safetensors'

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         from asyncmde_ros.training import run as training
         from asyncmde_ros.training.config import load
         from asyncmde_ros.training.interruption import ended_alike
-        from asyncmde_ros.training.trainer import CHECKPOINT, Budget
+        from asyncmde_ros.training.loop import CHECKPOINT, Budget
     except ImportError as error:
         raise AsyncMDEError(
             f'training needs {error.name}: pip install ".[train]" in its source') from error
@@ -91,11 +91,17 @@ def run(args: argparse.Namespace) -> int:
                   'asyncmde: interrupted; what was prepared is kept: the same command goes on',
                   file=sys.stderr, flush=True)
         raise
-    scores = report['validation']
     print(f'{args.out / report["weights"]}: {report["steps"]} steps in {report["minutes"]:.1f} '
-          'minutes\n'
-          f'held-out clips, error to the foundation model on every frame: '
-          f'{scores["error"]:.3f} (held {scores["error_held"]:.3f}, warped '
-          f'{scores["error_warped"]:.3f}), {scores["ratio_warped"]:.3f} of the warped hold\'s\n'
-          f'curves: {args.out / "curves.png"}')
+          f'minutes\n{_scores(report["validation"])}\ncurves: {args.out / "curves.png"}')
     return 0
+
+
+def _scores(scores: dict[str, float]) -> str:
+    if 'ratio_warped' not in scores:  # a student's
+        kinds = ', '.join(f'{name.removeprefix("error_")} {value:.3f}'
+                          for name, value in scores.items() if name != 'error')
+        return ('held-out pictures, error to the foundation model that sees more: '
+                f'{scores["error"]:.3f} ({kinds})')
+    return (f'held-out clips, error to the foundation model on every frame: {scores["error"]:.3f} '
+            f'(held {scores["error_held"]:.3f}, warped {scores["error_warped"]:.3f}), '
+            f'{scores["ratio_warped"]:.3f} of the warped hold\'s')
