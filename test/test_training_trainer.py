@@ -473,7 +473,7 @@ def whole_run(start: State, clips: list[Clip], tmp_path_factory: pytest.TempPath
               ) -> tuple[State, Path]:
     out = tmp_path_factory.mktemp('whole')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, 'LOG_EVERY', 1)
+        patch.setattr(loop, 'LOG_EVERY', 1)
         patch.setattr(curves, 'plot', lambda directory: None)
         return trained(start, clips, out, 8), out
 
