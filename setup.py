@@ -38,7 +38,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'config/resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
         *((f'{SHARE}/{folder}', files(folder))
-          for folder in ('launch', 'config', 'config/training', 'models')),
+          for folder in ('launch', 'config', 'config/training', 'config/latencies', 'models')),
     ],
     python_requires='>=3.10',
     install_requires=[

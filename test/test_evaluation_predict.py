@@ -16,7 +16,9 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.evaluation import predict
 from asyncmde_ros.evaluation.cache import stored_arrays, stored_json
+from asyncmde_ros.evaluation.simulation import Sight, Watch
 from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.pipeline.evidence import ALL, Ingredients
 from asyncmde_ros.pipeline.motion import MotionEstimator, resample, still
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -78,7 +80,7 @@ def test_the_network_is_given_the_footages_warps() -> None:
     engines.fast.compute = lambda arrays: given.append(
         {name: arrays[name].copy() for name in ('step', 'step_flow', 'keyframe', 'keyframe_flow')})
     track = predict.footage(views, MotionCompensation.IMAGE)
-    list(predict.asynchronous(engines, track, [None, 0, 0, 2, 2], Settings()))
+    list(predict.spatial_memory(engines, track, [None, 0, 0, 2, 2], Settings()))
     for index, keyframe, fresh, seen in zip((1, 2, 3, 4), (0, 0, 2, 2), (True, False) * 2, given,
                                             strict=True):
         since = track.since(keyframe, index)
@@ -98,13 +100,103 @@ def test_the_network_is_refreshed_when_the_schedule_says_and_only_then() -> None
     engines = fake_engines(SIZE)
     assert isinstance(engines.slow, FakeEngine) and isinstance(engines.fast, FakeEngine)
     track = predict.Footage(pictures(6), [still(SIZE)] * 6)
-    shown = list(predict.asynchronous(engines, track, [None, None, 0, 0, 3, 3], Settings()))
+    shown = list(predict.spatial_memory(engines, track, [None, None, 0, 0, 3, 3], Settings()))
     assert np.isnan(shown[0][0]).all() and np.isnan(shown[1][1]).all()
     assert len(engines.slow.runs) == 2
     assert [run['fresh'].array[0] for run in engines.fast.runs] == [0.0] * 4  # shared buffers
     assert len(engines.fast.runs) == 4
     means = [float(depth.mean()) for depth, _ in shown[2:]]
     assert means[0] == means[1] != means[2] == means[3]
+
+
+class Script(Watch):
+    """What each frame finds, written down before; keeps what it is told."""
+
+    def __init__(self, sights: list[Sight]) -> None:
+        self.told: list[float] = []
+        self._sights = iter(sights)
+
+    def frame(self) -> Sight:
+        return next(self._sights)
+
+    def judged(self, trust: float, change_per_frame: float) -> None:
+        self.told.append(trust)
+
+
+LARGE = (56, 84)
+SIGHTS = [Sight(None, None, None), Sight(None, None, 0), Sight(0, LARGE, 0), Sight(0, LARGE, 1),
+          Sight(2, SIZE, 1), Sight(2, SIZE, 4)]
+
+
+def moved(sights: list[Sight], glances: np.ndarray | None = None,
+          ingredients: Ingredients = ALL) -> tuple[list[predict.Shown], Script]:
+    """Return the rows of a still camera, of which each frame's refresh gives its index."""
+    views, script = walk_of(len(sights)), Script(sights)
+    track = predict.Footage(views, [still(SIZE)] * len(views))
+
+    def refreshed(size: tuple[int, int]) -> np.ndarray:
+        return np.arange(len(views), dtype=np.float16)[:, None, None] + np.tile(
+            np.linspace(1, 9, size[1], dtype=np.float16), (len(views), size[0], 1))
+    return list(predict.moved_depth(track, script, refreshed, glances, ingredients)), script
+
+
+def walk_of(count: int) -> list[np.ndarray]:
+    """Return pictures at the larger size: a still scene into whose right half something comes."""
+    scene = cv2.resize(walk(1)[0], LARGE[::-1])
+    other = cv2.resize(np.ascontiguousarray(walk(1)[0][::-1, ::-1]), LARGE[::-1])
+    views = [scene.copy() for _ in range(count)]
+    for view in views[3:]:
+        view[:, 50:] = other[:, 50:]
+    return views
+
+
+def unlike(count: int) -> np.ndarray:
+    """Return glances that see the same ramp, and something near at its far end."""
+    maps = np.tile(np.linspace(1, 9, 24, dtype=np.float16), (count, 16, 1))
+    maps[:, :, 18:] += 20
+    return maps
+
+
+def test_moved_depth_shows_the_keyframe_that_each_frame_finds_at_the_pictures_size() -> None:
+    found, script = moved(SIGHTS)
+    assert [shown.sight for shown in found] == SIGHTS
+    assert all(shown.depth.shape == LARGE for shown in found)
+    assert all(np.isnan(shown.depth).all() and np.isnan(shown.trust).all() for shown in found[:2])
+    for shown in found[2:]:
+        assert shown.depth[20, 0] == pytest.approx(1 + (shown.sight.keyframe or 0), abs=0.1)
+    assert len(script.told) == 4 and all(  # the confidence of any depth comes on top
+        told >= shown.trust.mean() for told, shown in zip(script.told, found[2:], strict=True))
+
+
+def test_glances_newer_than_the_keyframe_mend_it_and_no_others() -> None:
+    seen = [Sight(0, LARGE, 0), Sight(0, LARGE, 0), Sight(0, LARGE, 2), Sight(0, LARGE, 3),
+            Sight(4, LARGE, 3), Sight(4, LARGE, 4)]
+    (plain, _), (mended, _) = moved(seen), moved(seen, unlike(6))
+    changed = [not np.allclose(a.depth, b.depth, atol=1e-3)
+               for a, b in zip(plain, mended, strict=True)]
+    # The glance at 2 sees the picture of the keyframe still, and gives way to it.
+    assert changed == [False, False, False, True, False, False]
+    assert mended[3].depth[:, 70:].mean() > plain[3].depth[:, 70:].mean() + 0.5
+    np.testing.assert_allclose(mended[3].depth[:, :40], plain[3].depth[:, :40], atol=0.1)
+
+
+def test_each_ingredient_of_the_evidence_can_be_left_out() -> None:
+    seen = [Sight(0, LARGE, 0)] * 3 + [Sight(0, LARGE, 3)] * 2
+    full, blind, near, alike = (moved(seen, unlike(5), ingredients)[0] for ingredients in (
+        ALL, Ingredients(photometry=False), Ingredients(displacement=False),
+        Ingredients(misfit=False)))
+    assert full[3].trust.min() < blind[3].trust.min()
+    np.testing.assert_allclose(blind[3].depth[20], blind[2].depth[20], atol=0.2)
+    for other in (blind, near, alike):
+        assert not np.array_equal(other[3].depth, full[3].depth)
+
+
+def test_footage_without_flow_keeps_its_homographies() -> None:
+    track = predict.footage(walk(4), MotionCompensation.IMAGE)
+    plain = predict.without_flow(track)
+    assert any(step.flow.any() for step in track.steps)
+    assert not any(step.flow.any() for step in plain.steps)
+    np.testing.assert_array_equal(plain.homographies_since(0, 3), track.homographies_since(0, 3))
 
 
 def test_without_memory_every_frame_is_fresh_and_sees_nothing_remembered() -> None:
@@ -178,7 +270,7 @@ def test_at_lag_zero_the_untrained_network_is_the_teacher(foundation_path: Path,
     shown = [np.kron(noise, np.ones((14, 14, 1), np.uint8))] * 2
     track = predict.footage(shown, MotionCompensation.IMAGE)
     teacher = np.stack(list(predict.teacher(predict.Foundation(model, size), shown)))
-    ours = [depth for depth, _ in predict.asynchronous(engines, track, [0, 0], Settings())]
+    ours = [depth for depth, _ in predict.spatial_memory(engines, track, [0, 0], Settings())]
     for depth in ours:
         assert np.abs(depth - teacher[0]).mean() < 0.02 * teacher[0].mean()
     alone = next(iter(predict.fast_alone(engines, shown, Settings())))

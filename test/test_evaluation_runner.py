@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.evaluation.runner import Peer
+from asyncmde_ros.evaluation.runner import VARIANTS, Peer
+from asyncmde_ros.evaluation.table import ROWS
 from asyncmde_ros.media.video import VideoWriter
+from asyncmde_ros.resources import share_directory
 
 TIMEOUT_S = 400
+SHIPPED = share_directory() / 'config' / 'latencies' / 'two_cores.json'
 README_TOLERANCE, WARPED_TOLERANCE = 0.002, 0.006
 BASELINE = {  # AbsRel of the first 100 frames, scale and shift per frame
     'kitchen': {'teacher': 0.0754, 'hold': 0.0874, 'hold_mc': 0.0753},
@@ -92,10 +95,9 @@ def test_a_video_that_was_replaced_is_scored_anew(video: Path, cache: Path, tmp_
 @pytest.mark.slow
 def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
                                                      tmp_path: Path) -> None:
-    out = tmp_path / 'out'
-    arguments = (str(video), '--schedule', 'fixed:4,async:30:100', '--rows',
-                 'teacher,hold,hold_mc,teacher_rate,fast,async', '--short-side', '126',
-                 '--out', str(out))
+    out, rows = tmp_path / 'out', 'teacher,hold,hold_mc,teacher_rate,fast,spatial_memory,async'
+    arguments = (str(video), '--schedule', 'fixed:4,async:30:100', '--rows', rows,
+                 '--short-side', '126', '--out', str(out))
     done = run_eval(*arguments, cache=cache)
     assert done.returncode == 0, done.stderr[-2000:]
     records = json.loads((out / 'results.json').read_text())
@@ -106,13 +108,19 @@ def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
     by = {(r['row'], r['schedule'], r['alignment']): r for r in records}
     assert by['teacher', 'every', 'frame']['absrel'] == pytest.approx(0, abs=1e-3)
     assert by['async', 'fixed:4', 'frame']['absrel'] < by['fast', 'every', 'frame']['absrel']
-    assert [row['lag'] for row in by['async', 'fixed:4', 'frame']['per_lag']] == [0, 1, 2, 3]
+    for row in ('async', 'spatial_memory'):
+        assert [lag['lag'] for lag in by[row, 'fixed:4', 'frame']['per_lag']] == [0, 1, 2, 3]
     assert [row['lag'] for row in by['hold', 'async:30', 'frame']['per_lag']] == [3, 4, 5]
-    assert by['async', 'async:30', 'frame']['frames'] == 21
+    assert by['spatial_memory', 'async:30', 'frame']['frames'] == 21
+    assert 0 < by['async', 'async:30', 'frame']['frames'] <= 21, 'a large refresh takes longer'
     for record in records:
         areas = record['trust_ause'], record['trust_ause_constant']
-        assert all(area > 0 for area in areas) if record['row'] == 'async' else areas == (
-            None, None)
+        assert (all(area > 0 for area in areas) if record['row'] in ('async', 'spatial_memory')
+                else areas == (None, None))
+    latencies = json.loads((out / 'meta.json').read_text())['latencies']['walk']
+    assert set(latencies['refresh_ms']) == {'126x168', '168x224'}
+    assert min(latencies['glance_ms'], latencies['fast_ms'], latencies['alone_ms'],
+               *latencies['refresh_ms'].values(), *latencies['spatial_memory'].values()) > 0
     assert (out / 'report.html').stat().st_size > 10_000
     assert "AbsRel / the teacher's" not in done.stdout, 'the teacher is the reference: no ratio'
 
@@ -124,7 +132,42 @@ def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
     others = json.loads((out / 'results.json').read_text())
     changed = {other['row'] for other, record in zip(others, records, strict=True)
                if other['absrel'] != record['absrel']}
-    assert changed == {'async'}, 'only the memory moves by flow, and its maps are kept apart'
+    assert changed == {'async', 'spatial_memory'}, 'only a memory moves by flow, kept apart'
+
+
+LATENCIES = {
+    'from': 'a test', 'cores': None, 'refresh_ms': {'28': 50, '42': 90}, 'glance_ms': {'28': 20},
+    'fast_ms': 5, 'alone_ms': {'28': 40},
+    'spatial_memory': {'slow_ms': {'28': 50}, 'fast_ms': {'28': 10}}}
+
+
+@pytest.mark.slow
+def test_every_row_is_there_and_stated_latencies_make_the_schedule(
+        video: Path, cache: Path, tmp_path: Path) -> None:
+    stated, out = tmp_path / 'ms.json', tmp_path / 'out'
+    stated.write_text(json.dumps(LATENCIES))
+    done = run_eval(str(video), '--schedule', 'fixed:6,async:30', '--rows', ','.join(ROWS),
+                    '--short-side', '28', '--latencies', str(stated), '--out', str(out),
+                    cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((out / 'results.json').read_text())
+    by = {(r['row'], r['schedule']): r for r in records if r['alignment'] == 'frame'}
+    alone = {'teacher', 'fast', 'glance'}
+    assert set(by) == {(row, 'every') for row in alone} | {
+        (row, schedule) for row in set(ROWS) - alone for schedule in ('fixed:6', 'async:30')
+        if (row, schedule) != ('teacher_rate', 'fixed:6')}
+    for record in by.values():
+        memory = record['row'] in (*VARIANTS, 'spatial_memory')
+        assert (record['trust_ause'] is not None) == memory
+        assert set(record) == set(by['hold', 'fixed:6']), 'all have the same fields'
+    assert [point['lag'] for point in by['hold', 'async:30']['per_lag']] == [2, 3]
+    assert min(point['lag'] for point in by['small_refresh', 'async:30']['per_lag']) == 2
+    assert min(point['lag'] for point in by['large_refresh', 'async:30']['per_lag']) == 3
+    errors = {row: by[row, 'fixed:6']['absrel'] for row in VARIANTS}
+    assert errors['large_refresh'] == errors['async'] != errors['small_refresh']
+    assert json.loads((out / 'meta.json').read_text())['latencies']['walk']['fast_ms'] == 5
+    page = (out / 'report.html').read_text()
+    assert all(row in page for row in ROWS)
 
 
 @pytest.mark.slow
@@ -143,6 +186,10 @@ def test_a_video_shorter_than_a_refresh_has_rows_without_scores(video: Path, cac
     (('VIDEO', '--rows', 'teacher,crystal_ball'), 'crystal_ball'),
     (('VIDEO', '--schedule', 'weekly'), 'fixed:N'),
     (('VIDEO', '--onnx', 'missing.onnx'), 'missing.onnx'),
+    (('VIDEO', '--latencies', 'missing.json'), 'missing.json'),
+    (('VIDEO', '--latencies', str(SHIPPED), '--short-side', '98'), 'a short side of 98'),
+    (('VIDEO', '--latencies', str(SHIPPED), '--schedule', 'async:2000'), 'lower rate'),
+    (('VIDEO', '--glance-weights', 'missing.safetensors'), 'missing.safetensors'),
     (('VIDEO', 'VIDEO'), 'same name')])
 def test_wrong_requests_are_one_clear_line(arguments: tuple[str, ...], words: str, video: Path,
                                            cache: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from asyncmde_ros import weights
 from asyncmde_ros.cli.main import main
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.torch import NEVER_READ
-from asyncmde_ros.evaluation.predict import asynchronous, footage
+from asyncmde_ros.evaluation.predict import footage, spatial_memory
 from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.model_config import VITS
 from asyncmde_ros.network.graphs import FastNetwork
@@ -175,7 +175,7 @@ def test_the_pipeline_runs_the_weights(done: Done, foundation_path: Path) -> Non
     shown = rendered_clip(3, (112, 154), np.random.default_rng(5)).images
     settings = Settings()
     track = footage(shown, settings.motion_compensation)
-    for depth, trust in asynchronous(engines, track, [0, 0, 0], settings):
+    for depth, trust in spatial_memory(engines, track, [0, 0, 0], settings):
         assert np.isfinite(depth).all() and depth.std() > 0
         assert 0 <= trust.min() and trust.max() <= 1
 

@@ -15,7 +15,7 @@ from asyncmde_ros import weights
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.torch import NEVER_READ, load_weights
-from asyncmde_ros.evaluation.predict import Footage, Foundation, asynchronous
+from asyncmde_ros.evaluation.predict import Footage, Foundation, spatial_memory
 from asyncmde_ros.evaluation.predict import Teacher as LiveTeacher
 from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
 from asyncmde_ros.graph_tensors import MEMORY
@@ -327,7 +327,7 @@ def test_training_and_the_robot_compute_the_same_depth(pair: SimpleNamespace, de
     ours = [decode(pair.network, [level[:, frame] for level in result.fused], SIZE)[0, 0]
             for frame in range(FRAMES - delay)]
     settings = Settings(temporal_smoothing=SETTINGS.beta, gate_temperature=SETTINGS.k)
-    live = [torch.from_numpy(depth) for depth, _ in asynchronous(
+    live = [torch.from_numpy(depth) for depth, _ in spatial_memory(
         pair.engines, footage, delay * [None] + (FRAMES - delay) * [0], settings)][delay:]
     for depth, expected in zip(ours, live, strict=True):
         assert_same(depth, expected)

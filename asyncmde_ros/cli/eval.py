@@ -1,40 +1,47 @@
 """``asyncmde eval``: accuracy against lag, on the real schedule, against peers."""
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from asyncmde_ros.arguments import positive_count
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.evaluation.table import ROWS
+
+LISTED_WIDTH = 80
+
+
+def _listed(meanings: dict[str, str]) -> str:
+    """Return a line for each name, its meaning beside it."""
+    left = 4 + max(map(len, meanings))
+    return '\n'.join(textwrap.fill(meaning, LISTED_WIDTH + left, subsequent_indent=left * ' ',
+                                   initial_indent=f'  {name}'.ljust(left))
+                     for name, meaning in meanings.items())
+
 
 DESCRIPTION = """\
 Scores depth on sequences with ground truth, with the protocols of the field: per-frame and
 per-sequence alignment in inverse depth, AbsRel, RMSE, delta; temporal consistency; a curve per
 lag; and the schedule that this machine would really run. Writes results.json, CSV, plots and one
 self-contained report.html."""
-EPILOG = """\
+EPILOG = f"""\
 a sequence is
   a folder with meta.json, rgb/, depth/ (see docs/evaluation.md),
   a TUM RGB-D folder, or
   a video: without ground truth the foundation model on every frame is the reference
 
 rows
-  teacher       the foundation model on every frame
-  hold          the last keyframe's depth, unchanged
-  hold_mc       the last keyframe's depth, moved by the tracked homographies
-  teacher_rate  the foundation model with the whole machine to itself, held in between
-  fast          the fast network without memory
-  async         the fast network with its memory: what the node publishes
+{_listed(ROWS)}
 
 schedules
   fixed:N       a refresh every N frames, there at once (the paper's protocol)
-  async:HZ      the real thing: a camera at HZ, the foundation model's latency as measured here
-  async:HZ:MS   the same, the latency stated
+  async:HZ      the real thing: a camera at HZ, every stage's latency as measured here or stated
+                by --latencies
+  async:HZ:MS   the same, the foundation model's latency at --short-side stated
 
 example
   asyncmde eval kitchen/ --schedule fixed:10,async:30 --rows teacher,hold,hold_mc,async --out out
 """
-ROWS = ('teacher', 'hold', 'hold_mc', 'teacher_rate', 'fast', 'async')
-
 SHORTEST, LONGEST = 28, 2044
 """Short sides of the network [px]: two patches, and what no machine has the memory for."""
 
@@ -46,8 +53,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('sequences', nargs='+', type=Path, metavar='SEQ')
     parser.add_argument('--schedule', default='fixed:4,fixed:10,fixed:20,async:30',
                         metavar='S,S', help='schedules, by commas (default: %(default)s)')
-    parser.add_argument('--rows', default='teacher,hold,hold_mc,fast,async', metavar='R,R',
-                        help='rows, by commas (default: %(default)s)')
+    parser.add_argument('--rows', default='teacher,hold,hold_mc,async,spatial_memory',
+                        metavar='R,R', help='rows, by commas (default: %(default)s)')
     parser.add_argument('--frames', type=positive_count, default=None, metavar='N',
                         help='at most so many frames of each sequence')
     parser.add_argument('--short-side', type=short_side_argument, default=252, metavar='PX',
@@ -58,8 +65,13 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                              'normalised image ("unit": from [0, 1]); may be repeated')
     parser.add_argument('--foundation-weights', type=Path, metavar='FILE')
     parser.add_argument('--fast-weights', type=Path, metavar='FILE')
+    parser.add_argument('--glance-weights', type=Path, metavar='FILE',
+                        help='adapter that the glances see with (default: the shipped one)')
+    parser.add_argument('--latencies', type=Path, metavar='FILE',
+                        help='what each stage takes, in place of measurements on this machine: '
+                             'JSON as in config/latencies/ (docs/evaluation.md)')
     parser.add_argument('--motion', choices=('homography', 'image'), default='image',
-                        help='how the memory of "async" moves: by one homography a frame, or by '
+                        help='how the memory moves: by one homography a frame, or by '
                              'optical flow as well (default: %(default)s)')
     parser.add_argument('--precision', choices=('auto', 'fp32'), default='auto')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
@@ -70,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
     from asyncmde_ros.engine.interface import Precision
     from asyncmde_ros.engine.loader import Model
+    from asyncmde_ros.evaluation import latency
     from asyncmde_ros.evaluation.runner import Peer, Request, evaluate
     from asyncmde_ros.evaluation.table import format_table
     from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
@@ -77,14 +90,15 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         if row not in ROWS:
             raise AsyncMDEError(f'no row {row!r}; there are {", ".join(ROWS)}')
+    latencies = None if args.latencies is None else latency.read(args.latencies)
     if args.foundation_weights is None:
         weights.fetch(weights.registry.model('vits').foundation)
     model = Model(precision=Precision(args.precision), foundation=args.foundation_weights,
-                  fast=args.fast_weights)
+                  fast=args.fast_weights, glance=args.glance_weights)
     records = evaluate(model, Request(
         args.sequences, args.schedule.split(','), rows, [Peer.parse(text) for text in args.onnx],
         args.frames, args.short_side,
-        Settings(motion_compensation=MotionCompensation(args.motion))), args.out)
+        Settings(motion_compensation=MotionCompensation(args.motion)), latencies), args.out)
     print(format_table(records))
     print(f'report: {args.out / "report.html"}')
     return 0

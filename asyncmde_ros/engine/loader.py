@@ -104,12 +104,18 @@ class Model:
             raise WeightsError(f'{fast} holds no fast network: it has no convolution '
                                f'{OUTPUT_CONV_KEY.removeprefix("fast.")}')
 
-    def digest(self) -> str:
-        """Return what tells these weights and graphs from others: a sha256 in hexadecimal."""
+    def digest(self, *graphs: Graph) -> str:
+        """Return what tells ``graphs`` and their weights from others: a sha256 in hexadecimal."""
+        files = {'fast' if graph is Graph.FAST else 'slow' for graph in graphs}
+        kinds = {'fast.' if graph is Graph.FAST else FOUNDATION_PREFIX for graph in graphs}
         running = hashlib.sha256()
-        for graph in self._graphs.values():
-            running.update(graph.read_bytes())
-        for name, value in sorted(self._weights.items()) + sorted((self._glance or {}).items()):
+        for file in sorted(files):
+            running.update(self._graphs[file].read_bytes())
+        used = {name: value for name, value in self._weights.items()
+                if name.startswith(tuple(kinds))}
+        if Graph.GLANCE in graphs:
+            used |= self._glance or {}
+        for name, value in sorted(used.items()):
             running.update(name.encode() + value.tobytes())
         return running.hexdigest()
 

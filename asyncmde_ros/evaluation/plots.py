@@ -22,9 +22,11 @@ Map = npt.NDArray[np.float32]
 EVERY_FRAME = 'every'
 
 _COLORS = {TEACHER: BLACK, 'async': BLUE, 'hold': ORANGE, 'hold_mc': GREEN,
-           'teacher_rate': PURPLE, 'fast': SKY}
-_OTHER_COLORS = (VERMILION, GRAY, '#882255', '#44AA99', '#332288')
-_MARKERS = {'async': 'o', 'hold': 's', 'hold_mc': 'D', 'teacher_rate': '^', 'fast': 'v'}
+           'teacher_rate': PURPLE, 'fast': SKY, 'spatial_memory': VERMILION}
+_OTHER_COLORS = (GRAY, '#882255', '#44AA99', '#332288', '#999933', '#AA4466', '#661100',
+                 '#117733')
+_MARKERS = {'async': 'o', 'hold': 's', 'hold_mc': 'D', 'teacher_rate': '^', 'fast': 'v',
+            'spatial_memory': 'P'}
 _OTHER_MARKER = 'X'
 _OURS = 'async'
 

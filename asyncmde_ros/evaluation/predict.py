@@ -3,8 +3,9 @@
 Every function yields one map per frame; where the schedule has no memory yet, a map of NaN.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,9 @@ import numpy.typing as npt
 from asyncmde_ros.engine.image_model import ImageModel
 from asyncmde_ros.engine.interface import Engines
 from asyncmde_ros.engine.loader import Model
+from asyncmde_ros.evaluation.simulation import Sight, Watch
 from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline.evidence import Ingredients
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import (
@@ -21,11 +24,16 @@ from asyncmde_ros.pipeline.motion import (
     Warp,
     compose,
     resample,
+    small_grey,
     still,
 )
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
-from asyncmde_ros.preprocess import at_size
+from asyncmde_ros.preprocess import at_size, average
+
+Maps = npt.NDArray[np.floating]
+"""(T, h, w)."""
 
 Depth = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -46,7 +54,8 @@ class Footage:
 
     def since(self, keyframe: int, frame: int) -> Warp:
         """Return the warp from ``frame`` to ``keyframe``, composed of the steps."""
-        known = still(self.pictures[frame].shape[:2])
+        flow = self.steps[frame].flow
+        known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(flow))
         for step in self.steps[keyframe + 1:frame + 1]:
             known = compose(known, step)
         return known
@@ -59,11 +68,21 @@ class Footage:
         return (product / np.linalg.norm(product)).astype(np.float32)
 
 
-def footage(pictures: Sequence[Picture], compensation: MotionCompensation) -> Footage:
-    """Estimate the motion through ``pictures`` exactly as the pipeline does."""
+def footage(pictures: Sequence[Picture], compensation: MotionCompensation,
+            size: Size | None = None) -> Footage:
+    """Estimate the motion through ``pictures`` exactly as the pipeline does.
+
+    The flow is for an image of ``size``, the pictures' own unless given.
+    """
     estimator = MotionEstimator()
-    return Footage(pictures, [estimator.update(index, picture, compensation).step
+    return Footage(pictures, [estimator.update(index, picture, compensation, size=size).step
                               for index, picture in enumerate(pictures)])
+
+
+def without_flow(track: Footage) -> Footage:
+    """Return the same footage, moved by the homographies alone."""
+    return Footage(track.pictures, [step._replace(flow=np.zeros_like(step.flow))
+                                    for step in track.steps])
 
 
 class Foundation:
@@ -94,6 +113,13 @@ class Teacher:
         return self.slot
 
 
+def glimpses(model: Model, size: Size, pictures: Sequence[Picture]) -> Iterator[Depth]:
+    """Yield the small network's own depth of every frame, at its ``size``."""
+    refresher = DepthRefresher(model.compile_glance(size), average)
+    for picture in pictures:
+        yield refresher.depth(picture)
+
+
 def teacher(foundation: Foundation, pictures: Sequence[Picture]) -> Iterator[Depth]:
     """Yield the foundation model's own depth of every frame."""
     for picture in pictures:
@@ -117,7 +143,7 @@ def hold_moved(teacher_depth: npt.NDArray[np.floating], keyframes: Keyframes,
                    homography=track.homographies_since(keyframe, index))))
 
 
-def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,
+def spatial_memory(engines: Engines, track: Footage, keyframes: Keyframes,
                  settings: Settings) -> Iterator[tuple[Depth, Depth]]:
     """Yield depth and trust of the fast network, its memory refreshed by ``keyframes``.
 
@@ -138,6 +164,51 @@ def asynchronous(engines: Engines, track: Footage, keyframes: Keyframes,
             track.pictures[index], model.slot, track.steps[index], track.since(keyframe, index),
             settings.temporal_smoothing, settings.gate_temperature)
         yield at_size(depth, engines.size), trust.copy()
+
+
+class Shown(NamedTuple):
+    """What a frame found, and the depth and trust that came of it."""
+
+    sight: Sight
+    depth: Depth
+    trust: Depth
+
+
+def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
+                glances: Maps | None, ingredients: Ingredients) -> Iterator[Shown]:
+    """Yield a keyframe's depth, moved and mended, by what each frame finds.
+
+    The same :class:`MovedDepth` as on a robot, with the depth of every frame computed before:
+    ``refreshed`` gives that of a refresh's size, ``glances`` are the small network's, (T, h, w);
+    without them the moved depth is left as it is.  Depth has the pictures' size.
+    """
+    fast = MovedDepth(ingredients)
+    slot, generation = Slot({}), 0
+    for index, picture in enumerate(track.pictures):
+        sight = watch.frame()
+        size = picture.shape[:2]
+        if sight.keyframe is None or sight.size is None:
+            nothing = small_grey(picture).shape
+            yield Shown(sight, np.full(size, np.nan, np.float32),
+                        np.full(nothing, np.nan, np.float32))
+            continue
+        if slot.keyframe is None or slot.keyframe.frame_id != sight.keyframe:
+            generation += 1
+            slot = _seen(track, refreshed(sight.size), sight.keyframe, generation)
+        glance = (None if glances is None or sight.glance is None else
+                  _seen(track, glances, sight.glance, sight.glance + 1))
+        depth, trust = fast.step(View(index, picture, track.steps[index], track.since), slot,
+                                 glance)
+        watch.judged(fast.mean_trust, fast.change_per_frame)
+        yield Shown(sight, at_size(depth, size), trust)
+
+
+def _seen(track: Footage, maps: Maps, index: int, generation: int) -> Slot:
+    """Return a slot as the background fills it with a frame."""
+    slot = Slot({})
+    slot.depth, slot.picture = maps[index].astype(np.float32), track.pictures[index]
+    slot.keyframe = Keyframe(index, index, 0, generation, 0.0)
+    return slot
 
 
 def fast_alone(engines: Engines, pictures: Sequence[Picture],

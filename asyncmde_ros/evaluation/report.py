@@ -333,9 +333,10 @@ def _glossary(records: Sequence[Record]) -> str:
             for row in (distinct(records, 'row') or ROWS))
     schedules = (
         ('every', 'Every frame is seen at once; there is no lag.'),
-        ('fixed:N', 'The memory is refreshed every N frames, without delay: lag 0 to N - 1.'),
-        ('async:F', 'The camera runs at F Hz and the foundation model takes its time: each frame '
-                    'sees the newest memory that would have been complete.'))
+        ('fixed:N', 'The memory is refreshed every N frames, without delay: lag 0 to N - 1. '
+                    'Where there are glances, every frame is glanced at.'),
+        ('async:F', 'The camera runs at F Hz and every stage takes its time: each frame sees the '
+                    'newest refresh, and the newest glance, that would have been complete.'))
     alignments = ((f'per {name}', f'{what.capitalize()}, by least squares in inverse depth.')
                   for name, what in ALIGNMENTS.items())
     return '\n'.join(f'<h3>{title}</h3>{_definitions(lines)}' for title, lines in (

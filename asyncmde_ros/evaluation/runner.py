@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,10 @@ from tqdm import tqdm
 from asyncmde_ros import files, machine
 from asyncmde_ros.charts import require_matplotlib
 from asyncmde_ros.engine.image_model import ImageModel
-from asyncmde_ros.engine.interface import Engines
+from asyncmde_ros.engine.interface import Engines, Graph
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.evaluation import latency, metrics, plots, predict, report, temporal
+from asyncmde_ros.evaluation import metrics, plots, predict, report, temporal
 from asyncmde_ros.evaluation.alignment import (
     ScaleShift,
     fit,
@@ -28,22 +28,24 @@ from asyncmde_ros.evaluation.alignment import (
     valid_truth,
 )
 from asyncmde_ros.evaluation.cache import Arrays, digest, stored_arrays, stored_json
+from asyncmde_ros.evaluation.latency import Latencies, Measured, Sizes, Stated, Statement
 from asyncmde_ros.evaluation.metrics import FrameScores
-from asyncmde_ros.evaluation.schedule import Asynchronous, Every, Schedule, parse
+from asyncmde_ros.evaluation.schedule import Asynchronous, Schedule, parse
 from asyncmde_ros.evaluation.sequence import Calibration, open_sequence
 from asyncmde_ros.evaluation.sequence import Sequence as Footage
 from asyncmde_ros.evaluation.sparsification import sparsification
 from asyncmde_ros.files import ensure_writable
-from asyncmde_ros.geometry import network_size
+from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
+from asyncmde_ros.pipeline.evidence import Ingredients
 from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.preprocess import shrink
 
 Maps = npt.NDArray[np.floating]
 Record = dict[str, Any]
+T = TypeVar('T')
 
 ALIGNMENTS = ('frame', 'sequence')
-SCHEDULED_ROWS = ('hold', 'hold_mc', 'async')
 FAR = 0.05
 """Where a video has no truth: share of the teacher's 95th percentile below which it says nothing.
 """
@@ -78,6 +80,34 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """What a row that moves depth has of ``async``: without any of it, it would be a hold.
+
+    ``sizes``: which of the two sizes, 0 the smaller, a refresh may have.
+    """
+
+    glances: bool = True
+    flow: bool = True
+    sizes: tuple[int, ...] = (0, 1)
+    ingredients: Ingredients = Ingredients()
+
+
+VARIANTS = {
+    'async': Variant(),
+    'moved': Variant(glances=False),
+    'small_refresh': Variant(sizes=(0,)),
+    'large_refresh': Variant(sizes=(1,)),
+    'no_flow': Variant(flow=False),
+    'no_photometry': Variant(ingredients=Ingredients(photometry=False)),
+    'no_displacement': Variant(ingredients=Ingredients(displacement=False)),
+    'no_misfit': Variant(ingredients=Ingredients(misfit=False)),
+}
+"""What the node publishes, and that without one ingredient at a time."""
+
+REMEMBERING = (*VARIANTS, 'spatial_memory')
+
+
+@dataclass(frozen=True)
 class Request:
     """What to evaluate."""
 
@@ -88,6 +118,8 @@ class Request:
     frames: int | None
     short_side: int
     settings: Settings = Settings()
+    latencies: Statement | None = None
+    """None measures them here."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +149,7 @@ def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
     names = [footage.name for footage in footages]
     if len(set(names)) < len(names):
         raise AsyncMDEError(f'two sequences have the same name: {", ".join(names)}')
-    schedules = [parse(text, latency_ms=1.0).name for text in request.schedules]
+    schedules = [parse(text).name for text in request.schedules]
     if len(set(schedules)) < len(schedules):
         raise AsyncMDEError(f'two schedules have the same name: {", ".join(schedules)}; '
                             'evaluate them one after the other')
@@ -125,23 +157,25 @@ def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
     if len(set(rows)) < len(rows):
         raise AsyncMDEError(f'two rows have the same name: {", ".join(rows)}; another model is '
                             'called as its file')
+    sizes_of = [_sizes(model, request, footage) for footage in footages]
     ensure_writable(out / 'results.json')
+    pictured = ([name for name in schedules if name.startswith('async')] or schedules)[-1]
     records: list[Record] = []
     samples: dict[str, list[plots.Sample]] = {}
     strips: dict[tuple[str, str], Maps] = {}
     latencies: dict[str, Any] = {}
-    for path, footage in zip(request.sequences, footages, strict=True):
-        stage = _Stage(model, request, path, footage)
-        latencies[footage.name] = dataclasses.asdict(stage.latencies)
+    for path, footage, sizes in zip(request.sequences, footages, sizes_of, strict=True):
+        stage = _Stage(model, request, path, footage, sizes)
         scorer = _Scorer(path, footage, stage.pictures, stage.teacher)
-        predictions = list(stage.predictions())
-        for prediction in tqdm(predictions, desc=f'{footage.name}: scores', unit='row'):
+        shown: Prediction | None = None
+        for prediction in tqdm(stage.predictions(), desc=f'{footage.name}: scores', unit='row'):
             records += scorer.records(prediction)
-        shown = _most_shown(predictions)
-        samples[footage.name] = scorer.samples(shown)
-        for prediction in predictions:
-            if prediction.schedule in ('every', shown.schedule):
+            if prediction.schedule in ('every', pictured):
                 strips[footage.name, prediction.row] = scorer.strip(prediction)
+            if shown is None or _prominence(prediction) >= _prominence(shown):
+                shown = prediction
+        latencies[footage.name] = stage.latencies.known()
+        samples[footage.name] = scorer.samples(shown) if shown is not None else []
     _add_gaps(records)
     meta = dataclasses.asdict(machine.describe(sys.argv[1:]))
     meta |= {'command': ' '.join(['asyncmde', *sys.argv[1:]]), 'hardware': meta.pop('cpu'),
@@ -151,116 +185,183 @@ def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
     return records
 
 
-def _most_shown(predictions: Sequence[Prediction]) -> Prediction:
-    """Return the prediction worth a picture: the network's on the real schedule, or the best."""
-    ours = [p for p in predictions if p.row == 'async'] or list(predictions)
-    real = [p for p in ours if p.schedule.startswith('async')]
-    return (real or ours)[-1]
+def _sizes(model: Model, request: Request, footage: Footage) -> Sizes:
+    """Return the networks' sizes for a sequence; AsyncMDEError where a file lacks their latencies.
+    """
+    sizes = Sizes.of(network_size(footage.rgb(0).shape[:2], request.short_side), model)
+    if request.latencies is not None:
+        Stated(request.latencies, sizes, [parse(text) for text in request.schedules])
+    return sizes
+
+
+def _prominence(prediction: Prediction) -> tuple[bool, bool]:
+    """Return what tells which prediction is worth a picture: the node's on the real schedule."""
+    return prediction.row == 'async', prediction.schedule.startswith('async')
 
 
 class _Stage:
     """One sequence at network size, and every row's predictions for it."""
 
-    def __init__(self, model: Model, request: Request, path: Path, footage: Footage) -> None:
-        self._model, self._request, self._footage = model, request, footage
-        first = footage.rgb(0)
-        self._size = network_size(first.shape[:2], request.short_side)
-        self._engines: Engines | None = None
-        self.pictures = [shrink(footage.rgb(index), self._size)
-                         for index in tqdm(range(footage.length), desc=f'{footage.name}: images',
-                                           unit='frame', leave=False)]
+    def __init__(self, model: Model, request: Request, path: Path, footage: Footage,
+                 sizes: Sizes) -> None:
+        self._model, self._request, self._footage, self._sizes = model, request, footage, sizes
+        self.pictures = self._images(sizes.network)
         self._key = {'version': VERSION, 'path': str(path.resolve()), 'frames': footage.length,
-                     'size': self._size, 'precision': model.precision.value,
-                     'backend': model.backend, 'weights': model.digest(),
-                     'pictures': digest(np.stack(self.pictures))}
-        self.latencies = self._measure()
-        self.teacher = self._stored({'row': 'teacher'}, self._shown_by_the_teacher)['depth']
+                     'size': sizes.network, 'precision': model.precision.value,
+                     'backend': model.backend, 'pictures': digest(np.stack(self.pictures))}
+        self.latencies: Latencies = (
+            Stated(request.latencies, sizes) if request.latencies is not None else
+            Measured(model, sizes, footage.rgb(0).shape[:2], lambda: self.engines))
+        self.teacher = self._stored(
+            {'row': 'teacher'}, (Graph.FOUNDATION,), lambda: self._gather(predict.teacher(
+                predict.Foundation(model, sizes.network), self.pictures), 'teacher'))['depth']
 
-    def _shown_by_the_teacher(self) -> Arrays:
-        foundation = predict.Foundation(self._model, self._size)
-        return self._gather(predict.teacher(foundation, self.pictures), 'teacher')
+    def _images(self, size: Size) -> list[predict.Picture]:
+        return [shrink(self._footage.rgb(index), size)
+                for index in tqdm(range(self._footage.length), unit='frame', leave=False,
+                                  desc=f'{self._footage.name}: images')]
 
-    @property
+    @functools.cached_property
     def engines(self) -> Engines:
-        """The compiled engines; only where something is not kept from an earlier run."""
-        if self._engines is None:
-            self._engines = self._model.compile(self._size)
-        return self._engines
+        """The spatial memory's, compiled; only where something is not kept from an earlier run."""
+        return self._model.compile(self._sizes.network)
+
+    @functools.cached_property
+    def _large(self) -> list[predict.Picture]:
+        """What the node shrinks images to: the larger refresh's size."""
+        return self._images(max(self._sizes.refresh))
+
+    @functools.cached_property
+    def _track(self) -> predict.Footage:
+        return predict.footage(self.pictures, self._request.settings.motion_compensation)
+
+    @functools.cached_property
+    def _moved_track(self) -> predict.Footage:
+        return predict.footage(self._large, self._request.settings.motion_compensation,
+                               self._sizes.network)
+
+    @functools.cached_property
+    def _refreshed(self) -> Callable[[Size], Maps]:
+        """What a refresh of a size would give of every frame."""
+        @functools.cache
+        def maps(size: Size) -> Maps:
+            name = f'refresh {size[0]}x{size[1]}'
+            return self._stored(
+                {'row': 'refresh', 'refresh': size}, (Graph.FOUNDATION,),
+                lambda: self._gather(predict.teacher(
+                    predict.Foundation(self._model, size), self._large), name))['depth']
+        return maps
+
+    @functools.cached_property
+    def _glances(self) -> Maps:
+        """What a glance would give of every frame."""
+        size = self._sizes.glance
+        return self._stored({'row': 'glance', 'glance': size}, (Graph.GLANCE,),
+                            lambda: self._gather(predict.glimpses(
+                                self._model, size, self._large), 'glance'))['depth']
 
     def predictions(self) -> Iterator[Prediction]:
+        """Yield every row's predictions, on every schedule where it has one."""
         rows, count = self._request.rows, self._footage.length
-        every = Every().keyframes(count)
+        every = list(range(count))
         if 'teacher' in rows:
             yield Prediction('teacher', 'every', every, self.teacher,
                              delay_ms=self.latencies.alone_ms)
         settings = self._request.settings
         if 'fast' in rows:
-            maps = self._stored({'row': 'fast'}, lambda: self._gather(
-                predict.fast_alone(self.engines, self.pictures, settings), 'fast'))['depth']
+            maps = self._stored(
+                {'row': 'fast'}, (Graph.FAST, Graph.SLOW), lambda: self._gather(
+                    predict.fast_alone(self.engines, self.pictures, settings), 'fast'))['depth']
             yield Prediction('fast', 'every', [None] * count, maps,
-                             delay_ms=self.latencies.fast_ms)
+                             delay_ms=self.latencies.spatial_memory.fast_ms)
+        if 'glance' in rows:
+            yield Prediction('glance', 'every', [None] * count, self._glances,
+                             delay_ms=self.latencies.moved.glance_ms)
         for peer in self._request.peers:
             yield self._peer(peer)
-        schedules = [parse(text, self.latencies.slow_ms) for text in self._request.schedules]
-        track = (predict.footage(self.pictures, settings.motion_compensation)
-                 if {'hold_mc', 'async'} & set(rows) else None)
-        for schedule in schedules:
-            keyframes = schedule.keyframes(count)
-            if 'hold' in rows:
-                yield Prediction('hold', schedule.name, keyframes,
-                                 np.stack(list(predict.hold(self.teacher, keyframes))),
-                                 delay_ms=0.0)
-            if 'teacher_rate' in rows and isinstance(schedule, Asynchronous):
-                alone = Asynchronous(schedule.rate_hz, self.latencies.alone_ms).keyframes(count)
-                yield Prediction('teacher_rate', schedule.name, alone,
-                                 np.stack(list(predict.hold(self.teacher, alone))), delay_ms=0.0)
-            if 'hold_mc' in rows and track is not None:
-                yield Prediction('hold_mc', schedule.name, keyframes, np.stack(list(
-                    predict.hold_moved(self.teacher, keyframes, track))), delay_ms=0.0)
-            if 'async' in rows and track is not None:
-                yield self._asynchronous(schedule, keyframes, track, settings)
+        for text in self._request.schedules:
+            yield from self._scheduled(parse(text))
 
-    def _asynchronous(self, schedule: Schedule, keyframes: Sequence[int | None],
-                      track: predict.Footage, settings: Settings) -> Prediction:
+    def _scheduled(self, schedule: Schedule) -> Iterator[Prediction]:
+        rows, count = self._request.rows, self._footage.length
+
+        def keyframes() -> list[int | None]:
+            return schedule.keyframes(count, lambda: self.latencies.spatial_memory.slow_ms)
+        if 'hold' in rows:
+            yield Prediction('hold', schedule.name, keyframes(),
+                             np.stack(list(predict.hold(self.teacher, keyframes()))),
+                             delay_ms=0.0)
+        if 'teacher_rate' in rows and isinstance(schedule, Asynchronous):
+            alone = Asynchronous(schedule.rate_hz).keyframes(
+                count, lambda: self.latencies.alone_ms)
+            yield Prediction('teacher_rate', schedule.name, alone,
+                             np.stack(list(predict.hold(self.teacher, alone))), delay_ms=0.0)
+        if 'hold_mc' in rows:
+            yield Prediction('hold_mc', schedule.name, keyframes(), np.stack(list(
+                predict.hold_moved(self.teacher, keyframes(), self._track))), delay_ms=0.0)
+        if 'spatial_memory' in rows:
+            yield self._spatial_memory(schedule.name, keyframes())
+        for row, variant in VARIANTS.items():
+            if row in rows:
+                yield self._moved(schedule, row, variant)
+
+    def _spatial_memory(self, name: str, keyframes: Sequence[int | None]) -> Prediction:
+        settings = self._request.settings
+
         def compute() -> Arrays:
-            pairs = list(tqdm(predict.asynchronous(self.engines, track, keyframes, settings),
-                              desc=f'{self._footage.name}: async {schedule.name}', unit='frame',
-                              total=len(keyframes), leave=False))
-            return {'depth': np.stack([depth for depth, _ in pairs]).astype(np.float16),
-                    'trust': np.stack([trust for _, trust in pairs]).astype(np.float16)}
-        kept = self._stored({'row': 'async', 'keyframes': list(keyframes),
-                             'settings': str(settings)}, compute)
-        return Prediction('async', schedule.name, keyframes, kept['depth'], kept['trust'],
-                          self.latencies.fast_ms)
+            return self._pairs(predict.spatial_memory(self.engines, self._track, keyframes,
+                                                      settings), f'spatial_memory {name}')
+        kept = self._stored({'row': 'spatial_memory', 'keyframes': list(keyframes),
+                             'settings': str(settings)}, (Graph.FAST, Graph.SLOW), compute)
+        return Prediction('spatial_memory', name, keyframes, kept['depth'], kept['trust'],
+                          self.latencies.spatial_memory.fast_ms)
+
+    def _moved(self, schedule: Schedule, row: str, variant: Variant) -> Prediction:
+        """Computed anew each time: with every frame's depth kept it is warps, and they change."""
+        track, sizes = self._moved_track, self._sizes.refresh
+        if not variant.flow:
+            track = predict.without_flow(track)
+        watch = schedule.watch([sizes[index] for index in variant.sizes],
+                               self.latencies.moved.background)
+        keyframes: list[int | None] = []
+
+        def pairs() -> Iterator[tuple[predict.Depth, predict.Depth]]:
+            for sight, depth, trust in predict.moved_depth(
+                    track, watch, self._refreshed, self._glances if variant.glances else None,
+                    variant.ingredients):
+                keyframes.append(sight.keyframe)
+                yield depth, trust
+        maps = self._pairs(pairs(), f'{row} {schedule.name}')
+        return Prediction(row, schedule.name, keyframes, maps['depth'], maps['trust'],
+                          self.latencies.moved.fast_ms)
 
     def _peer(self, peer: Peer) -> Prediction:
         def compute() -> Arrays:
-            net = ImageModel(peer.path, self._size, self._model.threads.slow, peer.gives,
+            net = ImageModel(peer.path, self._sizes.network, self._model.threads.slow, peer.gives,
                              peer.wants)
             return self._gather(predict.peer(net, self.pictures), peer.path.stem)
         maps = self._stored({'peer': str(peer.path.resolve()), 'gives': peer.gives,
                              'changed': peer.path.stat().st_mtime_ns, 'wants': peer.wants},
-                            compute)['depth']
+                            (), compute)['depth']
         return Prediction(peer.path.stem, 'every', [None] * len(maps), maps)
 
     def _gather(self, depths: Iterable[predict.Depth], row: str) -> Arrays:
-        maps = list(tqdm(depths, desc=f'{self._footage.name}: {row}', unit='frame',
-                         total=self._footage.length, leave=False))
-        return {'depth': np.stack(maps).astype(np.float16)}
+        return {'depth': np.stack([depth.astype(np.float16) for depth
+                                   in self._progress(depths, row)])}
 
-    def _stored(self, key: dict[str, Any], compute: Callable[[], Arrays]) -> Arrays:
-        return stored_arrays({**self._key, **key}, compute)
+    def _pairs(self, pairs: Iterable[tuple[predict.Depth, predict.Depth]], row: str) -> Arrays:
+        depths, trusts = zip(*((depth.astype(np.float16), trust.astype(np.float16))
+                               for depth, trust in self._progress(pairs, row)), strict=True)
+        return {'depth': np.stack(depths), 'trust': np.stack(trusts)}
 
-    def _measure(self) -> latency.Latencies:
-        """Measure once per machine, model and size: a cached run keeps its schedule."""
-        def compute() -> Arrays:
-            measured = latency.measure(self._model, self.engines, self._size)
-            return {'ms': np.array(dataclasses.astuple(measured), np.float16)}
-        key = {name: self._key[name] for name in ('version', 'size', 'precision', 'backend',
-                                                  'weights')}
-        kept = stored_arrays({**key, 'latency': dataclasses.asdict(self._model.threads),
-                       'cpu': machine.describe([]).cpu}, compute)['ms']
-        return latency.Latencies(*(float(value) for value in kept))
+    def _progress(self, frames: Iterable[T], row: str) -> 'tqdm[T]':
+        return tqdm(frames, desc=f'{self._footage.name}: {row}', unit='frame',
+                    total=self._footage.length, leave=False)
+
+    def _stored(self, key: dict[str, Any], graphs: tuple[Graph, ...],
+                compute: Callable[[], Arrays]) -> Arrays:
+        """Return what is kept of these ``graphs``' predictions, or compute it."""
+        return stored_arrays({**self._key, 'weights': self._model.digest(*graphs), **key}, compute)
 
 
 class _Scorer:
@@ -478,15 +579,15 @@ def _per_lag(scores: dict[int, FrameScores], lags: dict[int, int]) -> list[Recor
 
 
 def _add_gaps(records: Sequence[Record]) -> None:
-    """Fill in how much of the gap to the teacher the memory network closes.
+    """Fill in how much of the gap to the teacher a row with a memory closes.
 
-    (E_hold - E_async) / (E_hold - E_teacher) on AbsRel at the same schedule, and the paper's
+    (E_hold - E_row) / (E_hold - E_teacher) on AbsRel at the same schedule, and the paper's
     variant with the fast network alone in place of hold (AsyncMDE, abstract: "77 %").
     """
     errors = {(r['sequence'], r['row'], r['schedule'], r['alignment']): r['absrel']
               for r in records}
     for record in records:
-        if record['row'] != 'async' or record['absrel'] is None:
+        if record['row'] not in REMEMBERING or record['absrel'] is None:
             continue
         sequence, schedule, alignment = (record[k] for k in ('sequence', 'schedule', 'alignment'))
         teacher = errors.get((sequence, 'teacher', 'every', alignment))

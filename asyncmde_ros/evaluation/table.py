@@ -104,8 +104,21 @@ ROWS = {
     'hold': "The last refresh's depth, shown unchanged until the next one.",
     'hold_mc': "The last refresh's depth, warped by the tracked homographies since then.",
     'teacher_rate': 'The foundation model at the rate it reaches, its last depth held.',
-    'fast': 'The fast network alone, without a memory.',
-    'async': 'AsyncMDE: the fast network and the memory that the foundation model refreshes.',
+    'fast': "The spatial memory's fast network alone, without a memory.",
+    'spatial_memory': "AsyncMDE's own fast path: features of the keyframe, fused with every "
+                      "frame's by a network.",
+    'async': "What the node publishes by default: a keyframe's depth, moved by homography and "
+             'flow, and mended by glances of a small network.',
+    'moved': '`async` without glances.',
+    'glance': 'The small network of the glances by itself, on every frame.',
+    'small_refresh': '`async` with refreshes of the smaller size only, that of --short-side.',
+    'large_refresh': '`async` with refreshes of the larger size only, 4/3 of the smaller.',
+    'no_flow': '`async` moved by homographies alone.',
+    'no_photometry': '`async` that takes all that the keyframe saw for sound, whether it looks '
+                     'the same from here or not.',
+    'no_displacement': '`async` that expects no more error of a memory that moved far.',
+    'no_misfit': '`async` that expects the same error of every glance, however it fits the '
+                 'keyframe.',
 }
 
 ALIGNMENTS = {

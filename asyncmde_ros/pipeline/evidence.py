@@ -13,6 +13,7 @@ camera's pixels tells as much of it.  The constants were chosen on clips held ou
 (docs/results).
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -68,6 +69,27 @@ LEAST_SCALE = 0.1
 """Of an alignment: a glance that says the reverse of the memory is not turned over."""
 
 EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What counts; the evaluation leaves parts out to tell what each is worth.
+
+    ``photometry``: whether the keyframe's picture, moved, looks like this one; without it all that
+    the keyframe saw is sound.  ``displacement``: that the memory errs more the farther the view
+    moved.  ``misfit``: that a glance errs more where it fits the keyframe badly; without it by the
+    same everywhere.
+    """
+
+    photometry: bool = True
+    displacement: bool = True
+    misfit: bool = True
+
+
+ALL = Ingredients()
+
+USUAL_MISFIT = 0.12
+"""That of the shipped networks, in the mean over clips: where it is not measured."""
 
 
 class Alignment(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.pipeline import evidence
-from asyncmde_ros.pipeline.evidence import Evidence, Map
+from asyncmde_ros.pipeline.evidence import Evidence, Ingredients, Map
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Grey, Warp, resample, small_grey
 from asyncmde_ros.preprocess import at_size
@@ -73,7 +73,8 @@ class MovedDepth:
     fast what is seen changes (:attr:`Evidence.change`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ingredients: Ingredients = evidence.ALL) -> None:
+        self._ingredients = ingredients
         self.keyframe: Keyframe | None = None
         self.trust_kept = 1.0
         self.mean_trust = 1.0
@@ -114,7 +115,7 @@ class MovedDepth:
             self._mended_by = newer
         warp = view.since(base.frame_id, view.frame_id)
         depth = resample(base.depth, warp)
-        seen = evidence.look(base.grey, small_grey(view.picture), warp)
+        seen = self._compared(base, small_grey(view.picture), warp)
         if base is self._memory:
             self._changed(seen, view.frame_id - base.frame_id)
         present = resample(base.trust, warp) * seen.presence
@@ -156,19 +157,26 @@ class MovedDepth:
         warp = since(memory.frame_id, glance.frame_id)
         moved = resample(memory.depth, warp)
         coarse = at_size(moved, glance.grey.shape)
-        seen = evidence.look(memory.grey, glance.grey, warp)
+        seen = self._compared(memory, glance.grey, warp)
         self._changed(seen, glance.frame_id - memory.frame_id)
         weight = np.square(seen.soundness)
         scale, shift = evidence.align(glance.small, coarse, weight)
-        misfit = (self._misfit if self._misfit is not None else
+        moved_by = (evidence.displacement(warp, glance.grey.shape)
+                    if self._ingredients.displacement else 0.0)
+        misfit = (evidence.USUAL_MISFIT if not self._ingredients.misfit else
+                  self._misfit if self._misfit is not None else
                   evidence.misfit(glance.small, coarse, weight))
-        share = evidence.glance_share(
-            seen.soundness, evidence.displacement(warp, glance.grey.shape), misfit)
+        share = evidence.glance_share(seen.soundness, moved_by, misfit)
         aligned = scale * at_size(glance.depth, moved.shape) + shift
         depth = moved + at_size(share, moved.shape) * (aligned - moved)
         doubt = (1 - seen.soundness) * evidence.contradiction(
             scale * glance.small + shift, coarse)
         return _Base(glance.frame_id, np.asarray(depth, np.float32), 1 - doubt, glance.grey)
+
+    def _compared(self, earlier: _Base, grey: Grey, warp: Warp) -> Evidence:
+        seen = evidence.look(earlier.grey, grey, warp)
+        return (seen if self._ingredients.photometry else
+                seen._replace(residual=np.zeros_like(seen.residual)))
 
     def _changed(self, seen: Evidence, frames: int) -> None:
         """Note how much has changed in the frames since the keyframe."""

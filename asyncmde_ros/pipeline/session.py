@@ -40,6 +40,11 @@ def glance_size(size: Size, short_side: int) -> Size:
     return network_size(size, min(short_side, min(size)))
 
 
+def glance_interval_s(policy: RefreshPolicy) -> float:
+    """Return how long after the start of a glance the next one is worth while, at least."""
+    return GLANCE_INTERVAL_SHARE * policy.interval_s()
+
+
 class Session(ABC):
     """Ready to run, but not started.
 
@@ -208,7 +213,7 @@ class GlanceSession(Session):
                     max(wait_s, _interval_s(now.slow_path_max_rate_hz)))
 
     def _glance_plan(self) -> Plan | None:
-        return (Plan(self._small, GLANCE_INTERVAL_SHARE * self._policy.interval_s())
+        return (Plan(self._small, glance_interval_s(self._policy))
                 if self._settings().slow_path_enabled else None)
 
     @property
