@@ -46,6 +46,11 @@ def check_aspect(image: Size) -> None:
                                  'as long as wide')
 
 
+def size_text(size: Size) -> str:
+    """Return a size as :func:`parse_size` reads it."""
+    return f'{size[0]}x{size[1]}'
+
+
 def parse_size(text: str) -> Size | None:
     """Parse ``HxW``; ``auto`` is None.  ValueError says what is wrong."""
     if text == 'auto':

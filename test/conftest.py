@@ -20,8 +20,9 @@ USERS = {
               'logs', 'messages', 'mounting', 'node', 'outputs', 'overload_ros',
               'parameter_files', 'parameters', 'releases', 'startup', 'topics', 'view_session'],
     'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
-              'training_cache', 'training_losses', 'training_run', 'training_trainer',
-              'training_unroll', 'training_windows'],
+              'training_cache', 'training_losses', 'training_run', 'training_student',
+              'training_student_trainer', 'training_trainer', 'training_unroll',
+              'training_windows'],
     'onnx': ['engine', 'evaluation_predict', 'file_faults', 'network', 'plans', 'specialise',
              'tensorrt']}
 """What cannot be imported without a package that a robot need not have."""

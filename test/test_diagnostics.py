@@ -39,6 +39,15 @@ def test_glances_are_told_of_where_there_are_any() -> None:
     assert ill['said'] == 'the glances fail: no memory' and ill['glances, failures'] == '1'
 
 
+def test_refreshes_are_counted_by_the_size_of_the_image() -> None:
+    slow = SlowPathStatus(refreshes=5, refreshes_of={(252, 336): 3, (336, 448): 2})
+    (said,) = diagnose('n', figures(), status(slow=slow), ACTIVE, Time()).status
+    values = {value.key: value.value for value in said.values}
+    assert values['slow path, refreshes'] == '5'
+    assert values['slow path, refreshes of 252x336'] == '3'
+    assert values['slow path, refreshes of 336x448'] == '2'
+
+
 ACTIVE = Circumstances(True)
 
 

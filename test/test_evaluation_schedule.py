@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.evaluation.schedule import Asynchronous, Fixed, parse
 from asyncmde_ros.evaluation.simulation import Background, Sight
-from asyncmde_ros.pipeline.motion import still
 
 SMALL, LARGE = (252, 336), (336, 448)
 
@@ -24,9 +23,9 @@ def test_what_is_there_at_once_is_of_the_largest_size_and_of_the_frame_itself() 
     def no_background(rate_hz: float, stated_ms: float | None) -> Background:
         raise AssertionError('what is there at once has no latency')
     watch = Fixed(3).watch((SMALL, LARGE), no_background)
-    assert [watch.frame(still(SMALL)) for _ in range(5)] == [
+    assert [watch.frame() for _ in range(5)] == [
         Sight(index - index % 3, LARGE, index) for index in range(5)]
-    assert Fixed(3).watch((SMALL,), no_background).frame(still(SMALL)) == Sight(0, SMALL, 0)
+    assert Fixed(3).watch((SMALL,), no_background).frame() == Sight(0, SMALL, 0)
 
 
 def simulate(rate_hz: float, latency_ms: float, frames: int) -> list[int | None]:

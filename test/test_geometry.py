@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncmde_ros.geometry import PATCH, network_size, parse_size, patch_grid
+from asyncmde_ros.geometry import PATCH, network_size, parse_size, patch_grid, size_text
 
 
 @pytest.mark.parametrize(('text', 'size'), [('auto', None), ('252x336', (252, 336)),
@@ -27,6 +27,7 @@ def test_any_text_gives_whole_patches_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert size is None or min(size) > 0 and size[0] % PATCH == size[1] % PATCH == 0
+    assert size is None or parse_size(size_text(size)) == size
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([252, 518]))

@@ -15,7 +15,7 @@ from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathState
+from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathState, SlowPathStatus
 
 SIZE = (28, 42)
 DEADLINE_S = 60.0
@@ -75,6 +75,17 @@ def test_the_newest_frame_is_refreshed_and_published(rig: Rig) -> None:
     assert slot is not None and slot.keyframe is not None
     assert (slot.keyframe.stamp_ns, slot.keyframe.generation) == (3000, 3)
     assert rig.slow.status.refreshes == 3
+    assert rig.slow.status.refreshes_of == {SIZE: 3} and rig.slow.status.stamp_ns == 3000
+
+
+def test_another_slow_path_goes_on_with_the_counts(rig: Rig) -> None:
+    earlier = SlowPathStatus(refreshes=5, failures=1, refreshes_of={SIZE: 2, (14, 14): 3})
+    rig.slow.count_on_from(earlier)
+    rig.offer(1)
+    rig.until_keyframe(1)
+    assert rig.slow.status.refreshes_of == {SIZE: 3, (14, 14): 3}
+    assert (rig.slow.status.refreshes, rig.slow.status.failures) == (6, 1)
+    assert earlier.refreshes_of == {SIZE: 2, (14, 14): 3}
 
 
 @pytest.mark.parametrize(('error', 'words'), [

@@ -18,7 +18,12 @@ from asyncmde_ros.media.video import VideoWriter
 from asyncmde_ros.preprocess import shrink
 from asyncmde_ros.training import cache
 from asyncmde_ros.training.cache import Recipe, prepare, recipes
-from asyncmde_ros.training.config import DataConfig, TrainConfig, UnrollConfig
+from asyncmde_ros.training.config import (
+    DataConfig,
+    StudentConfig,
+    TrainConfig,
+    UnrollConfig,
+)
 from asyncmde_ros.training.quality import Thresholds
 from asyncmde_ros.training.sources import find
 from asyncmde_ros.training.teacher import TARGETS, Targets, Teacher
@@ -104,6 +109,31 @@ def test_the_same_footage_and_seed_give_the_same_recipes(footage: Path) -> None:
     assert wanted(footage, replace(CONFIG, seed=1)) != first
     assert {recipe.kind for recipe in first} == {'video', 'photo', 'virtual', 'rendered'}
     assert len({recipe.key('grey', TAKE_ALL) for recipe in first}) == len(first)
+
+
+def test_what_was_cached_before_there_was_a_choice_of_frames_and_targets_stays() -> None:
+    recipe = Recipe('rendered', 'rendered_00000', '', 'rendered here', False, 7, SIZE, 0, 2,
+                    (0.25, 0.5, 0.75, 0.75), True)
+    assert recipe.key('grey', TAKE_ALL) == '2abc4e9393e4d00e304f4431'
+    others = {replace(recipe, **change).key('grey', TAKE_ALL)
+              for change in ({}, {'every': 2}, {'targets': ('depth',)})}
+    assert len(others) == 3
+
+
+def test_a_student_has_one_frame_of_many_and_only_their_depth(footage: Path,
+                                                              tmp_path: Path) -> None:
+    config = replace(CONFIG, student=StudentConfig(shrink=1),
+                     data=replace(CONFIG.data, video_every=3, segment_frames=10))
+    recipes_ = [recipe for recipe in wanted(footage, config) if recipe.kind == 'video']
+    assert [(recipe.start, recipe.frames) for recipe in recipes_] == [(0, 4), (10, 4)]
+    teacher = FakeTeacher()
+    clips = prepare(recipes_, teacher, tmp_path / 'cache', TAKE_ALL).clips
+    every = prepare([replace(recipes_[0], frames=10, every=1)], FakeTeacher(),
+                    tmp_path / 'every', TAKE_ALL).clips[0]
+    assert len(teacher.seen) == 8
+    for index, picture in enumerate(clips[0].pictures(range(4))):
+        np.testing.assert_array_equal(picture, every.pictures([3 * index])[0])
+    assert set(load_file(clips[0].path)) == {'images', 'depth'}
 
 
 @pytest.mark.parametrize(('frames', 'expected'), [

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from asyncmde_ros.training.config import (
     FOOTAGE_MOTION,
     GATES,
     MEMORIES,
+    WHOLE,
     ConfigError,
+    StudentConfig,
     TrainConfig,
     from_tables,
     load,
@@ -39,10 +42,10 @@ def write(path: Path, text: str) -> Path:
 
 
 def leaves(tables: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Flatten nested tables; a table of sizes is one value, as inheritance takes it."""
+    """Flatten nested tables; some are one value, as inheritance takes them."""
     flat: dict[str, Any] = {}
     for key, value in tables.items():
-        nested = isinstance(value, dict) and key != 'sizes'
+        nested = isinstance(value, dict) and key not in WHOLE
         flat |= leaves(value, f'{prefix}{key}.') if nested else {prefix + key: value}
     return flat
 
@@ -58,8 +61,10 @@ def as_json(config: TrainConfig) -> dict[str, Any]:
 def test_a_shipped_file_changes_what_it_names_and_nothing_else(path: Path) -> None:
     named = tomllib.loads(path.read_text(encoding='utf-8'))
     base = named.pop('base', None)
-    below = leaves(as_json(load(path.parent / base) if base else TrainConfig()))
-    assert leaves(as_json(load(path))) == below | leaves(named)
+    below = load(path.parent / base) if base else TrainConfig()
+    if 'student' in named and below.student is None:
+        below = replace(below, student=StudentConfig())
+    assert leaves(as_json(load(path))) == leaves(as_json(below)) | leaves(named)
 
 
 def test_what_is_shipped_covers_every_ablation() -> None:
@@ -237,14 +242,14 @@ def numbers(tables: dict[str, object], prefix: str = '') -> dict[str, float]:
     """Return every setting that is a number, by its dotted name."""
     found = {}
     for name, value in tables.items():
-        if isinstance(value, dict) and name != 'sizes':
+        if isinstance(value, dict) and name not in WHOLE:
             found |= numbers(value, f'{prefix}{name}.')
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found[prefix + name] = value
     return found
 
 
-NUMBERS = numbers(to_tables(TrainConfig()))
+NUMBERS = numbers(to_tables(TrainConfig(student=StudentConfig())))
 
 
 def with_value(name: str, value: float) -> dict[str, object]:
@@ -276,3 +281,31 @@ def test_the_weight_of_a_size_is_a_positive_number(tmp_path: Path, weight: str) 
 def test_whole_numbers_are_taken_for_floats(value: int) -> None:
     weight = from_tables({'loss': {'ssi': value}}).loss.ssi
     assert weight == value and isinstance(weight, float)
+
+
+# A student
+
+
+@pytest.mark.parametrize(('text', 'words'), [
+    ('[student]\nrank = 0', 'student.rank'),
+    ('[student]\nshrink = 4', 'data.sizes 252x336.*student.shrink 4'),
+    ('[student]\nshares = { foto = 1 }', 'student.shares.*photo'),
+    ('[student]\nshares = {}', 'student.shares'),
+    ('[student]\nshares = { photo = 0.0 }', 'student.shares'),
+    ('[student]\ncrop_min = 0', 'student.crop_min'),
+    ('[student]\nlearning = 1', 'student.learning'),
+    ('student = 3', 'student is a table'),
+    ('[data]\nvideo_every = 0', 'data.video_every'),
+])
+def test_a_student_that_cannot_be_is_refused_by_its_key(tmp_path: Path, text: str,
+                                                        words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(write(tmp_path / 'a.toml', text))
+
+
+def test_only_a_table_of_its_own_makes_a_run_a_students(tmp_path: Path) -> None:
+    assert load(write(tmp_path / 'a.toml', 'seed = 1')).student is None
+    assert load(write(tmp_path / 'b.toml', '[student]')).student == StudentConfig()
+    below = 'base = "b.toml"\n[student]\nshares = { video = 2 }'
+    read = load(write(tmp_path / 'c.toml', below)).student
+    assert read == StudentConfig(shares={'video': 2.0})

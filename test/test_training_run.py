@@ -27,12 +27,15 @@ from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.resources import share_directory
 from asyncmde_ros.training import run
 from asyncmde_ros.training.config import from_tables, load
+from asyncmde_ros.training.loop import CHECKPOINT
 from asyncmde_ros.training.rendered import rendered_clip
 from asyncmde_ros.training.sources import is_validation
-from asyncmde_ros.training.trainer import CHECKPOINT
+from asyncmde_ros.weights.adapter import LORA_A, LORA_B
 
 QUICK = share_directory() / 'config' / 'training' / 'quick.toml'
+STUDENT = share_directory() / 'config' / 'training' / 'student.toml'
 WEIGHTS = 'asyncmde_vits.safetensors'
+ADAPTER = 'glance_vits.safetensors'
 STEPS = 4
 VIDEO_FRAMES = 12
 OURS = ('observer.projector.context.', 'unit.correction.')
@@ -325,3 +328,52 @@ def test_the_shipped_encoder_is_complete(fast_weights: dict[str, np.ndarray]) ->
            and not any(part in name for part in NEVER_READ)}
     assert own <= fast_weights.keys()
     assert weights.registry.model('vits').fast is not None
+
+
+# The student
+
+
+@pytest.fixture
+def student_config(tmp_path: Path) -> Path:
+    config = tmp_path / 'small_student.toml'
+    config.write_text(f'base = "{STUDENT}"\n'
+                      '[data]\nsizes = { "56x84" = 1.0 }\nvideo_every = 4\nrendered_clips = 4\n'
+                      'validation_share = 0.4\n[data.quality]\nvalid = 0\ndistribution = 0\n'
+                      'continuity = 0\n[student]\nwarmup_steps = 1\nbatch = 2\nrank = 4\n')
+    return config
+
+
+@pytest.mark.slow
+def test_a_student_leaves_an_adapter_that_another_can_start_from(
+        data: Path, tmp_path: Path, student_config: Path,
+        foundation_weights: dict[str, np.ndarray]) -> None:
+    common = ('--config', student_config, '--data', data, '--cache', tmp_path / 'cache',
+              '--device', 'cpu')
+    code, printed = train(*common, '--steps', 2, '--out', tmp_path / 'first')
+    assert code == 0 and 'held-out pictures' in printed and 'video 0' in printed
+    first = load_file(tmp_path / 'first' / ADAPTER)
+    merged = weights.adapter.apply(foundation_weights, first)
+    assert all(np.isfinite(value).all() for value in merged.values())
+    assert {name.removesuffix(LORA_A).removesuffix(LORA_B) for name in first} == (
+        set(foundation_weights) - {'pretrained.pos_embed', 'pretrained.cls_token'})
+    assert first['pretrained.blocks.3.mlp.fc1.weight.lora_a'].shape == (4, VITS.embed_dim)
+    report = json.loads((tmp_path / 'first' / 'training.json').read_text())
+    assert report['weights'] == ADAPTER and report['steps'] == 2
+    assert from_tables(report['config']) == load(student_config)
+    assert report['data']['licences'] == {'unknown': 3, 'CC BY 4.0': 1}
+
+    code, _ = train(*common, '--steps', 0, '--out', tmp_path / 'second',
+                    '--start', tmp_path / 'first' / ADAPTER)
+    second = weights.adapter.apply(foundation_weights, load_file(tmp_path / 'second' / ADAPTER))
+    assert code == 0
+    for name, value in merged.items():
+        # Two roundings to float16 of factors that are a thousandth of the weights.
+        np.testing.assert_allclose(second[name], value, rtol=2e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_student_takes_no_encoder(data: Path, tmp_path: Path, student_config: Path,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    code, _ = train('--config', student_config, '--data', data, '--cache', tmp_path / 'cache',
+                    '--steps', 1, '--out', tmp_path / 'out', '--encoder', tmp_path / 'any')
+    assert code == 1
+    assert 'a student has none' in capsys.readouterr().err

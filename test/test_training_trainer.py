@@ -28,7 +28,7 @@ from asyncmde_ros.geometry import Size, memory_sizes, patch_grid
 from asyncmde_ros.model_config import VITS
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.pipeline.settings import MotionCompensation
-from asyncmde_ros.training import curves, trainer
+from asyncmde_ros.training import curves, loop, trainer
 from asyncmde_ros.training.augment import Appearance
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import (
@@ -40,7 +40,8 @@ from asyncmde_ros.training.config import (
     UnrollConfig,
 )
 from asyncmde_ros.training.interruption import SIGNALS
-from asyncmde_ros.training.trainer import CHECKPOINT, Budget, Trainer, TrainingError
+from asyncmde_ros.training.loop import CHECKPOINT, Budget, TrainingError
+from asyncmde_ros.training.trainer import Trainer
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
 
@@ -183,7 +184,7 @@ def part_of(name: str) -> str:
                          ids=['clips', 'single frames'])
 def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, observer_share: float,
                             correction: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     # A trained encoder whose normalisation was folded away bears no larger steps than these.
     config = with_optimiser(observer_share=observer_share, rate=5e-4, encoder_rate=0.1)
     trained(start, clips, tmp_path, 100, replace(config, model=replace(config.model,
@@ -196,7 +197,7 @@ def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, obs
 def test_the_loss_of_a_pair_goes_down(start: State, clips: list[Clip], tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same pairs again and again: these clips are too small for general laws."""
-    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     pairs = Sampler(clips, CONFIG).pairs(1, 2)
     assert pairs.images.shape[1] == 2
     monkeypatch.setattr(Sampler, 'pairs', lambda self, step, count: pairs)
@@ -420,7 +421,7 @@ def test_a_slower_machine_gives_the_same_weights(start: State, clips: list[Clip]
     results = []
     for minutes in (0.0, 6.0):
         clock = itertools.count(0, 60 * minutes)
-        monkeypatch.setattr(trainer.time, 'monotonic', partial(next, clock))
+        monkeypatch.setattr(loop.time, 'monotonic', partial(next, clock))
         results.append(trained(start, clips, tmp_path / f'{minutes}', 6, config))
     assert different(*results) == set()
 
@@ -444,7 +445,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
         start: State, clips: list[Clip], tmp_path: Path, killed_at: int,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     config = replace(CONFIG, validation_minutes=ALWAYS, checkpoint_minutes=ALWAYS)
     whole = trained(start, clips, tmp_path / 'whole', 8, config)
     with monkeypatch.context() as patch:
@@ -472,7 +473,7 @@ def whole_run(start: State, clips: list[Clip], tmp_path_factory: pytest.TempPath
               ) -> tuple[State, Path]:
     out = tmp_path_factory.mktemp('whole')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, 'LOG_EVERY', 1)
+        patch.setattr(loop, 'LOG_EVERY', 1)
         patch.setattr(curves, 'plot', lambda directory: None)
         return trained(start, clips, out, 8), out
 
@@ -500,7 +501,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_end_is_the_same(
         owner: type, name: str, call: int, number: signal.Signals,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any other checkpoint; validations are at every step, at phases and at both ends."""
-    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     handlers = [signal.getsignal(each) for each in SIGNALS]
     whole, out = whole_run
     with monkeypatch.context() as patch:
@@ -610,7 +611,7 @@ def test_training_goes_on_after_a_bad_step(start: State, clips: list[Clip], tmp_
 def test_nothing_but_bad_steps_ends_the_run(start: State, clips: list[Clip], tmp_path: Path,
                                             bad_steps: set[int],
                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, 'MAX_BAD_STEPS', 2)
+    monkeypatch.setattr(loop, 'MAX_BAD_STEPS', 2)
     with pytest.raises(TrainingError, match='3 steps in a row'):
         trained(start, clips, tmp_path, 10, ALL_FRAMES)
 
@@ -746,12 +747,12 @@ def test_the_best_weights_by_validation_are_handed_back(
 def test_minutes_are_kept_and_everything_is_left(start: State, clips: list[Clip], tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves, 'plot', draw_curves)
-    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
+    monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     draw_curves(tmp_path)  # matplotlib's own start
     training = Trainer(fresh(start), clips, CONFIG, Budget(minutes=BUDGET_S / 60), tmp_path, CPU,
                        True)
     ticks = itertools.count()
-    monkeypatch.setattr(trainer.time, 'monotonic', lambda: TICK_S * next(ticks))
+    monkeypatch.setattr(loop.time, 'monotonic', lambda: TICK_S * next(ticks))
     training.run()
     assert BUDGET_S <= 60 * training.progress.minutes < BUDGET_S + OVERRUN_S
     assert 60 * training.progress.minutes == pytest.approx(TICK_S * (next(ticks) - 1))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncmde_ros.geometry import Size
+from asyncmde_ros.pipeline.settings import FastPathModel
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,8 @@ class Options:
 
     ``size`` is the network's (rows, cols), ``image`` the camera's; ``video`` None means generated
     pictures.  ``seconds`` is how long each measurement lasts, ``startups`` how many fresh
-    processes are started to time the start.
+    processes are started to time the start.  ``backend`` and ``fast_path`` are what ``auto``
+    means here, where that was asked for.
     """
 
     size: Size
@@ -23,6 +25,7 @@ class Options:
     model: str
     backend: str
     video: Path | None
+    fast_path: FastPathModel
 
     @property
     def period_s(self) -> float:

@@ -1,8 +1,8 @@
 """The small works around the networks, each apart."""
 
 from array import array
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -10,15 +10,24 @@ import numpy as np
 
 from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.pictures import Pictures
-from asyncmde_ros.bench.progress import rounds
-from asyncmde_ros.bench.statistics import Summary, summarise, timed_ms
+from asyncmde_ros.bench.progress import Work, in_turn
+from asyncmde_ros.bench.statistics import Summary
+from asyncmde_ros.engine.loader import GLANCE_SHORT_SIDE
+from asyncmde_ros.geometry import Size
 from asyncmde_ros.media.codec import RGB, decode_compressed, decode_image
+from asyncmde_ros.pipeline import evidence
+from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
+from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, compose, small_grey
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
+from asyncmde_ros.pipeline.session import glance_size, refresh_sizes
+from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.preprocess import normalise, shrink
-
-Work = Callable[[], object]
 
 YUY2_BYTES = 2
 """Bytes of a pixel in yuv422_yuy2."""
+
+KEYFRAME_ID, GLANCE_ID, FRAME_ID = 0, 2, 3
+"""Frames of the film that a memory of depth is of, that mend it, and that see it."""
 
 
 @dataclass
@@ -42,16 +51,10 @@ class StoredJpeg:
 
 
 def measure(options: Options, pictures: Pictures,
-            extra: Mapping[str, Work]) -> dict[str, Summary | None]:
+            extra: Mapping[str, Work]) -> dict[str, Summary]:
     """Time each part in turn, round by round; ``extra`` adds parts that need ROS."""
-    works = {**_works(options, pictures.at(0)), **extra}
-    for work in works.values():
-        work()  # the first call allocates
-    times_ms: dict[str, list[float]] = {name: [] for name in works}
-    for _ in rounds(options.seconds, 'parts'):
-        for name, work in works.items():
-            times_ms[name].append(timed_ms(work))
-    return {name: summarise(times) for name, times in times_ms.items()}
+    works = {**_works(options, pictures.at(0)), **_memory_works(options, pictures), **extra}
+    return in_turn(works, options.seconds, 'parts')
 
 
 def _works(options: Options, rgb: RGB) -> dict[str, Work]:
@@ -71,6 +74,45 @@ def _works(options: Options, rgb: RGB) -> dict[str, Work]:
            for encoding, message in raw.items()},
         'decode_jpeg': lambda: decode_compressed(jpeg),
         'upsample': lambda: cv2.resize(depth, (cols, rows), interpolation=cv2.INTER_LINEAR),
+    }
+
+
+def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
+    """Return a frame of a memory of depth: moved only, and mixed with a new glance as well.
+
+    The memory is of the larger refresh, which is the dearer one.
+    """
+    size = refresh_sizes(options.size)[1]
+    film = [shrink(pictures.at(index), size) for index in range(FRAME_ID + 1)]
+    estimator = MotionEstimator()
+    steps = [estimator.update(index, picture, MotionCompensation.IMAGE, size=options.size).step
+             for index, picture in enumerate(film)]
+    earlier = estimator.since(KEYFRAME_ID, GLANCE_ID)
+    assert earlier is not None
+
+    def since(frame_id: int, later_id: int) -> Warp:
+        return compose(earlier, steps[FRAME_ID])  # a frame adds one step to what is known
+
+    def slot(frame_id: int, depth: Size) -> Slot:
+        made = Slot({})
+        made.picture = film[frame_id]
+        made.depth = np.ascontiguousarray(shrink(film[frame_id], depth)[..., 0], np.float32)
+        made.keyframe = Keyframe(frame_id, 0, 0, 1, 0.0)
+        return made
+    view = View(FRAME_ID, film[FRAME_ID], steps[FRAME_ID], since)
+    keyframe = slot(KEYFRAME_ID, size)
+    glance = slot(GLANCE_ID, glance_size(options.size, GLANCE_SHORT_SIDE))
+    moved, mixed = MovedDepth(), MovedDepth()
+
+    def mix() -> None:
+        assert glance.keyframe is not None
+        glance.keyframe = replace(glance.keyframe, generation=glance.keyframe.generation + 1)
+        mixed.step(view, keyframe, glance)
+    before, now = small_grey(film[KEYFRAME_ID]), small_grey(film[FRAME_ID])
+    return {
+        'move_memory': lambda: moved.step(view, keyframe, None),
+        'mix_glance': mix,
+        'photometric_evidence': lambda: evidence.look(before, now, earlier),
     }
 
 

@@ -62,6 +62,16 @@ class Film(Pictures):
         return self._frames[bounce(index, len(self._frames))]
 
 
+class Still(Pictures):
+    """A camera before which nothing moves: the first frame of another film, for ever."""
+
+    def __init__(self, film: Pictures) -> None:
+        self._picture = film.at(0)
+
+    def at(self, index: int) -> RGB:
+        return self._picture
+
+
 def open_pictures(video: Path | None, image: Size) -> Pictures:
     """Return the film of ``video``, or the generated one where that is None."""
     return Pan(image) if video is None else Film(video, image)

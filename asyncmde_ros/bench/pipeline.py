@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from asyncmde_ros.bench.background import Background, Moment, background
 from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.pictures import Pictures
 from asyncmde_ros.bench.progress import bar
@@ -12,6 +13,7 @@ from asyncmde_ros.bench.schedule import Camera
 from asyncmde_ros.bench.statistics import Summary, summarise
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError
+from asyncmde_ros.geometry import size_text
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, Timings
 from asyncmde_ros.pipeline.slow_path import SlowPathState
 
@@ -31,7 +33,8 @@ class Figures:
     captured = dropped + withheld + the count of ``process_ms``.  ``latency_ms`` is from capture to
     depth; a frame whose latency is over the camera's period is ``late``.  ``lag_frames`` is how
     many camera frames ago the memory's keyframe was captured.  With the slow path off the keyframe
-    only grows older, and refresh figures are None.
+    only grows older, and refresh figures are None.  ``refreshes`` are those whose memory a frame
+    used, ``background`` those that were done.
     """
 
     captured: int
@@ -46,6 +49,7 @@ class Figures:
     refresh_every_frames: float | None
     lag_mean_frames: float | None
     lag_max_frames: int | None
+    background: Background | None
 
 
 @dataclass
@@ -61,6 +65,8 @@ class Recording:
     timings: list[Timings] = field(default_factory=list)
     lags: list[int] = field(default_factory=list)
     generations: set[int] = field(default_factory=set)
+    moments: list[list[Moment]] = field(default_factory=list)
+    glance_lags: list[int] = field(default_factory=list)
 
     def figures(self, period_s: float, refreshing: bool) -> Figures:
         """Summarise."""
@@ -76,7 +82,8 @@ class Recording:
             refreshes / self.seconds if refreshes else None,
             self.captured / refreshes if refreshes else None,
             sum(self.lags) / len(self.lags) if refreshing and self.lags else None,
-            max(self.lags) if refreshing and self.lags else None)
+            max(self.lags) if refreshing and self.lags else None,
+            background(self.moments, self.glance_lags) if refreshing else None)
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,15 @@ def measure(options: Options, pictures: Pictures) -> dict[str, Figures]:
     """Run the pipeline at the camera's rate; return figures with the ``slow_path_on`` and off."""
     recordings = {True: Recording(), False: Recording()}
     model = Model(options.model, options.backend)
-    with DepthPipeline(model, size=options.size) as pipeline, \
+    with DepthPipeline(model, size=options.size, fast_path=options.fast_path) as pipeline, \
             bar('pipeline', 2 * BLOCKS) as shown:
         camera = Camera(options)
         frames = _play(pipeline, camera, pictures)
         for _ in range(BLOCKS):
             for refreshing, recording in recordings.items():
                 _switch(pipeline, frames, refreshing)
-                _record(camera, frames, recording, options.seconds / BLOCKS, options.period_s)
+                _record(pipeline, camera, frames, recording, options.seconds / BLOCKS,
+                        options.period_s)
                 shown.update(1)
     return {f'slow_path_{"on" if refreshing else "off"}':
             recording.figures(options.period_s, refreshing)
@@ -131,10 +139,13 @@ def _switch(pipeline: DepthPipeline, frames: Iterator[_Shown], refreshing: bool)
                               f'last error: {status.last_error or "none"}')
 
 
-def _record(camera: Camera, frames: Iterator[_Shown], recording: Recording, seconds: float,
-            period_s: float) -> None:
+def _record(pipeline: DepthPipeline, camera: Camera, frames: Iterator[_Shown],
+            recording: Recording, seconds: float, period_s: float) -> None:
     captured, dropped, started = camera.captured, camera.dropped, time.monotonic()
+    moments = [_moment(pipeline)]
+    recording.moments.append(moments)
     for frame in frames:
+        moments.append(_moment(pipeline))
         keyframe = frame.result.keyframe
         if frame.result.depth is None or keyframe is None:
             recording.withheld += 1
@@ -145,8 +156,21 @@ def _record(camera: Camera, frames: Iterator[_Shown], recording: Recording, seco
             recording.generations.add(keyframe.generation)
             age_s = (frame.result.stamp_ns - keyframe.stamp_ns) / 1e9
             recording.lags.append(round(age_s / period_s))
+            glance = pipeline.status.glance
+            if glance is not None and glance.stamp_ns is not None:
+                age_s = (frame.result.stamp_ns - glance.stamp_ns) / 1e9
+                recording.glance_lags.append(round(age_s / period_s))
         if time.monotonic() - started >= seconds:
             break
     recording.captured += camera.captured - captured
     recording.dropped += camera.dropped - dropped
     recording.seconds += time.monotonic() - started
+
+
+def _moment(pipeline: DepthPipeline) -> Moment:
+    status = pipeline.status
+    refreshes = {size_text(size): count
+                 for size, count in dict(status.slow_path.refreshes_of).items()}
+    glance = status.glance
+    return Moment(time.monotonic(), refreshes, None if glance is None else glance.refreshes,
+                  0.0 if glance is None else glance.latency_ms)

@@ -2,16 +2,19 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
 from tqdm import tqdm
+
+from asyncmde_ros.bench.statistics import Summary, summarise, timed_ms
+
+Work = Callable[[], object]
 
 MIN_ROUNDS = 3
 """Fewer rounds than this give no median worth the name, however slow each of them is."""
 
 BAR = '{desc:<34}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}'
-
 
 LOG_PERIOD_S = 5.0
 """How often the bar is written where stderr is not a terminal and keeps every line."""
@@ -31,3 +34,15 @@ def rounds(seconds: float, text: str) -> Iterator[int]:
             yield count
             count += 1
             shown.update(min(seconds, time.monotonic() - started) - shown.n)
+
+
+def in_turn(works: Mapping[str, Work], seconds: float, text: str) -> dict[str, Summary]:
+    """Time each of ``works``, A B A B; return milliseconds by their names."""
+    for work in works.values():
+        work()  # the first call allocates
+    times_ms: dict[str, list[float]] = {name: [] for name in works}
+    for _ in rounds(seconds, text):
+        for name, work in works.items():
+            times_ms[name].append(timed_ms(work))
+    return {name: summary for name, times in times_ms.items()
+            if (summary := summarise(times)) is not None}

@@ -41,15 +41,18 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Bound:
-    """One graph's arithmetic and traffic, its bound, and the measured time over it."""
+    """One graph's arithmetic and traffic, its bound, and the measured time over it.
+
+    The last two are None where the networks were not timed.
+    """
 
     graph: str
     gflop: float
     must_move_mb: float
     operators_move_mb: float
     bound_ms: float
-    measured_ms: float
-    times_the_bound: float
+    measured_ms: float | None
+    times_the_bound: float | None
 
 
 class _Traffic(TorchDispatchMode):
@@ -74,14 +77,15 @@ def measure(options: Options, rows: Sequence[Comparison]) -> tuple[Peaks, list[B
     peaks = _peaks(model.on_gpu)
     precision = Precision.AUTO if model.on_gpu else Precision.FP32
     row = max((row for row in rows if row.precision == precision.value),
-              key=lambda row: row.threads)
-    return peaks, [_bound(model, graph, options, peaks, measured_ms)
-                   for graph, measured_ms in ((Graph.FOUNDATION, row.foundation_ms.p50),
-                                              (Graph.FAST, row.fast_ms.p50))]
+              key=lambda row: row.threads, default=None)
+    measured_ms = {} if row is None else {Graph.FOUNDATION: row.foundation_ms.p50,
+                                          Graph.FAST: row.fast_ms.p50}
+    return peaks, [_bound(model, graph, options, peaks, measured_ms.get(graph))
+                   for graph in (Graph.FOUNDATION, Graph.FAST)]
 
 
-def _bound(model: Model, graph: Graph, options: Options, peaks: Peaks, measured_ms: float
-           ) -> Bound:
+def _bound(model: Model, graph: Graph, options: Options, peaks: Peaks,
+           measured_ms: float | None) -> Bound:
     wanted = model.specification(graph, options.size)
     module = build_module(graph, wanted.model, wanted.weights)
     inputs = [torch.zeros(shape) for shape in wanted.shapes.values()]
@@ -96,7 +100,8 @@ def _bound(model: Model, graph: Graph, options: Options, peaks: Peaks, measured_
     bound_ms = 1e3 * max(flops.get_total_flops() / (1e12 * peaks.tflops),
                          once / (1e9 * peaks.bandwidth_gb_s))
     return Bound(graph.value, flops.get_total_flops() / 1e9, once / 1e6,
-                 width * traffic.elements / 1e6, bound_ms, measured_ms, measured_ms / bound_ms)
+                 width * traffic.elements / 1e6, bound_ms, measured_ms,
+                 None if measured_ms is None else measured_ms / bound_ms)
 
 
 def _peaks(on_gpu: bool) -> Peaks:

@@ -1,4 +1,4 @@
-"""How fast the fast path can be, with the foundation model running and without."""
+"""How fast the spatial memory's steps can be, with the foundation model running and without."""
 
 import dataclasses
 import time
@@ -21,9 +21,9 @@ from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathState
 from asyncmde_ros.preprocess import shrink
 
-NOTE = ('Fast steps one after the other, as a camera of any rate would allow: the image handed '
-        'over, the network, depth back in memory of the host. Without motion estimation, which is '
-        'the row "motion", and without the camera.')
+NOTE = ('Fast steps of the spatial memory one after the other, as a camera of any rate would '
+        'allow: the image handed over, the network, depth back in memory of the host. Without '
+        'motion estimation, which is the row "motion", and without the camera.')
 
 BLOCKS = 2
 """Both modes are measured so many times in turn, so that drift of the machine falls on both."""

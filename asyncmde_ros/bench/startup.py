@@ -14,8 +14,8 @@ from asyncmde_ros.errors import AsyncMDEError
 
 NOTE = ('Each start is a fresh Python process with the files in the page cache; its parts in '
         'order: interpreter, import, weights (read and verify), compile (and warm up), first '
-        'depth (the first refresh and a fast step). Resident memory is taken after the first '
-        "depth and again after running at the camera's rate.")
+        'depth (the first refresh, and a step of the fast path). Resident memory is taken after '
+        "the first depth and again after running at the camera's rate.")
 
 
 @dataclass(frozen=True)

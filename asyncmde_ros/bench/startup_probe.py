@@ -27,15 +27,17 @@ def main() -> None:
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.errors import EngineError
     from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+    from asyncmde_ros.pipeline.settings import FastPathModel
     probe.lap('import_s')
 
     fields = json.loads(args.options)
-    options = Options(**fields | {name: tuple(fields[name]) for name in ('size', 'image')})
+    options = Options(**fields | {name: tuple(fields[name]) for name in ('size', 'image')}
+                      | {'fast_path': FastPathModel(fields['fast_path'])})
     pictures = Pan(options.image)  # a whole video would be counted as the pipeline's memory
     probe.skip()
     model = Model(options.model, options.backend)
     probe.lap('weights_s')
-    with DepthPipeline(model, size=options.size) as pipeline:
+    with DepthPipeline(model, size=options.size, fast_path=options.fast_path) as pipeline:
         probe.lap('compile_s')
         camera = Camera(options)
         end = time.monotonic() + FIRST_DEPTH_TIMEOUT_S

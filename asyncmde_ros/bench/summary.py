@@ -7,15 +7,29 @@ Row = Sequence[str]
 
 COLUMNS = ('min', 'p50', 'p95', 'p99', 'max')
 
+PARTS = {'engines': 'Networks, one frame', 'saturation': 'As fast as it can',
+         'roofline': 'Roofline', 'parts': 'Parts', 'pipeline': "Pipeline at the camera's rate",
+         'ros': 'Over ROS 2', 'startup': 'Start'}
+"""The titles of what is measured."""
+
+BEFORE = 'it needs PyTorch to count'
+"""Why the roofline is not in files that do not say why."""
+
 
 def markdown(bench: Mapping[str, Any]) -> str:
     """Return the tables of ``bench.json``'s contents, in Markdown, columns aligned.
 
     Raises KeyError where ``bench`` is no benchmark's.
     """
-    sections = [_meta(bench), _engines(bench), _saturation(bench['saturation']),
-                _roofline(bench['roofline']), _parts(bench), _pipeline(bench), _ros(bench),
-                _startup(bench['startup'])]
+    sections = [_meta(bench)]
+    left_out = bench.get('left_out') or {'roofline': BEFORE, 'ros': bench.get('ros_left_out')}
+    for part, write in (('engines', _engines), ('saturation', _saturation),
+                        ('roofline', _roofline), ('parts', _parts), ('pipeline', _pipeline),
+                        ('ros', _ros), ('startup', _startup)):
+        # The motion is a row of the networks' table.
+        measured = bench[part] is not None or part == 'engines' and bench['motion'] is not None
+        sections.append(write(bench) if measured else
+                        f'### {PARTS[part]}\n\nLeft out: {left_out[part]}.')
     return '\n\n'.join(sections) + '\n'
 
 
@@ -26,32 +40,45 @@ def _meta(bench: Mapping[str, Any]) -> str:
     commit = f', commit {meta["commit"][:12]}' if meta['commit'] else ''
     source = options['video'] or 'generated pictures'
     gpu = f'{meta["gpu"]}, ' if meta['gpu'] else ''
+    # Earlier files hold what was asked for, which may be "auto", and know one fast path.
+    backend = bench['engines']['rows'][0]['backend'] if bench['engines'] else options['backend']
+    fast_path = f', fast path {options["fast_path"]}' if 'fast_path' in options else ''
     return '\n'.join((
         f'{gpu}{meta["cpu"]}, {meta["cores"]} cores, {meta["memory_gib"]:.0f} GiB, {meta["os"]}. '
         f'{version}, asyncmde_ros {meta["package"]}{commit}. {meta["date"]}. Load average at the '
         f'start: {meta["load_average"]:.1f}.',
         '',
-        f'Model {options["model"]} on {bench["engines"]["rows"][0]["backend"]} at '
-        f'{_size(options["size"])}, camera '
+        f'Model {options["model"]} on {backend} at {_size(options["size"])}{fast_path}, camera '
         f'{options["image"][1]}x{options["image"][0]} at {options["rate_hz"]:g} Hz ({source}), '
         f'{options["seconds"]:g} s for each measurement. Milliseconds unless named otherwise.'))
 
 
 def _engines(bench: Mapping[str, Any]) -> str:
-    rows = [(str(row['threads']), row['precision'], name, *_cells(row[key]), ratio)
-            for row in bench['engines']['rows']
-            for name, key, ratio in (
-                ('foundation model', 'foundation_ms', ''),
-                ('fast step', 'fast_ms', f'**{row["ratio_p50"]:.1f}x**'))]
-    motion = bench['motion']
-    rows.append(('', '', f'motion, {_size(motion["size"])}', *_cells(motion['frame_ms']), ''))
-    table = _table('Networks, one frame', ('threads', 'precision', 'graph', *COLUMNS, 'ratio'),
-                   rows)
-    return f'{table}\n\n{bench["engines"]["note"]}'
+    engines, motion = bench['engines'], bench['motion']
+    rows = [(str(row['threads']), row['precision'], *cells)
+            for row in (engines['rows'] if engines else ()) for cells in _graphs(row)]
+    if motion is not None:
+        rows.append(('', '', f'motion, {_size(motion["size"])}', *_cells(motion['frame_ms']), ''))
+    table = _table(PARTS['engines'], ('threads', 'precision', 'graph', *COLUMNS, 'ratio'), rows)
+    note = engines['note'] if engines else f'Left out: {bench["left_out"]["engines"]}.'
+    return f'{table}\n\n{note}'
 
 
-def _saturation(saturation: Mapping[str, Any]) -> str:
-    table = _table('As fast as it can', ('slow path', *COLUMNS, 'steps/s', 'refresh Hz',
+def _graphs(row: Mapping[str, Any]) -> list[Row]:
+    """Return name, times and ratio of each graph of one configuration."""
+    graphs: list[Row] = [
+        ('foundation model', *_cells(row['foundation_ms']), ''),
+        ('fast step', *_cells(row['fast_ms']), f'**{row["ratio_p50"]:.1f}x**')]
+    graphs += [(f'refresh, {size}', *_cells(summary), '')
+               for size, summary in row.get('refresh_ms', {}).items()]
+    if row.get('glance_ms') is not None:
+        graphs.append((f'glance, {_size(row["glance_size"])}', *_cells(row['glance_ms']), ''))
+    return graphs
+
+
+def _saturation(bench: Mapping[str, Any]) -> str:
+    saturation = bench['saturation']
+    table = _table(PARTS['saturation'], ('slow path', *COLUMNS, 'steps/s', 'refresh Hz',
                                          'refresh every N steps'), [
         (_mode(mode), *_cells(figures['step_ms']), *(_number(figures[key]) for key in (
             'steps_hz', 'refresh_hz', 'refresh_every_steps')))
@@ -59,29 +86,28 @@ def _saturation(saturation: Mapping[str, Any]) -> str:
     return f'{table}\n\n{saturation["note"]}'
 
 
-def _roofline(roofline: Mapping[str, Any] | None) -> str:
-    if roofline is None:
-        return '### Roofline\n\nLeft out: it needs PyTorch to count.'
+def _roofline(bench: Mapping[str, Any]) -> str:
+    roofline = bench['roofline']
     peaks = roofline['peaks']
     table = _table(
-        f'Roofline: {peaks["device"]}, {peaks["dtype"]}, {_figure(peaks["tflops"])} TFLOP/s, '
-        f'{peaks["bandwidth_gb_s"]:.0f} GB/s',
+        f'{PARTS["roofline"]}: {peaks["device"]}, {peaks["dtype"]}, '
+        f'{_figure(peaks["tflops"])} TFLOP/s, {peaks["bandwidth_gb_s"]:.0f} GB/s',
         ('graph', 'GFLOP', 'must move MB', 'operators move MB', 'bound ms', 'measured ms',
          'times the bound'),
-        [(row['graph'], *(_figure(row[key]) for key in (
+        [(row['graph'], *(_figure_or_dash(row[key]) for key in (
             'gflop', 'must_move_mb', 'operators_move_mb', 'bound_ms', 'measured_ms',
             'times_the_bound'))) for row in roofline['rows']])
     return f'{table}\n\n{roofline["note"]}'
 
 
 def _parts(bench: Mapping[str, Any]) -> str:
-    return _table('Parts', ('part', *COLUMNS), [
+    return _table(PARTS['parts'], ('part', *COLUMNS), [
         (name.replace('_', ' '), *_cells(summary)) for name, summary in bench['parts'].items()])
 
 
 def _pipeline(bench: Mapping[str, Any]) -> str:
     modes = bench['pipeline'].items()
-    times = _table("Pipeline at the camera's rate", ('slow path', 'time', *COLUMNS), [
+    times = _table(PARTS['pipeline'], ('slow path', 'time', *COLUMNS), [
         (_mode(mode), word, *_cells(figures[key]))
         for mode, figures in modes
         for word, key in (('of process()', 'process_ms'), ('capture to depth', 'latency_ms'))])
@@ -91,15 +117,19 @@ def _pipeline(bench: Mapping[str, Any]) -> str:
             'captured', 'dropped', 'withheld', 'late', 'refresh_hz', 'refresh_every_frames',
             'lag_mean_frames', 'lag_max_frames')))
         for mode, figures in modes])
-    return (f'{times}\n\n{counts}\n\nlate: depth came more than a camera\'s period after the '
-            'capture; lag: how many frames ago the keyframe in memory was captured.')
+    behind = _table(None, ('slow path', *BACKGROUND, 'glance lag mean', 'max'), [
+        (_mode(mode), *_background(figures), *(
+            _number((figures.get('background') or {}).get(f'glance_lag_{which}_frames'))
+            for which in ('mean', 'max')))
+        for mode, figures in modes])
+    return (f'{times}\n\n{counts}\n\n{behind}\n\nlate: depth came more than a camera\'s period '
+            'after the capture; lag: how many frames ago the keyframe in memory, or the newest '
+            'glance\'s picture, was captured; refreshes are those that were done, by size.')
 
 
 def _ros(bench: Mapping[str, Any]) -> str:
-    if bench['ros'] is None:
-        return f'### Over ROS 2\n\nLeft out: {bench["ros_left_out"]}.'
     answers = bench['ros']['answers']
-    times = _table('Over ROS 2', ('time', *COLUMNS), [
+    times = _table(PARTS['ros'], ('time', *COLUMNS), [
         (word, *_cells(answers[key])) for word, key in (
             ('stamp to publish', 'stamp_to_publish_ms'),
             ('stamp to receipt', 'stamp_to_receipt_ms'))])
@@ -110,12 +140,31 @@ def _ros(bench: Mapping[str, Any]) -> str:
             'published', 'answered', 'dropped', 'warped', 'duplicates', 'longest_gap',
             'camera_hz', 'depth_hz', 'refresh_every_frames', 'lag_mean_frames', 'lag_max_frames')),
         _number(bench['ros']['node_rss_end_mib']))])
-    return f'{times}\n\n{counts}\n\n{bench["ros"]["note"]}'
+    runs = (('moves', bench['ros']), ('is still', bench.get('ros_still') or {}))
+    node = _table(None, ('camera', 'node CPU %', 'refreshes/s', *BACKGROUND), [
+        (name, _number(run.get('node_cpu_percent')),
+         _number((run.get('background') or {}).get('refresh_hz')), *_background(run))
+        for name, run in runs])
+    return f'{times}\n\n{counts}\n\n{node}\n\n{bench["ros"]["note"]}'
 
 
-def _startup(startup: Mapping[str, Any]) -> str:
+BACKGROUND = ('refreshes by size', 'glances', 'glances/s', 'glance ms p50', 'p99')
+
+
+def _background(figures: Mapping[str, Any]) -> Row:
+    """Return the cells under BACKGROUND; dashes where nothing was, or could be, counted."""
+    found = figures.get('background') or {}
+    sizes = ', '.join(f'{size}: {count}'
+                      for size, count in found.get('refreshes_by_size', {}).items())
+    glance_ms = found.get('glance_ms') or {}
+    return (sizes or '-', *(_number(found.get(key)) for key in ('glances', 'glances_hz')),
+            *(_figure_or_dash(glance_ms.get(key)) for key in ('p50', 'p99')))
+
+
+def _startup(bench: Mapping[str, Any]) -> str:
+    startup = bench['startup']
     columns = ('min', 'p50', 'max')
-    return _table(f'Start, {startup["starts"]} fresh process(es)', ('', *columns), [
+    return _table(f'{PARTS["startup"]}, {startup["starts"]} fresh process(es)', ('', *columns), [
         (_startup_name(name), *(_figure(summary[column]) for column in columns))
         for name, summary in startup['figures'].items()])
 
@@ -143,6 +192,10 @@ def _cells(summary: Mapping[str, float] | None) -> Row:
 def _figure(value: float) -> str:
     """Two decimals below ten and one above; two significant digits of what is small."""
     return f'{value:.1f}' if value >= 10 else f'{value:.2g}' if value < 0.1 else f'{value:.2f}'
+
+
+def _figure_or_dash(value: float | None) -> str:
+    return '-' if value is None else _figure(value)
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, write_atomically
 from asyncmde_ros.geometry import Size, network_size, parse_size
+from asyncmde_ros.pipeline.settings import FastPathModel
 
 SECONDS = 10.0
 QUICK_SECONDS = 1.0
+PARTS = ('startup', 'engines', 'saturation', 'roofline', 'motion', 'parts', 'pipeline', 'ros')
 STARTUPS = 3
 CAMERA_RATE_HZ = 30.0
 CAMERA_IMAGE = '480x640'
@@ -29,20 +31,28 @@ DESCRIPTION = """\
 Measures, one after the other, on this machine and in one run:
 
   startup     import, load, first depth and memory, in fresh processes
-  engines     the foundation model against one fast step, in turn (A B A B)
-  saturation  fast steps as fast as they can be, the slow path on and off in turn
+  engines     the foundation model, one fast step of the spatial memory, and with the fast
+              path "glance" each size of refresh and a glance, in turn (A B A B)
+  saturation  fast steps of the spatial memory as fast as they can be, the slow path on and
+              off in turn
   roofline    arithmetic and traffic of both networks, and the bound they set (needs torch)
   motion      the estimation of the camera's motion
-  parts       decoding, preprocessing, upsampling and messages, each apart
-  pipeline    the whole at the camera's rate, the slow path on and off in turn
-  ros         a camera process and depth_node over ROS 2: latency, drops, duplicates
+  parts       decoding, preprocessing, moving a memory of depth and mixing in a glance,
+              upsampling and messages, each apart
+  pipeline    the whole at the camera's rate, the slow path on and off in turn: latency,
+              refreshes by size, glances
+  ros         a camera process and depth_node over ROS 2: latency, drops, duplicates, use of
+              the CPU; and the same with a camera that stands still
 
 and writes everything to DIR/bench.json.  Absolute times are this machine's and suffer from
 whatever else it does; the ratios hold better.  Pictures are generated, the same in every run."""
 
 EPILOG = """\
-the default, about three minutes on two cores:
+the default, about four minutes on two cores:
   asyncmde bench --out results
+
+one part, in half a minute: is a camera of 60 Hz answered, and how soon?
+  asyncmde bench --out results --only ros --rate 60
 
 as on a robot: its own video, its rate and size, a longer look at the tails:
   asyncmde bench --out results --video drive.mp4 --rate 60 --image 720x1280 --seconds 60
@@ -65,6 +75,12 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='which networks (default: %(default)s)')
     parser.add_argument('--backend', default='auto', choices=BACKENDS,
                         help='what computes them (default: %(default)s)')
+    parser.add_argument('--fast-path', default='auto',
+                        choices=[item.value for item in FastPathModel],
+                        help="what every frame goes through, as the node's fast_path.model "
+                             '(default: %(default)s)')
+    parser.add_argument('--only', type=_parts, default=PARTS, metavar='PART,PART',
+                        help='measure these parts alone (default: all)')
     parser.add_argument('--size', type=network_size_argument, default='auto', metavar='HxW',
                         help="the network's size, multiples of 14 (default: auto, as the node)")
     parser.add_argument('--image', type=_image_size, default=CAMERA_IMAGE, metavar='HxW',
@@ -87,56 +103,92 @@ def run(args: argparse.Namespace) -> int:
         print(_tables(args.markdown), end='')
         return 0
     from asyncmde_ros import machine
-    from asyncmde_ros.bench import engines, motion, parts, pipeline, saturation, startup
     from asyncmde_ros.bench.options import Options
     from asyncmde_ros.bench.pictures import open_pictures
     from asyncmde_ros.engine.choice import choose
-    size = args.size or network_size(args.image, choose(args.backend).short_side)
+    from asyncmde_ros.pipeline.session import resolved
+    choice = choose(args.backend)
+    size = args.size or network_size(args.image, choice.short_side)
     options = Options(
         size, args.image, args.rate,
         args.seconds or (QUICK_SECONDS if args.quick else SECONDS), 1 if args.quick else STARTUPS,
-        args.model, args.backend, args.video)
+        args.model, choice.backend, args.video, resolved(FastPathModel(args.fast_path), choice))
     weights.fetch(weights.registry.model(args.model).foundation)
     pictures = open_pictures(options.video, options.image)  # fails early, with one clear error
     path = args.out / 'bench.json'
     ensure_writable(path)
     ros = _find_ros(args.no_ros)
-    extra: Mapping[str, Callable[[], object]] = {}
-    if ros.session is not None:
-        extra = {'depth_message': ros.session.depth_message_work(options)}
-    rows = engines.compare(options, pictures)
+    left_out = _left_out(args.only, ros.reason)
     bench = {
         'meta': {**dataclasses.asdict(machine.describe(sys.argv[1:])),
                  'options': dataclasses.asdict(options)},
-        'startup': {'note': startup.NOTE, **dataclasses.asdict(startup.measure(options))},
-        'engines': {'note': engines.NOTE, 'rows': [dataclasses.asdict(row) for row in rows]},
-        'saturation': {'note': saturation.NOTE, **{
-            mode: dataclasses.asdict(figures)
-            for mode, figures in saturation.measure(options, pictures).items()}},
-        'roofline': _roofline(options, rows),
-        'motion': dataclasses.asdict(motion.measure(options, pictures)),
-        'parts': {name: summary and dataclasses.asdict(summary)
-                  for name, summary in parts.measure(options, pictures, extra).items()},
-        'pipeline': {mode: dataclasses.asdict(figures)
-                     for mode, figures in pipeline.measure(options, pictures).items()},
-        'ros': None if ros.session is None else dataclasses.asdict(ros.session.measure(options)),
-        'ros_left_out': ros.reason,
+        **_measure(options, pictures, ros.session, left_out),
+        'left_out': left_out,
     }
-    write_atomically(path, (json.dumps(bench, indent=2, default=str, allow_nan=False) + '\n'
-                            ).encode())
-    print(markdown(bench))
+    text = json.dumps(bench, indent=2, default=str, allow_nan=False) + '\n'
+    write_atomically(path, text.encode())
+    print(markdown(json.loads(text)))
     print(path)
     return 0
 
 
-def _roofline(options: Any, rows: Sequence[Any]) -> dict[str, Any] | None:
-    """Return the bounds as JSON; None without PyTorch, which counts."""
+def _left_out(only: Sequence[str], no_ros: str | None) -> dict[str, str]:
+    """Return why each part that is not measured is not.
+
+    Raises AsyncMDEError for one that is asked for by name and cannot be.
+    """
+    reasons = {}
+    if no_ros is not None:
+        reasons['ros'] = no_ros
     if importlib.util.find_spec('torch') is None:
-        return None
-    from asyncmde_ros.bench import roofline
-    peaks, bounds = roofline.measure(options, rows)
-    return {'note': roofline.NOTE, 'peaks': dataclasses.asdict(peaks),
-            'rows': [dataclasses.asdict(bound) for bound in bounds]}
+        reasons['roofline'] = 'it needs PyTorch to count'
+    for part, reason in reasons.items():
+        if part in only and only != PARTS:
+            raise AsyncMDEError(f'--only {part}: {reason}')
+    return {part: reasons.get(part, 'not asked for (--only)')
+            for part in PARTS if part in reasons or part not in only}
+
+
+def _measure(options: Any, pictures: Any, ros: Any, left_out: Container[str]) -> dict[str, Any]:
+    """Return every section, None for those left out; ``ros`` is the module that measures it."""
+    from asyncmde_ros.bench import engines, motion, parts, pipeline, saturation, startup
+    rows: list[Any] = []
+
+    def compare() -> dict[str, Any]:
+        rows.extend(engines.compare(options, pictures))
+        return {'note': engines.NOTE, 'rows': rows}
+
+    def count() -> dict[str, Any]:
+        from asyncmde_ros.bench import roofline  # needs torch
+        peaks, bounds = roofline.measure(options, rows)
+        return {'note': roofline.NOTE, 'peaks': peaks, 'rows': bounds}
+
+    def time_parts() -> Any:
+        extra = {} if ros is None else {'depth_message': ros.depth_message_work(options)}
+        return parts.measure(options, pictures, extra)
+    sections: dict[str, Callable[[], Any]] = {
+        'startup': lambda: {'note': startup.NOTE, **_plain(startup.measure(options))},
+        'engines': compare,
+        'saturation': lambda: {'note': saturation.NOTE,
+                               **saturation.measure(options, pictures)},
+        'roofline': count,
+        'motion': lambda: motion.measure(options, pictures),
+        'parts': time_parts,
+        'pipeline': lambda: pipeline.measure(options, pictures),
+        'ros': lambda: ros.measure(options),
+        'ros_still': lambda: ros.measure(options, still=True),
+    }
+    return {name: None if name.removesuffix('_still') in left_out else _plain(measure())
+            for name, measure in sections.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return records, in lists and dictionaries too, as JSON has them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -164,6 +216,13 @@ def _tables(path: Path) -> str:
     except (KeyError, TypeError) as error:
         raise AsyncMDEError(f'{path} was not written by asyncmde bench ({error!r})') \
             from error
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    wanted = {part.strip() for part in text.split(',')}
+    for part in sorted(wanted - set(PARTS)):
+        raise argparse.ArgumentTypeError(f'{part!r} is no part; there are {", ".join(PARTS)}')
+    return tuple(part for part in PARTS if part in wanted)
 
 
 def network_size_argument(text: str) -> Size | None:

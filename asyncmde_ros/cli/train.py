@@ -1,4 +1,4 @@
-"""``asyncmde train``: the fast network, for any budget."""
+"""``asyncmde train``: the fast network, or a student of the foundation model, for any budget."""
 
 import argparse
 import contextlib
@@ -17,7 +17,12 @@ through the memory. The foundation model's outputs are
 computed once and kept (about 1.6 MB a frame); that comes on top of the budget. Ends with
 asyncmde_NAME.safetensors in DIR, the best weights by validation on held-out sources, beside
 curves.png, train.csv, validation.csv and training.json. Ctrl-C leaves a checkpoint, from which
---resume goes on; a second one ends at once, without."""
+--resume goes on; a second one ends at once, without.
+
+With a [student] table in the configuration (config/training/student.toml) the foundation model
+itself is adapted to see with few tokens: a copy of it that gets smaller pictures learns the depth
+that it gives for larger ones. What changed of it is kept as an adapter, glance_NAME.safetensors
+(8 MB for vits)."""
 EPILOG = """\
 DIR of --data is a folder of videos and photos (videos/, photos/, or mixed), perhaps with
 videos.csv and photos.csv (columns file, license). Configurations: config/training/*.toml; a file
@@ -28,13 +33,14 @@ examples
   asyncmde train --data footage --minutes 60 --out run --resume
   asyncmde train --config config/training/paper.toml --data footage --minutes 600 --out paper \\
       --device cuda
+  asyncmde train --config config/training/student.toml --data footage --minutes 90 --out student
   asyncmde eval kitchen/ --fast-weights run/asyncmde_vits.safetensors --out report
 """
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     parser = commands.add_parser(
-        'train', help='train the fast network (needs torch)', description=DESCRIPTION,
+        'train', help='train the fast network or a student (needs torch)', description=DESCRIPTION,
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', type=Path, metavar='FILE',
                         help='TOML file (default: config/training/full.toml)')
@@ -52,10 +58,12 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='go on from the checkpoint in --out; the budget is of the whole run')
     parser.add_argument('--encoder', type=Path, metavar='FILE',
                         help="safetensors of a MobileNetV3-Small with timm's key names and folded "
-                             "normalisation to begin with (default: the shipped network's)")
+                             "normalisation to begin with (default: the shipped network's); a "
+                             'student has none')
     parser.add_argument('--start', type=Path, metavar='FILE',
                         help='safetensors of a trained fast network to go on from, instead of '
-                             'the encoder and the foundation model\'s decoder')
+                             'the encoder and the foundation model\'s decoder; of a student: an '
+                             'adapter, or all of its weights')
     parser.add_argument('--cache', type=Path, metavar='DIR',
                         help="where the foundation model's outputs are kept (default: "
                              '~/.cache/asyncmde/training, or in $XDG_CACHE_HOME)')
@@ -69,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         from asyncmde_ros.training import run as training
         from asyncmde_ros.training.config import load
         from asyncmde_ros.training.interruption import ended_alike
-        from asyncmde_ros.training.trainer import CHECKPOINT, Budget
+        from asyncmde_ros.training.loop import CHECKPOINT, Budget
     except ImportError as error:
         raise AsyncMDEError(
             f'training needs {error.name}: pip install ".[train]" in its source') from error
@@ -91,11 +99,17 @@ def run(args: argparse.Namespace) -> int:
                   'asyncmde: interrupted; what was prepared is kept: the same command goes on',
                   file=sys.stderr, flush=True)
         raise
-    scores = report['validation']
     print(f'{args.out / report["weights"]}: {report["steps"]} steps in {report["minutes"]:.1f} '
-          'minutes\n'
-          f'held-out clips, error to the foundation model on every frame: '
-          f'{scores["error"]:.3f} (held {scores["error_held"]:.3f}, warped '
-          f'{scores["error_warped"]:.3f}), {scores["ratio_warped"]:.3f} of the warped hold\'s\n'
-          f'curves: {args.out / "curves.png"}')
+          f'minutes\n{_scores(report["validation"])}\ncurves: {args.out / "curves.png"}')
     return 0
+
+
+def _scores(scores: dict[str, float]) -> str:
+    if 'ratio_warped' not in scores:  # a student's
+        kinds = ', '.join(f'{name.removeprefix("error_")} {value:.3f}'
+                          for name, value in scores.items() if name != 'error')
+        return ('held-out pictures, error to the foundation model that sees more: '
+                f'{scores["error"]:.3f} ({kinds})')
+    return (f'held-out clips, error to the foundation model on every frame: {scores["error"]:.3f} '
+            f'(held {scores["error_held"]:.3f}, warped {scores["error_warped"]:.3f}), '
+            f'{scores["ratio_warped"]:.3f} of the warped hold\'s')

@@ -185,7 +185,7 @@ def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
     fast = MovedDepth(ingredients)
     slot, generation = Slot({}), 0
     for index, picture in enumerate(track.pictures):
-        sight = watch.frame(track.steps[index])
+        sight = watch.frame()
         size = picture.shape[:2]
         if sight.keyframe is None or sight.size is None:
             nothing = small_grey(picture).shape
@@ -199,7 +199,7 @@ def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
                   _seen(track, glances, sight.glance, sight.glance + 1))
         depth, trust = fast.step(View(index, picture, track.steps[index], track.since), slot,
                                  glance)
-        watch.trusts(fast.mean_trust)
+        watch.judged(fast.mean_trust, fast.change_per_frame)
         yield Shown(sight, at_size(depth, size), trust)
 
 

@@ -99,7 +99,8 @@ VARIANTS = {
     'large_refresh': Variant(sizes=(1,)),
     'no_flow': Variant(flow=False),
     'no_photometry': Variant(ingredients=Ingredients(photometry=False)),
-    'no_disagreement': Variant(ingredients=Ingredients(disagreement=False)),
+    'no_displacement': Variant(ingredients=Ingredients(displacement=False)),
+    'no_misfit': Variant(ingredients=Ingredients(misfit=False)),
 }
 """What the node publishes, and that without one ingredient at a time."""
 

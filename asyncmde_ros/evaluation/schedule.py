@@ -14,7 +14,6 @@ from asyncmde_ros.evaluation.simulation import (
     Watch,
 )
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.pipeline.motion import Warp
 
 BackgroundAt = Callable[[float, float | None], Background]
 """Of a camera's rate [Hz], and of a stated latency [ms] of the smallest refresh."""
@@ -63,7 +62,7 @@ class _AtOnce(Watch):
     def __init__(self, interval: int, size: Size) -> None:
         self._interval, self._size, self._index = interval, size, -1
 
-    def frame(self, step: Warp) -> Sight:
+    def frame(self) -> Sight:
         self._index += 1
         return Sight(self._index - self._index % self._interval, self._size, self._index)
 

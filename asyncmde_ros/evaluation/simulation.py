@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.pipeline.motion import Warp
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.session import glance_interval_s
 from asyncmde_ros.pipeline.slow_path import POLL_S
@@ -34,11 +33,11 @@ class Watch(ABC):
     """Tells what each frame finds, one after the other."""
 
     @abstractmethod
-    def frame(self, step: Warp) -> Sight:
-        """Return what the next frame finds, that ``step`` leads back from."""
+    def frame(self) -> Sight:
+        """Return what the next frame finds."""
 
-    def trusts(self, mean: float) -> None:  # noqa: B027, nothing to learn is usual
-        """Learn the mean trust of that frame's depth, in [0, 1]."""
+    def judged(self, trust: float, change_per_frame: float) -> None:  # noqa: B027, as usual
+        """Learn that depth's mean trust, in [0, 1], and how fast what is seen changes."""
 
 
 class Job(NamedTuple):
@@ -137,15 +136,15 @@ class Simulation(Watch):
     def _glance(self) -> Job:
         return Job(None, self._background.glance_ms / 1e3, glance_interval_s(self._policy))
 
-    def frame(self, step: Warp) -> Sight:
+    def frame(self) -> Sight:
         self._index += 1
         now_s = self._index / self._rate_hz
         for thread in (self._refreshes, self._glances):
             thread.until(now_s)
-        self._policy.saw(round(1e9 * now_s), step)
+        self._policy.saw(round(1e9 * now_s))
         for thread in (self._refreshes, self._glances):
             thread.frame(self._index, now_s)
         return Sight(self._refreshes.shown, self._refreshes.size, self._glances.shown)
 
-    def trusts(self, mean: float) -> None:
-        self._policy.trusts(mean)
+    def judged(self, trust: float, change_per_frame: float) -> None:
+        self._policy.judged(trust, change_per_frame)

@@ -114,10 +114,11 @@ ROWS = {
     'small_refresh': '`async` with refreshes of the smaller size only, that of --short-side.',
     'large_refresh': '`async` with refreshes of the larger size only, 4/3 of the smaller.',
     'no_flow': '`async` moved by homographies alone.',
-    'no_photometry': '`async` that trusts all that the keyframe saw, whether it looks the same '
-                     'from here or not.',
-    'no_disagreement': '`async` whose glances take over wherever the memory is not trusted, '
-                       'though the two may agree.',
+    'no_photometry': '`async` that takes all that the keyframe saw for sound, whether it looks '
+                     'the same from here or not.',
+    'no_displacement': '`async` that expects no more error of a memory that moved far.',
+    'no_misfit': '`async` that expects the same error of every glance, however it fits the '
+                 'keyframe.',
 }
 
 ALIGNMENTS = {

@@ -1,8 +1,16 @@
-"""What a moved memory is worth at each pixel, and what replaces it where it is worth little.
+"""What a moved memory is worth at each pixel, and how much of a glance takes its place.
+
+Two depth maps of one frame: the memory's, sharp, but of an earlier view; and a glance's, of this
+frame, but coarse.  Each pixel takes the mean of both that is best if their errors are independent,
+weighted by the inverse of their expected squares.  What error to expect of the memory follows from
+the images: how unlike the keyframe and the frame look after the motion is undone, whether the
+keyframe saw the place at all, and how far the view has moved.  What to expect of the glance
+follows from how well one of the keyframe itself agrees with the memory.
 
 All maps here have the size of the small grey images that motion is found on
 (:func:`asyncmde_ros.pipeline.motion.small_grey`): evidence is smooth, and a fraction of the
-camera's pixels tells as much of it.
+camera's pixels tells as much of it.  The constants were chosen on clips held out of training
+(docs/results).
 """
 
 from dataclasses import dataclass
@@ -28,17 +36,34 @@ NOISE_SIGMA_PX, RESIDUAL_SIGMA_PX, CONTRAST_SIGMA_PX = 0.75, 1.5, 3.0
 LEAST_CONTRAST = 6.0
 """In grey levels: what noise and rounding make of a flat wall."""
 
-RESIDUAL_NONE, RESIDUAL_SPAN = 0.36, 0.9
-"""The residual, in units of contrast, up to which a pixel is trusted whole; and how much more
-leaves nothing."""
+ALIKE, UNLIKE = 0.1, 0.5
+"""Residuals, in units of contrast, up to which nothing is doubted, and from which all is."""
 
-DISAGREEMENT_SIGMA_PX = 1.5
-DISAGREEMENT_NONE, DISAGREEMENT_SPAN = 3.0, 2.0
-"""How far glance and memory differ, in units of what they usually do, before the glance counts at
-all; and how much more makes it count whole."""
+UNCOVERED_DOUBT = 0.9
 
-REWEIGHTED = 2
-"""Times that an alignment is fitted again."""
+ABSENT, ABSENT_SPAN = 1.8, 0.9
+"""A place is there up to a residual of (ABSENT - 1) * ABSENT_SPAN, gone from twice as much and a
+quarter."""
+
+MOST_CHANGE = 1.5
+
+CONTRADICTED, CONTRADICTED_SPAN = 0.2, 0.4
+"""Difference of glance and memory, relative to inverse depth, beyond which doubt counts."""
+
+EDGE_SIGMA_PX = 3.0
+EDGE_FLOOR, FAR_FLOOR = 0.02, 0.1
+NEAR_PERCENTILE, NEAR_SHARE = 95, 0.05
+UNSURE, UNSURE_HALF = 0.3, 0.3
+"""What confidence loses at most, and the expected relative error that costs it half of that."""
+
+DOUBTED_ERROR, MOVED_ERROR = 0.4, 1.9
+"""What the memory is expected to err by, in units of the depth's deviation: where everything is
+doubted, and for each short side of the image that the view has moved by."""
+
+GLANCE_ERROR, MISFIT = 0.15, 3.5
+"""What a glance is expected to err by: so much, and so many times its misfit at the keyframe."""
+
+DIFFERENCE_SIGMA_PX = 1.5
 
 LEAST_SCALE = 0.1
 """Of an alignment: a glance that says the reverse of the memory is not turned over."""
@@ -48,18 +73,23 @@ EPS = 1e-6
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What counts as evidence; the evaluation leaves parts out to tell what each is worth.
+    """What counts; the evaluation leaves parts out to tell what each is worth.
 
     ``photometry``: whether the keyframe's picture, moved, looks like this one; without it all that
-    the keyframe saw is trusted.  ``disagreement``: that a glance takes over only where it differs
-    from the memory by more than usual; without it wherever the memory is not trusted.
+    the keyframe saw is sound.  ``displacement``: that the memory errs more the farther the view
+    moved.  ``misfit``: that a glance errs more where it fits the keyframe badly; without it by the
+    same everywhere.
     """
 
     photometry: bool = True
-    disagreement: bool = True
+    displacement: bool = True
+    misfit: bool = True
 
 
 ALL = Ingredients()
+
+USUAL_MISFIT = 0.12
+"""That of the shipped networks, in the mean over clips: where it is not measured."""
 
 
 class Alignment(NamedTuple):
@@ -82,58 +112,110 @@ def photometric_residual(keyframe: Grey, grey: Grey, warp: Warp) -> Map:
     Robust to exposure: what differs by the same amount all over the image is no difference.
     """
     now = grey.astype(np.float32)
-    before = cv2.GaussianBlur(keyframe.astype(np.float32), (0, 0), NOISE_SIGMA_PX)
-    difference = resample(np.asarray(before, np.float32), warp) - _blurred(now, NOISE_SIGMA_PX)
+    before = resample(_blurred(keyframe.astype(np.float32), NOISE_SIGMA_PX), warp)
+    difference = before - _blurred(now, NOISE_SIGMA_PX)
     difference -= np.median(difference)
     contrast = _blurred(np.abs(now - _blurred(now, CONTRAST_SIGMA_PX)), CONTRAST_SIGMA_PX)
     return _blurred(np.abs(difference), RESIDUAL_SIGMA_PX) / (contrast + LEAST_CONTRAST)
 
 
-def trust(keyframe: Grey, grey: Grey, warp: Warp, of: Ingredients = ALL) -> Map:
-    """Return the evidence for the moved memory, in [0, 1]: seen by the keyframe, and alike."""
-    if not of.photometry:
-        return coverage(warp, grey.shape)
-    residual = photometric_residual(keyframe, grey, warp)
-    alike = np.clip(1 - (residual - RESIDUAL_NONE) / RESIDUAL_SPAN, 0, 1)
-    return np.asarray(coverage(warp, grey.shape) * alike, np.float32)
+class Evidence(NamedTuple):
+    """What the images say of a memory that was moved: maps of one size.
+
+    ``coverage``: whether the keyframe saw the place; ``residual``: how unlike both look.
+    """
+
+    coverage: Map
+    residual: Map
+
+    @property
+    def soundness(self) -> Map:
+        """Return the evidence that the moved memory is right, in [0, 1]."""
+        alike = 1 - np.clip((self.residual - ALIKE) / (UNLIKE - ALIKE), 0, 1)
+        return np.asarray((1 - UNCOVERED_DOUBT * (1 - self.coverage)) * alike, np.float32)
+
+    @property
+    def presence(self) -> Map:
+        """Return whether what was seen is there at all, in [0, 1].
+
+        More lenient: small differences tell little of how wrong depth is.
+        """
+        return np.asarray(self.coverage * np.clip(ABSENT - self.residual / ABSENT_SPAN, 0, 1),
+                          np.float32)
+
+    @property
+    def change(self) -> float:
+        """Return how much of what is seen has changed: the mean residual beyond noise."""
+        return float(np.clip(self.residual - ALIKE, 0, MOST_CHANGE).mean())
+
+
+def look(keyframe: Grey, grey: Grey, warp: Warp) -> Evidence:
+    """Compare the keyframe's picture, moved, with this one."""
+    return Evidence(coverage(warp, grey.shape), photometric_residual(keyframe, grey, warp))
+
+
+def displacement(warp: Warp, size: Size) -> float:
+    """Return how far an image of ``size`` moved in the mean, as a share of its short side."""
+    rows, cols = size
+    x, y, in_front = source_of(warp, size)
+    columns = (np.arange(cols, dtype=np.float32) * 2 + 1) / cols - 1
+    lines = (np.arange(rows, dtype=np.float32)[:, None] * 2 + 1) / rows - 1
+    moved = np.hypot((x - columns) * (cols / 2), (y - lines) * (rows / 2))
+    return float(np.where(in_front, moved, cols).mean()) / min(size)
 
 
 def align(glance: Map, memory: Map, weight: Map) -> Alignment:
-    """Fit the glance's scale and shift to the memory, robustly, weighted by ``weight``.
-
-    Least squares, again with a weight that falls with the residual (Cauchy's): what moved by
-    itself and looks alike by chance must not pull the rest.
-    """
-    found = _least_squares(glance, memory, weight)
-    for _ in range(REWEIGHTED):
-        residual = np.abs(found.scale * glance + found.shift - memory)
-        usual = float((residual * weight).sum()) / (float(weight.sum()) + EPS) + EPS
-        found = _least_squares(glance, memory, weight / (1 + np.square(residual / usual)))
-    return found
-
-
-def _least_squares(glance: Map, memory: Map, weight: Map) -> Alignment:
-    total = float(weight.sum()) + EPS
-    mean = float((weight * glance).sum()) / total
-    target = float((weight * memory).sum()) / total
-    spread = float((weight * np.square(glance - mean)).sum())
-    together = float((weight * (glance - mean) * (memory - target)).sum())
+    """Fit the glance's scale and shift to the memory by least squares weighted by ``weight``."""
+    mean, target = _mean(glance, weight), _mean(memory, weight)
+    spread = _mean(np.square(glance - mean), weight)
+    together = _mean((glance - mean) * (memory - target), weight)
     scale = max(LEAST_SCALE, together / max(spread, EPS))
     return Alignment(scale, target - scale * mean)
 
 
-def kept_share(memory: Map, glance: Map, trusted: Map, of: Ingredients = ALL) -> Map:
-    """Return the share of the memory at each pixel, the rest being the aligned ``glance``'s.
+def misfit(glance: Map, memory: Map, weight: Map) -> float:
+    """Return what an aligned glance differs from the memory by, in units of its deviation."""
+    scale, shift = align(glance, memory, weight)
+    difference = np.abs(_blurred(scale * glance + shift - memory, DIFFERENCE_SIGMA_PX))
+    return _mean(difference, weight) / (float(memory.std()) + EPS)
 
-    The glance is coarser than the memory and errs more, so it takes over only where the evidence
-    for the memory is poor and the two differ by more than they usually do.
+
+def glance_share(soundness: Map, moved: float, glance_misfit: float) -> Map:
+    """Return the aligned glance's share of each pixel, in [0, 1]; the memory has the rest.
+
+    ``soundness`` is :attr:`Evidence.soundness`, ``moved`` :func:`displacement` since the keyframe,
+    and ``glance_misfit`` :func:`misfit` where no motion blurs it: at the keyframe.
     """
-    if not of.disagreement:
-        return trusted
-    difference = np.abs(_blurred(glance - memory, DISAGREEMENT_SIGMA_PX))
-    usual = float((difference * trusted).sum()) / (float(trusted.sum()) + EPS) + EPS
-    surprise = np.clip((difference / usual - DISAGREEMENT_NONE) / DISAGREEMENT_SPAN, 0, 1)
-    return np.asarray(1 - (1 - trusted) * surprise, np.float32)
+    of_memory = np.square(DOUBTED_ERROR * (1 - soundness) + MOVED_ERROR * moved)
+    of_glance = (GLANCE_ERROR + MISFIT * glance_misfit) ** 2
+    return np.asarray(of_memory / (of_memory + of_glance), np.float32)
+
+
+def contradiction(glance: Map, memory: Map) -> Map:
+    """Return where an aligned glance says something else than the memory, in [0, 1]."""
+    difference = np.abs(_blurred(glance - memory, DIFFERENCE_SIGMA_PX))
+    near = max(float(np.percentile(memory, NEAR_PERCENTILE)), EPS)
+    relative = difference / (np.maximum(memory, 0) + FAR_FLOOR * near)
+    return np.asarray(np.clip((relative - CONTRADICTED) / CONTRADICTED_SPAN, 0, 1), np.float32)
+
+
+def confidence(depth: Map) -> Map:
+    """Return how far inverse depth of one image is to be trusted by itself, in [0.7, 1].
+
+    Monocular depth errs at depth edges, where a pixel more or less is another object, and, in
+    relative terms, far away, where inverse depth is small.  This orders pixels by their error; by
+    how much it lies below one means little.
+    """
+    near = max(float(np.percentile(depth, NEAR_PERCENTILE)), EPS)
+    depth = np.maximum(depth, 0)
+    log = np.log(depth + NEAR_SHARE * near)
+    edge = np.hypot(*(cv2.Sobel(log, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1))))
+    expected = (_blurred(edge, EDGE_SIGMA_PX) + EDGE_FLOOR) / (depth / near + FAR_FLOOR)
+    return np.asarray(1 - UNSURE * expected / (expected + UNSURE_HALF), np.float32)
+
+
+def _mean(values: Map, weight: Map) -> float:
+    return float((values * weight).sum()) / (float(weight.sum()) + EPS)
 
 
 def _blurred(values: Map, sigma_px: float) -> Map:

@@ -164,18 +164,6 @@ def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.floa
                                 cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def displacement(step: Warp) -> float:
-    """Return how far the image moves in a step: the root mean square, in halves of its side.
-
-    Over the image's pixels, so that a small thing that moves by itself counts, too.
-    """
-    size = step.flow.shape[1:]
-    x, y = _centres(size)
-    source = source_of(step, size)
-    moved = np.square(source.x - x) + np.square(source.y - y)
-    return float(np.sqrt(np.where(source.in_front, moved, 0).mean()))
-
-
 class MotionEstimator:
     """Tracks corners from frame to frame and keeps the steps, so that products can be formed.
 

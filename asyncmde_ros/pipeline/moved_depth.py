@@ -6,22 +6,28 @@ then; where the memory cannot know what that frame shows (:mod:`asyncmde_ros.pip
 the glance takes its place, scaled and shifted to agree with the rest.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.pipeline import evidence
-from asyncmde_ros.pipeline.evidence import Ingredients, Map
+from asyncmde_ros.pipeline.evidence import Evidence, Ingredients, Map
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Grey, Warp, resample, small_grey
 from asyncmde_ros.preprocess import at_size
 
 SMALLEST_TRUST = 1e-3
 """A mean trust below which there is none left to lose."""
+
+GLANCES = 32
+"""How many are kept, to find one that is near a keyframe when that arrives."""
+
+NEAR = 3
+"""Frames from a keyframe within which a glance tells how well glances fit it."""
 
 Since = Callable[[int, int], Warp]
 """The warp to the frame of the first id from that of the second, which is later or the same."""
@@ -49,12 +55,22 @@ class _Base:
     grey: Grey
 
 
+class _Glance(NamedTuple):
+    """Depth of a frame by itself, at the network's size and at the evidence's, and its look."""
+
+    frame_id: int
+    depth: Map
+    small: Map
+    grey: Grey
+
+
 class MovedDepth:
     """Owns the depth that is moved from frame to frame.
 
-    ``keyframe`` is that of the last step, None before the first; ``trust_kept`` is what its mean
-    trust became in that step, relative to the step before (1 at a swap), and ``mean_trust`` what
-    it is.
+    ``keyframe`` is that of the last step, None before the first.  ``mean_trust`` is that of the
+    last step, but for the confidence that any depth has; ``trust_kept`` what the memory's
+    soundness became in it, relative to the step before (1 at a swap); ``change_per_frame`` how
+    fast what is seen changes (:attr:`Evidence.change`).
     """
 
     def __init__(self, ingredients: Ingredients = evidence.ALL) -> None:
@@ -62,13 +78,20 @@ class MovedDepth:
         self.keyframe: Keyframe | None = None
         self.trust_kept = 1.0
         self.mean_trust = 1.0
+        self._sound = 1.0
+        self.change_per_frame = 0.0
         self._memory: _Base | None = None
         self._base: _Base | None = None
         self._glanced = 0
+        self._glances: deque[_Glance] = deque(maxlen=GLANCES)
+        self._mended_by: _Glance | None = None
+        self._misfit: float | None = None
 
     def forget(self) -> None:
         """Drop everything; the next step starts from its slot as if just swapped."""
         self.keyframe = self._memory = self._base = None
+        self._glances.clear()
+        self._glanced = 0
 
     def step(self, view: View, slot: Slot, glance: Slot | None) -> tuple[Map, Map]:
         """Return inverse depth (rows, cols), at the keyframe's size, and trust.
@@ -77,52 +100,85 @@ class MovedDepth:
         keyframe, or another epoch, is left alone.
         """
         assert slot.keyframe is not None and slot.depth is not None and slot.picture is not None
-        fresh = (self.keyframe is None or self._memory is None
-                 or self.keyframe.generation != slot.keyframe.generation)
+        fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
         self.keyframe = slot.keyframe
-        if fresh or self._memory is None:
+        if fresh or self._memory is None or self._base is None:
             grey = small_grey(slot.picture)
-            self._memory = _Base(slot.keyframe.frame_id, slot.depth,
-                                 np.ones(grey.shape, np.float32), grey)
-            self._base = self._memory
-        if glance is not None and _adds_to(glance, slot.keyframe) and (
-                fresh or _keyframe(glance).generation != self._glanced):
-            self._glanced = _keyframe(glance).generation
-            self._base = self._mixed(glance, self._memory, view.since)
-        assert self._base is not None
-        warp = view.since(self._base.frame_id, view.frame_id)
-        depth = resample(self._base.depth, warp)
-        trust = (resample(self._base.trust, warp)
-                 * evidence.trust(self._base.grey, small_grey(view.picture), warp,
-                                  self._ingredients))
-        mean = float(trust.mean())
-        self.trust_kept = (1.0 if fresh or self.mean_trust < SMALLEST_TRUST
-                           else mean / self.mean_trust)
-        self.mean_trust = mean
-        return depth, trust
+            self._base = self._memory = _Base(slot.keyframe.frame_id, slot.depth,
+                                              np.ones(grey.shape, np.float32), grey)
+        newer = self._look(glance, slot.keyframe)
+        if fresh:
+            self._misfit = self._misfit_at(self._memory, view.since)
+        base = self._base
+        if newer is not None and (base is self._memory or newer is not self._mended_by):
+            base = self._base = self._mixed(newer, self._memory, view.since)
+            self._mended_by = newer
+        warp = view.since(base.frame_id, view.frame_id)
+        depth = resample(base.depth, warp)
+        seen = self._compared(base, small_grey(view.picture), warp)
+        if base is self._memory:
+            self._changed(seen, view.frame_id - base.frame_id)
+        present = resample(base.trust, warp) * seen.presence
+        self.mean_trust = float(present.mean())
+        sound = float(seen.soundness.mean())
+        self.trust_kept = 1.0 if fresh or self._sound < SMALLEST_TRUST else sound / self._sound
+        self._sound = sound
+        return depth, present * evidence.confidence(at_size(depth, present.shape))
 
-    def _mixed(self, glance: Slot, memory: _Base, since: Since) -> _Base:
+    def _look(self, slot: Slot | None, keyframe: Keyframe) -> _Glance | None:
+        """Take in the newest glance; return it if it can tell more than the keyframe."""
+        if slot is None or slot.keyframe is None or slot.keyframe.epoch != keyframe.epoch:
+            return None
+        assert slot.depth is not None and slot.picture is not None
+        if slot.keyframe.generation != self._glanced:
+            self._glanced = slot.keyframe.generation
+            grey = small_grey(slot.picture)
+            self._glances.append(_Glance(slot.keyframe.frame_id, slot.depth,
+                                         at_size(slot.depth, grey.shape), grey))
+        if not self._glances or self._glances[-1].frame_id <= keyframe.frame_id:
+            return None
+        return self._glances[-1]
+
+    def _misfit_at(self, memory: _Base, since: Since) -> float | None:
+        """Return how badly the glance nearest to a keyframe fits it, None where none is near."""
+        nearest = min(self._glances, default=None,
+                      key=lambda glance: abs(glance.frame_id - memory.frame_id))
+        if nearest is None or abs(nearest.frame_id - memory.frame_id) > NEAR:
+            return None
+        depth, seen = at_size(memory.depth, memory.grey.shape), nearest.small
+        if nearest.frame_id > memory.frame_id:
+            depth = resample(depth, since(memory.frame_id, nearest.frame_id))
+        elif nearest.frame_id < memory.frame_id:
+            seen = resample(seen, since(nearest.frame_id, memory.frame_id))
+        return evidence.misfit(seen, depth, np.ones_like(depth))
+
+    def _mixed(self, glance: _Glance, memory: _Base, since: Since) -> _Base:
         """Return the memory as the glance's frame sees it, mended by the glance."""
-        assert glance.keyframe is not None
-        assert glance.depth is not None and glance.picture is not None
-        warp = since(memory.frame_id, glance.keyframe.frame_id)
-        grey = small_grey(glance.picture)
+        warp = since(memory.frame_id, glance.frame_id)
         moved = resample(memory.depth, warp)
-        trusted = evidence.trust(memory.grey, grey, warp, self._ingredients)
-        coarse, seen = at_size(moved, grey.shape), at_size(glance.depth, grey.shape)
-        scale, shift = evidence.align(seen, coarse, np.square(trusted))
-        kept = evidence.kept_share(coarse, scale * seen + shift, trusted, self._ingredients)
+        coarse = at_size(moved, glance.grey.shape)
+        seen = self._compared(memory, glance.grey, warp)
+        self._changed(seen, glance.frame_id - memory.frame_id)
+        weight = np.square(seen.soundness)
+        scale, shift = evidence.align(glance.small, coarse, weight)
+        moved_by = (evidence.displacement(warp, glance.grey.shape)
+                    if self._ingredients.displacement else 0.0)
+        misfit = (evidence.USUAL_MISFIT if not self._ingredients.misfit else
+                  self._misfit if self._misfit is not None else
+                  evidence.misfit(glance.small, coarse, weight))
+        share = evidence.glance_share(seen.soundness, moved_by, misfit)
         aligned = scale * at_size(glance.depth, moved.shape) + shift
-        share = cv2.resize(kept, moved.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return _Base(glance.keyframe.frame_id,
-                     np.asarray(aligned + share * (moved - aligned), np.float32), kept, grey)
+        depth = moved + at_size(share, moved.shape) * (aligned - moved)
+        doubt = (1 - seen.soundness) * evidence.contradiction(
+            scale * glance.small + shift, coarse)
+        return _Base(glance.frame_id, np.asarray(depth, np.float32), 1 - doubt, glance.grey)
 
+    def _compared(self, earlier: _Base, grey: Grey, warp: Warp) -> Evidence:
+        seen = evidence.look(earlier.grey, grey, warp)
+        return (seen if self._ingredients.photometry else
+                seen._replace(residual=np.zeros_like(seen.residual)))
 
-def _keyframe(slot: Slot) -> Keyframe:
-    assert slot.keyframe is not None
-    return slot.keyframe
-
-
-def _adds_to(glance: Slot, keyframe: Keyframe) -> bool:
-    seen = glance.keyframe
-    return seen is not None and seen.epoch == keyframe.epoch and seen.frame_id > keyframe.frame_id
+    def _changed(self, seen: Evidence, frames: int) -> None:
+        """Note how much has changed in the frames since the keyframe."""
+        if frames > 0:
+            self.change_per_frame = seen.change / frames

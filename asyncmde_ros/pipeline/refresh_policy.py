@@ -3,12 +3,15 @@
 A larger image makes a better memory, but an older one, since its refresh takes longer.  Relative
 to the smallest size when it is fresh, the error of depth that rests on a memory is
 
-    error(size, age) = base(size) + slope * motion * age
+    error(size, age) = base(size) + slope * change * age
 
-where ``motion`` is how far the image moves in a second and ``age`` how many seconds ago the
-keyframe was.  With a refresh that takes d camera periods the age runs from d to 2 d - 1 of them
-(:mod:`asyncmde_ros.pipeline.slow_path`).  The size with the least error is next; and where nothing
-moves the next refresh may wait, since the error of an old memory is that of a new one.
+where ``change`` is how fast what the camera sees stops looking like the keyframe once the motion
+is undone (:attr:`asyncmde_ros.pipeline.evidence.Evidence.change` a second) and ``age`` how many
+seconds ago the keyframe was.  Of what was tried it predicts best how errors grow; how far the
+image moves hardly does, since a pan costs little (docs/results).  With a refresh that takes d
+camera periods the age runs from d to 2 d - 1 of them (:mod:`asyncmde_ros.pipeline.slow_path`).
+The size with the least error is next; and where little changes the next refresh may wait, since
+the error of an old memory is that of a new one.
 """
 
 import math
@@ -17,25 +20,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.pipeline.motion import Warp, displacement
 
-GAIN = 0.9
+GAIN = 0.82
 """Error of a memory whose image has 4/3 the side, both fresh."""
 
 GAIN_RATIO = 4 / 3
 
-SLOPE = 0.9
-"""What a second of age costs, in units of a fresh memory's error, where the image moves by half
-its side a second."""
+SLOPE = 0.4
+"""What a unit of change costs, in units of a fresh memory's error: 1.1 for depth that is only
+moved, of which glances take back nearly two thirds."""
 
 BEARABLE = 0.01
 """Error that a memory may gain by age before a refresh is due."""
 
 SURE = 0.97
-"""Mean trust below which something has changed, however little seems to move."""
+"""Mean trust below which something is there that was not."""
 
 LONGEST_INTERVAL_S = 1.0
-"""However still it is: what is too small or slow to be seen by its motion may come in."""
+"""However still it is: what is too small or slow to be seen by its change may come in."""
 
 MEMORY_S = 1.0
 """Time over which motion, period and latencies are remembered."""
@@ -55,7 +57,7 @@ class _Seen:
     """What the fast path saw: numbers, each written whole."""
 
     period_s: float = ASSUMED_PERIOD_S
-    motion_per_s: float = 0.0
+    change_per_s: float = 0.0
     trust: float = 1.0
 
 
@@ -69,23 +71,24 @@ class RefreshPolicy:
         self._last_ns: int | None = None
         self._size: Size | None = None
 
-    def saw(self, stamp_ns: int, step: Warp) -> None:
-        """Learn of a frame, taken at ``stamp_ns``, that ``step`` leads back from."""
+    def saw(self, stamp_ns: int) -> None:
+        """Learn of a frame, taken at ``stamp_ns``."""
         last, self._last_ns = self._last_ns, stamp_ns
         if last is None or not 0 < stamp_ns - last <= LONGEST_PERIOD_S * 1e9:
             return
         period_s = (stamp_ns - last) / 1e9
         share = 1 - math.exp(-period_s / MEMORY_S)
-        speed = displacement(step) / period_s
-        with self._lock:
-            seen = self._seen
-            seen.period_s += share * (period_s - seen.period_s)
-            # Up at once, since a still camera that begins to move needs a refresh now.
-            seen.motion_per_s = max(speed, seen.motion_per_s + share * (speed - seen.motion_per_s))
+        self._seen.period_s += share * (period_s - self._seen.period_s)
 
-    def trusts(self, mean: float) -> None:
-        """Learn the mean trust of the newest depth, in [0, 1]."""
-        self._seen.trust = mean
+    def judged(self, trust: float, change_per_frame: float) -> None:
+        """Learn the mean trust of the newest depth, and how fast what is seen changes."""
+        seen = self._seen
+        seen.trust = trust
+        change_per_s = change_per_frame / seen.period_s
+        share = 1 - math.exp(-seen.period_s / MEMORY_S)
+        # Up at once, since a still camera that begins to move needs a refresh now.
+        seen.change_per_s = max(change_per_s,
+                                seen.change_per_s + share * (change_per_s - seen.change_per_s))
 
     def took(self, size: Size, latency_ms: float) -> None:
         """Learn how long a refresh of ``size`` took."""
@@ -107,11 +110,11 @@ class RefreshPolicy:
         """Return how long after the start of a refresh the next one is worth while, at least."""
         if self._seen.trust < SURE:
             return 0.0
-        return min(LONGEST_INTERVAL_S, BEARABLE / max(SLOPE * self._seen.motion_per_s, 1e-9))
+        return min(LONGEST_INTERVAL_S, BEARABLE / max(SLOPE * self._seen.change_per_s, 1e-9))
 
     def _error(self, size: Size, smallest: Size) -> float:
         seen = self._seen
         periods = max(1, math.ceil(self._latency_ms.get(size, 0.0) / 1e3 / seen.period_s))
         age_s = (1.5 * periods - 0.5) * seen.period_s
         steps = math.log(min(size) / min(smallest)) / math.log(GAIN_RATIO)
-        return float(GAIN ** steps + SLOPE * seen.motion_per_s * age_s)
+        return float(GAIN ** steps + SLOPE * seen.change_per_s * age_s)

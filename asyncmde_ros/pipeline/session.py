@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from threading import Event
 
+from asyncmde_ros.engine.choice import Choice
 from asyncmde_ros.engine.interface import DepthEngine, Engines
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
-from asyncmde_ros.pipeline.motion import Warp
 from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, View
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
@@ -72,8 +72,8 @@ class Session(ABC):
     def offer(self, frame: Frame) -> None:
         """Hand a frame to the background; the newest one wins."""
 
-    def saw(self, stamp_ns: int, step: Warp) -> None:  # noqa: B027, nothing to learn is usual
-        """Learn of a frame and its step to the one before."""
+    def saw(self, stamp_ns: int) -> None:  # noqa: B027, nothing to learn is usual
+        """Learn of a frame that came, depth or not."""
 
     @abstractmethod
     def clear(self) -> None:
@@ -224,8 +224,8 @@ class GlanceSession(Session):
         self._mailbox.put(frame)
         self._glance_mailbox.put(frame)
 
-    def saw(self, stamp_ns: int, step: Warp) -> None:
-        self._policy.saw(stamp_ns, step)
+    def saw(self, stamp_ns: int) -> None:
+        self._policy.saw(stamp_ns)
 
     def clear(self) -> None:
         self._mailbox.clear()
@@ -236,7 +236,7 @@ class GlanceSession(Session):
 
     def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
         maps = self._moved.step(view, slot, self._glances.front())
-        self._policy.trusts(self._moved.mean_trust)
+        self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         return maps
 
     def skip(self, view: View) -> tuple[Map, Map] | None:
@@ -247,7 +247,7 @@ def _interval_s(rate_hz: float) -> float:
     return 1 / rate_hz if rate_hz > 0 else 0.0
 
 
-def resolved(fast_path: FastPathModel, model: Model) -> FastPathModel:
+def resolved(fast_path: FastPathModel, model: Model | Choice) -> FastPathModel:
     """Return what ``auto`` means: glances, but on a GPU, where they were never measured."""
     if fast_path is not FastPathModel.AUTO:
         return fast_path

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -66,6 +66,10 @@ class SlowPathStatus:
     latency_ms: float = 0.0
     size: Size | None = None
     """The network's size of the last refresh."""
+    refreshes_of: dict[Size, int] = field(default_factory=dict)
+    """``refreshes`` by the network's size."""
+    stamp_ns: int | None = None
+    """When the last refresh's frame was captured."""
     running_since: float | None = None
     """``time.monotonic()`` when the refresh under way began."""
 
@@ -119,6 +123,7 @@ class SlowPath:
     def count_on_from(self, earlier: SlowPathStatus) -> None:
         """Go on with the counts of the slow path that this one replaces; before the start."""
         self.status.refreshes, self.status.failures = earlier.refreshes, earlier.failures
+        self.status.refreshes_of = dict(earlier.refreshes_of)
         self.status.last_error = earlier.last_error
 
     def hangs(self) -> bool:
@@ -178,7 +183,9 @@ class SlowPath:
         finally:
             self.status.running_since = None
         self.status.latency_ms = 1e3 * (time.monotonic() - started)
-        self.status.size = refresher.size
+        size = self.status.size = refresher.size
+        self.status.stamp_ns = frame.stamp_ns
+        self.status.refreshes_of[size] = self.status.refreshes_of.get(size, 0) + 1
         self.status.refreshes += 1
         self.status.failing = False
         logger.debug('refreshed from frame %d in %.0f ms', frame.id, self.status.latency_ms)

@@ -7,9 +7,15 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+from asyncmde_ros.geometry import size_text
 from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
 from asyncmde_ros.pipeline.slow_path import STALL_S
 from asyncmde_ros.pipeline.statistics import Snapshot
+
+REFRESHES_OF = 'slow path, refreshes of '
+"""The key of a size's count begins so."""
+
+GLANCES, GLANCE_MS = 'glances', 'glances, last [ms]'
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,11 @@ def _status(status: PipelineStatus) -> dict[str, object]:
         'slow path': slow.state.value,
         'slow path, running for [s]': _running_s(status),
         'slow path, refreshes': slow.refreshes,
+        # A copy: the slow path may count another size meanwhile.
+        **{REFRESHES_OF + size_text(size): count
+           for size, count in dict(slow.refreshes_of).items()},
         'slow path, last refresh [ms]': slow.latency_ms,
-        'slow path, refresh size': '' if slow.size is None else f'{slow.size[0]}x{slow.size[1]}',
+        'slow path, refresh size': '' if slow.size is None else size_text(slow.size),
         'slow path, failures': slow.failures,
         'slow path, last error': slow.last_error,
         'slow path, restarts': status.restarts,
@@ -111,11 +120,11 @@ def _status(status: PipelineStatus) -> dict[str, object]:
         'resets': status.resets,
         'motion failures': status.motion_failures,
         'engine': status.engine,
-        'network size': f'{status.size[0]}x{status.size[1]}',
+        'network size': size_text(status.size),
         'rotation [degrees]': status.rotation.value,
         **({} if status.glance is None else {
-            'glances': status.glance.refreshes,
-            'glances, last [ms]': status.glance.latency_ms,
+            GLANCES: status.glance.refreshes,
+            GLANCE_MS: status.glance.latency_ms,
             'glances, failures': status.glance.failures,
             'glances, last error': status.glance.last_error})}
 

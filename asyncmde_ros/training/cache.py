@@ -42,7 +42,10 @@ MARGIN = 1.5
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make one clip.  ``crop`` is (top, left, height, width) as shares of the picture."""
+    """How to make one clip.  ``crop`` is (top, left, height, width) as shares of the picture.
+
+    ``every``: one in so many of the source's frames.  ``targets``: those that are kept.
+    """
 
     kind: str
     name: str
@@ -55,6 +58,8 @@ class Recipe:
     frames: int
     crop: tuple[float, float, float, float]
     flip: bool
+    every: int = 1
+    targets: tuple[str, ...] = TARGETS
 
     def key(self, teacher: str, quality: Thresholds) -> str:
         """Return the name of the clip's file: what was done, to which bytes, by which teacher."""
@@ -63,6 +68,10 @@ class Recipe:
         path = described.pop('path')
         for irrelevant in ('validation', 'licence'):
             described.pop(irrelevant)
+        # Left out as they ordinarily are: clips that were made before there was a choice stay.
+        for field in ('every', 'targets'):
+            if getattr(self, field) == getattr(Recipe, field):
+                described.pop(field)
         if path:
             status = Path(path).stat()
             described |= {'bytes': status.st_size, 'changed': status.st_mtime_ns}
@@ -86,7 +95,8 @@ def recipes(sources: Sequence[Source], config: TrainConfig) -> list[Recipe]:
             for start in range(0, length, data.segment_frames):
                 count = min(data.segment_frames, length - start)
                 if count >= min(config.unroll.frames, length):
-                    found.append(_draw(source, 'video', start, count, rng, config))
+                    found.append(_draw(source, 'video', start, -(-count // data.video_every), rng,
+                                       config))
     photos = [source for source in sources if source.kind == 'photo']
     order = np.random.default_rng([config.seed, 1]).permutation(len(photos))[:data.virtual_clips]
     # Each clip its own draw, so that another photo in the folder changes no other clip.
@@ -110,7 +120,9 @@ def _draw(source: Source, kind: str, start: int, frames: int, rng: np.random.Gen
     return Recipe(kind, files.printable(source.path.name),
                   '' if kind == 'rendered' else str(source.path), source.licence,
                   source.validation, int(rng.integers(2**31)), size, start, frames,
-                  (float(top), float(left), float(scale), float(scale)), bool(rng.random() < 0.5))
+                  (float(top), float(left), float(scale), float(scale)), bool(rng.random() < 0.5),
+                  config.data.video_every if kind == 'video' else 1,
+                  TARGETS if config.student is None else ('depth',))
 
 
 def _length(path: Path) -> int:
@@ -203,17 +215,17 @@ def _make(recipe: Recipe, teacher: Teacher, path: Path,
         reason = reason_to_drop(middle, quality)
         header['frames'] = str(len(pictures))
         if reason is None:
-            arrays = _stacked(pictures, targets)
+            arrays = _stacked(pictures, targets, recipe.targets)
         else:
             header['dropped'] = reason
     files.write_atomically(path, save(arrays, header))
     return header
 
 
-def _stacked(pictures: Sequence[Picture],
-             targets: Sequence[Targets]) -> dict[str, npt.NDArray[Any]]:
+def _stacked(pictures: Sequence[Picture], targets: Sequence[Targets],
+             names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     return {'images': np.stack(pictures)} | {
-        name: np.stack([target[name] for target in targets]) for name in TARGETS}
+        name: np.stack([target[name] for target in targets]) for name in names}
 
 
 def _pictures(recipe: Recipe, teacher: Teacher) -> list[Picture]:
@@ -223,8 +235,8 @@ def _pictures(recipe: Recipe, teacher: Teacher) -> list[Picture]:
                              np.random.default_rng(recipe.seed)).images
     if recipe.kind == 'video':
         with open_video(Path(recipe.path)) as video:
-            frames = [frame.image for frame in
-                      itertools.islice(video, recipe.start, recipe.start + recipe.frames)]
+            frames = [frame.image for frame in itertools.islice(
+                video, recipe.start, recipe.start + recipe.frames * recipe.every, recipe.every)]
         if not frames:
             raise MediaError(f'{recipe.path} ends before frame {recipe.start}')
         return [shrink(_cropped(frame, recipe), recipe.size) for frame in frames]

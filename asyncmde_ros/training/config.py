@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+import types
 import typing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,6 +25,11 @@ else:
 ENCODER_WIDTHS = (0.75, 1.0)
 MEMORIES = ('foundation', 'encoder', 'none')
 GATES = ('full', 'level1', 'level4')
+WHOLE = ('sizes', 'shares')
+"""Tables that are one value: a new one replaces the old, entry for entry."""
+
+KINDS = ('photo', 'video', 'virtual', 'rendered')
+"""Of clips."""
 
 
 class ConfigError(AsyncMDEError):
@@ -57,7 +63,7 @@ RANGES = {
     **{f'data.{name}': _SHARE for name in (
         'validation_share', 'gate_share', 'crop_min', 'frame_drop', 'reverse', 'quality.valid',
         'quality.distribution', 'quality.continuity')},
-    **{f'data.{name}': _COUNT for name in ('segment_frames', 'virtual_frames',
+    **{f'data.{name}': _COUNT for name in ('segment_frames', 'video_every', 'virtual_frames',
                                            'rendered_frames')},
     **{f'data.{name}': _COUNT_OR_NONE for name in ('photo_views', 'virtual_clips',
                                                    'rendered_clips')},
@@ -72,7 +78,13 @@ RANGES = {
     **{f'optimiser.{name}': _NOT_NEGATIVE for name in (
         'encoder_rate', 'gate_rate', 'clip_rate_share', 'weight_decay', 'distil_rate',
         'decoder_rate')},
-    'optimiser.warmup_steps': _COUNT_OR_NONE,
+    'optimiser.warmup_steps': _COUNT_OR_NONE, 'student.warmup_steps': _COUNT_OR_NONE,
+    **{f'student.{name}': _COUNT for name in ('shrink', 'rank', 'batch')},
+    **{f'student.{name}': _POSITIVE for name in ('rate', 'gradient_clip')},
+    **{f'student.{name}': _NOT_NEGATIVE for name in ('head_rate', 'other_rate', 'weight_decay',
+                                                     'gradient', 'scale')},
+    **{f'student.{name}': _SHARE for name in ('final_rate_share', 'average', 'crop_share')},
+    'student.crop_min': Range(0, 1, above=True),
     **{f'optimiser.{name}': _SHARE for name in ('final_rate_share', 'average', 'decoder_share',
                                                 'observer_share')},
     **{f'optimiser.{name}': _COUNT for name in ('observer_batch', 'observer_decoded', 'batch')},
@@ -86,7 +98,8 @@ class DataConfig:
 
     ``sizes`` are network sizes and their weights; a source is cropped to the aspect of its size.
     ``licences`` keeps only sources whose licence in videos.csv or photos.csv contains one of
-    these texts and none of ``licences_without``; empty keeps all.
+    these texts and none of ``licences_without``; empty keeps all.  Of the videos one frame in
+    ``video_every`` is kept.
 
     ``gate_share`` of the videos, of the photos that a virtual camera moves over and of what is
     rendered are kept from the observer: the gates have to learn how good it is on what it never
@@ -97,6 +110,7 @@ class DataConfig:
     crop_min: float = 0.75
     segment_frames: int = 32
     videos: bool = True
+    video_every: int = 1
     photo_views: int = 2
     virtual_clips: int = 200
     virtual_frames: int = 16
@@ -212,8 +226,44 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
+class StudentConfig:
+    """The foundation model, adapted to see with few tokens; its targets are its own depth.
+
+    A picture's sides, those of ``data.sizes``, are divided by ``shrink`` for the student.  The
+    transformer's linear layers learn differences of ``rank`` at ``rate``, the decoding head
+    all of its weights at ``head_rate`` times that, and what else there is (patch embedding,
+    norms, biases) at ``other_rate`` times that.  ``shares``: how often each kind of clip is
+    drawn.  In ``crop_share`` of the pictures only a window is seen, of sides of at least
+    ``crop_min``.  The losses are L1 after the median and the mean deviation are taken out,
+    ``gradient`` times that of gradients, and ``scale`` times L1 in the teacher's own scale.
+    """
+
+    shrink: int = 2
+    rank: int = 16
+    batch: int = 8
+    rate: float = 1e-4
+    head_rate: float = 0.3
+    other_rate: float = 0.2
+    warmup_steps: int = 100
+    final_rate_share: float = 0.02
+    average: float = 0.99
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    shares: dict[str, float] = field(
+        default_factory=lambda: {'photo': 0.4, 'video': 0.3, 'rendered': 0.3})
+    crop_share: float = 0.5
+    crop_min: float = 0.6
+    gradient: float = 0.5
+    scale: float = 0.2
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """A whole run; ``seed`` fixes every draw."""
+    """A whole run; ``seed`` fixes every draw.
+
+    With ``student`` that is trained, and the fast network's settings (``unroll``, ``loss``,
+    ``optimiser``) have no part in it.
+    """
 
     seed: int = 0
     data: DataConfig = DataConfig()
@@ -221,6 +271,7 @@ class TrainConfig:
     unroll: UnrollConfig = UnrollConfig()
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    student: StudentConfig | None = None
     validation_minutes: float = 5.0
     checkpoint_minutes: float = 5.0
 
@@ -269,8 +320,7 @@ def _tables(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 def _merge(base: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in above.items():
-        # A table of sizes is one value: a new one replaces the old, entry for entry.
-        if isinstance(value, dict) and isinstance(base.get(key), dict) and key != 'sizes':
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and key not in WHOLE:
             merged[key] = _merge(base[key], value)
         else:
             merged[key] = value
@@ -293,6 +343,10 @@ def _build(kind: Any, tables: dict[str, Any], prefix: str) -> Any:
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
+    if typing.get_origin(hint) is types.UnionType:  # of a table and None, which stands for none
+        if value is None:
+            return None
+        hint = typing.get_args(hint)[0]
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f'{name} is a table, not {value!r}')
@@ -337,6 +391,8 @@ def _check(config: TrainConfig) -> None:
             raise ConfigError(f'{name} {value!r}: choose {", ".join(map(str, choices))}')
     tables = to_tables(config)
     for name, allowed in RANGES.items():
+        if name.startswith('student.') and config.student is None:
+            continue
         number: Any = tables
         for part in name.split('.'):
             number = number[part]
@@ -354,6 +410,19 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f'data.frame_steps: at least one number, each {_COUNT}')
     for text in data.sizes:
         _size(text)
+    if config.student is not None:
+        _check_student(config.student, data)
+
+
+def _check_student(student: StudentConfig, data: DataConfig) -> None:
+    if not student.shares or any(kind not in KINDS for kind in student.shares):
+        raise ConfigError(f'student.shares: of {", ".join(KINDS)}')
+    if not all(share in _POSITIVE for share in student.shares.values()):
+        raise ConfigError('student.shares: each above zero')
+    for text in data.sizes:
+        if any(side % (PATCH * student.shrink) for side in _size(text)):
+            raise ConfigError(f'data.sizes {text}: sides that are multiples of {PATCH} when '
+                              f'divided by student.shrink {student.shrink}')
 
 
 def _size(text: str) -> Size:

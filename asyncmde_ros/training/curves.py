@@ -87,7 +87,8 @@ def plot(directory: Path) -> None:
 
     On the left the training columns with "loss" in their names, smoothed over the raw values; on
     the right the validation columns with "ratio" in theirs: below the dashed line at 1, the
-    network beats the last keyframe's depth, warped.  Where no name has the word, all columns.
+    network beats the last keyframe's depth, warped.  Where no name has the word, all columns,
+    and no such line.
     """
     with chart(*_SIZE_IN) as (figure, png):
         left, right = figure.subplots(1, 2)
@@ -154,10 +155,13 @@ def _draw_losses(panel: 'Axes', columns: Columns) -> None:
 
 def _draw_ratios(panel: 'Axes', columns: Columns) -> None:
     panel.set_title('validation')
-    panel.axhline(1.0, color='#444444', linestyle='--', linewidth=1.2,
-                  label='1: no better than hold-last, warped')
-    shown = [1.0]
-    for (name, values), color in zip(_series(columns, 'ratio').items(), cycle(COLORS)):
+    series = _series(columns, 'ratio')
+    shown = []
+    if any('ratio' in name for name in series) or not series:
+        panel.axhline(1.0, color='#444444', linestyle='--', linewidth=1.2,
+                      label='1: no better than hold-last, warped')
+        shown.append(1.0)
+    for (name, values), color in zip(series.items(), cycle(COLORS)):
         known = np.isfinite(values)
         if not known.any():
             continue
@@ -165,6 +169,8 @@ def _draw_ratios(panel: 'Axes', columns: Columns) -> None:
         panel.plot(columns[MINUTES][known], ratios, color=color, marker='o', markersize=3,
                    linewidth=1.6, label=f'{name}: {ratios[-1]:.3f}, best {ratios.min():.3f}')
         shown += [ratios.min(), min(ratios.max(), HEADROOM * float(np.median(ratios)))]
+    if not shown:
+        return
     low, high = min(shown), max(shown)
     margin = 0.05 * (high - low) or 0.05
     panel.set_ylim(low - margin, high + margin)

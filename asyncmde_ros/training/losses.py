@@ -23,6 +23,16 @@ def standardised(maps: Tensor, reference: Tensor) -> Tensor:
     return (maps.float() - mean) / (variance + EPS).sqrt()
 
 
+def robustly_normalised(maps: Tensor) -> Tensor:
+    """Shift and scale each (B, 1, H, W) map to median 0 and mean absolute deviation 1.
+
+    The deviation is from the median.  Source: Ranftl et al., "Towards Robust Monocular Depth
+    Estimation", 2022.
+    """
+    centred = maps.float() - maps.float().flatten(1).median(1).values[:, None, None, None]
+    return centred / (centred.abs().mean((2, 3), keepdim=True) + EPS)
+
+
 def scale_shift_invariant(prediction: Tensor, target: Tensor) -> Tensor:
     """Eq. 11, of maps that :func:`normalised` gave."""
     return squared_errors(prediction, target).mean()

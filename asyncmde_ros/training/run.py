@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.numpy
 import torch
 from tqdm import tqdm
 
@@ -25,11 +26,14 @@ from asyncmde_ros.geometry import Size
 from asyncmde_ros.model_config import CONFIGS, ModelConfig
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.training.cache import Clip, prepare, recipes
-from asyncmde_ros.training.config import TrainConfig, to_tables
+from asyncmde_ros.training.config import StudentConfig, TrainConfig, to_tables
 from asyncmde_ros.training.initial import fit_projector, initial_network, save
+from asyncmde_ros.training.loop import CHECKPOINT, Budget, Loop, TrainingError
 from asyncmde_ros.training.sources import find, licence_table
+from asyncmde_ros.training.student import Student, whole
+from asyncmde_ros.training.student_trainer import StudentTrainer
 from asyncmde_ros.training.teacher import Teacher
-from asyncmde_ros.training.trainer import CHECKPOINT, Budget, Trainer, TrainingError
+from asyncmde_ros.training.trainer import Trainer
 from asyncmde_ros.training.unroll import network_image
 
 logger = logging.getLogger(__name__)
@@ -47,7 +51,8 @@ CHECKED_SIZES: tuple[Size, ...] = ((252, 336), (196, 252), (252, 448))
 class Request:
     """What to train on, where to, for how long, and from where.
 
-    ``encoder`` is a MobileNetV3-Small to begin with, ``start`` a whole trained network.
+    ``encoder`` is a MobileNetV3-Small to begin with, ``start`` a whole trained network; of a
+    student, all of its weights or an adapter.
     """
 
     data: Path
@@ -71,6 +76,8 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
     if not request.resume and (request.out / CHECKPOINT).is_file():
         raise TrainingError(f'{request.out} holds a run already: --resume goes on with it; or '
                             'name another folder, or delete that one')
+    if config.student is not None and request.encoder is not None:
+        raise TrainingError('--encoder: a student has none; leave it out')
     sources = find(request.data, config.data)
     for path in (request.encoder, request.start):
         if path is not None:
@@ -84,28 +91,57 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
     prepared = prepare(recipes(sources, config), teacher, request.cache, config.data.quality)
     for name, reason in prepared.dropped.items():
         logger.info('%s: left out, %s', name, reason)
-    model = dataclasses.replace(CONFIGS[config.model.name],
-                                encoder_width=config.model.encoder_width,
-                                decoder=config.model.decoder)
-    network, frozen_norm = _start(model, config, teacher, prepared.clips, request)
-    trainer = Trainer(network, prepared.clips, config, request.budget, request.out,
-                      request.device, frozen_norm)
-    if request.resume:
-        trainer.resume()
-    scores = trainer.run()
-    network.cpu()
-    path = request.out / f'asyncmde_{config.model.name}.safetensors'
-    save(network, path)
-    report = {
-        'weights': path.name, 'validation': scores,
-        'steps': trainer.progress.step, 'minutes': round(trainer.progress.minutes, 2),
-        'export_difference': export_difference(model, network, path, teacher),
+    if config.student is None:
+        trained = _train_fast(config, request, teacher, prepared.clips)
+    else:
+        trained = _train_student(config, config.student, request, teacher, prepared.clips)
+    report = trained | {
         'data': {'clips': _count(prepared.clips), 'licences': licence_table(sources),
                  'dropped': prepared.dropped},
         'device': _device_name(request.device), 'config': to_tables(config),
         'machine': dataclasses.asdict(machine.describe(sys.argv[1:]))}
     files.write_atomically(request.out / REPORT, json.dumps(report, indent=1).encode())
     return report
+
+
+def _train_fast(config: TrainConfig, request: Request, teacher: Teacher,
+                clips: Sequence[Clip]) -> dict[str, Any]:
+    """Train the fast network, and write its weights; return what there is to report."""
+    model = dataclasses.replace(CONFIGS[config.model.name],
+                                encoder_width=config.model.encoder_width,
+                                decoder=config.model.decoder)
+    network, frozen_norm = _start(model, config, teacher, clips, request)
+    trainer = Trainer(network, clips, config, request.budget, request.out, request.device,
+                      frozen_norm)
+    if request.resume:
+        trainer.resume()
+    scores = trainer.run()
+    network.cpu()
+    path = request.out / f'asyncmde_{config.model.name}.safetensors'
+    save(network, path)
+    return _outcome(path, scores, trainer) | {
+        'export_difference': export_difference(model, network, path, teacher)}
+
+
+def _train_student(config: TrainConfig, settings: StudentConfig, request: Request,
+                   teacher: Teacher, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Train the student, and write its adapter; return what there is to report."""
+    start = (teacher.tensors if request.start is None
+             else whole(weights.load(request.start), teacher.tensors, teacher.config))
+    student = Student(teacher.config, teacher.tensors, start, settings.rank, config.seed)
+    trainer = StudentTrainer(student, clips, config, settings, request.budget, request.out,
+                             request.device)
+    if request.resume:
+        trainer.resume()
+    scores = trainer.run()
+    path = request.out / f'glance_{config.model.name}.safetensors'
+    files.write_atomically(path, safetensors.numpy.save(student.adapter(), {'format': 'pt'}))
+    return _outcome(path, scores, trainer)
+
+
+def _outcome(path: Path, scores: dict[str, float], trainer: Loop[Any]) -> dict[str, Any]:
+    return {'weights': path.name, 'validation': scores, 'steps': trainer.progress.step,
+            'minutes': round(trainer.progress.minutes, 2)}
 
 
 def _threads() -> int:

@@ -1,48 +1,30 @@
-"""The training run: decoder, observer, then clips; validated, resumable, within a budget."""
+"""The fast network's training: decoder, observer, then clips."""
 
 import logging
 import math
-import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
-from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.network.graphs import FastNetwork
 from asyncmde_ros.network.warp import Warp, sample, warp_grid
-from asyncmde_ros.training import checkpoint, curves, losses
+from asyncmde_ros.training import curves, losses
 from asyncmde_ros.training.cache import Clip
-from asyncmde_ros.training.config import TrainConfig, to_tables
+from asyncmde_ros.training.config import OptimiserConfig, TrainConfig
 from asyncmde_ros.training.initial import reset_gates
-from asyncmde_ros.training.interruption import stop_requested
+from asyncmde_ros.training.loop import Budget, Loop, TrainingError, warmed_cosine
 from asyncmde_ros.training.unroll import as_memory, corrected_at, decode, observe, unroll
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = 'checkpoint.safetensors'
-AHEAD = 3
-"""Batches prepared while the present one is learned from."""
-
-LOG_EVERY = 5
-"""Odd, so that both kinds of the observer's steps are logged."""
-
-MAX_BAD_STEPS = 20
 SPREAD_FRAMES = 64
-VALIDATIONS = 20
-"""Over a budget in steps."""
 
 
 class Phase(IntEnum):
@@ -53,29 +35,7 @@ class Phase(IntEnum):
     CLIPS = 2
 
 
-class TrainingError(AsyncMDEError):
-    """Training that cannot go on; says why."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop: after ``minutes`` of training and validation, or after ``steps``.
-
-    Only steps make two runs alike to the last bit, and only on one core: the learning rate
-    follows the share of the budget that is used up, and several cores add up in any order.
-    """
-
-    minutes: float | None = None
-    steps: int | None = None
-
-    def share(self, progress: checkpoint.Progress) -> float:
-        """Return how much is used up, 1 or more at the end."""
-        if self.steps is not None:
-            return progress.step / self.steps if self.steps else 1.0
-        return progress.minutes / self.minutes if self.minutes else 1.0
-
-
-class Trainer:
+class Trainer(Loop[Batch]):
     """Trains a network in place and keeps the best weights by validation."""
 
     def __init__(self, network: FastNetwork, clips: Sequence[Clip], config: TrainConfig,
@@ -85,8 +45,7 @@ class Trainer:
         self._network: FastNetwork = network.to(  # type: ignore[call-overload]
             device, memory_format=torch.channels_last)
         network.unit.gates.scales = config.model.gates
-        self._config, self._budget, self._out, self._device = config, budget, out, device
-        self._frozen_norm = frozen_norm
+        self._device, self._frozen_norm = device, frozen_norm
         training = [clip for clip in clips if not clip.validation]
         if not training:
             raise TrainingError('every clip is held out: nothing is left to train on')
@@ -94,90 +53,16 @@ class Trainer:
         self._validation = Validation([clip for clip in clips if clip.validation], config, device)
         rates = config.optimiser
         network.decoder.requires_grad_(max(rates.decoder_rate, rates.decoder_share) > 0)
-        self._optimiser = torch.optim.AdamW(self._groups(),
-                                            weight_decay=config.optimiser.weight_decay)
-        self.progress = checkpoint.Progress()
-        self._averaged = self._new_average()
-        self._best = _copied(network)
+        optimiser = torch.optim.AdamW(_groups(network, rates), weight_decay=rates.weight_decay)
+        super().__init__(network, optimiser, config, budget, out, rates.average,
+                         rates.gradient_clip)
         self._spread = self._measure_spread(training)
-        self._bad_steps = 0
-        self._stop = threading.Event()
 
-    def resume(self) -> None:
-        """Go on from the checkpoint in ``out``.  Raises WeightsError where it does not fit."""
-        restored = checkpoint.read(self._out / CHECKPOINT, self._network, self._optimiser,
-                                   self._averaged)
-        if restored.config != _plain(to_tables(self._config)):
-            raise TrainingError(f'{self._out / CHECKPOINT} is of another configuration: use that '
-                                'one, or train into another folder')
-        self._best, self.progress = restored.best, restored.progress
-        self._spread = restored.extra['spread'].to(self._device)
+    def _extra(self) -> dict[str, Tensor]:
+        return {'spread': self._spread}
 
-    def run(self) -> dict[str, float]:
-        """Train until the budget is spent; load the best weights; return their validation.
-
-        Raises KeyboardInterrupt, with everything in a checkpoint, soon after a signal to end.
-        """
-        with stop_requested() as self._stop:
-            return self._run()
-
-    def _run(self) -> dict[str, float]:
-        log = curves.Log(self._out, self.progress.step or None)
-        self._last = time.monotonic()
-        validated = saved = self.progress.minutes
-        if self.progress.step == 0:
-            self.progress.phase = int(self._phase())
-            self.progress.to_validate = True
-        if self.progress.to_validate:
-            self._validate(log)
-        with ThreadPoolExecutor(AHEAD) as pool, tqdm(
-                total=100, unit='%', desc='training', initial=self._percent(),
-                bar_format='{desc}: {percentage:3.0f}% |{bar}| {elapsed}<{remaining} {postfix}'
-                ) as bar:
-            pending: dict[tuple[Phase, int], Future[Batch]] = {}
-            while (share := self._budget.share(self.progress)) < 1:
-                phase = self._phase()
-                step = self.progress.step
-                for ahead in range(step, step + AHEAD):
-                    if (phase, ahead) not in pending:
-                        pending[phase, ahead] = pool.submit(self._load, phase, ahead)
-                batch = pending.pop((phase, step)).result().to(self._device)
-                for stale in [key for key in pending if key[0] != phase or key[1] < step]:
-                    pending.pop(stale).cancel()
-                if phase != self.progress.phase:
-                    self._begin(phase, log)
-                values = self._step(batch, phase, share)
-                self.progress.step += 1
-                self.progress.phase_step += 1
-                self._tick()
-                if step % LOG_EVERY == 0:
-                    log.train(step, self.progress.minutes, **values)
-                    bar.set_postfix_str(f'step {step}, loss {values["loss"]:.3f}', refresh=False)
-                self.progress.to_validate = self._validation_is_due(validated)
-                self._end_if_asked()
-                bar.update(self._percent() - bar.n)
-                if self.progress.to_validate:
-                    self._validate(log)
-                    validated = self.progress.minutes
-                if self.progress.minutes - saved >= self._config.checkpoint_minutes:
-                    self._save()
-                    saved = self.progress.minutes
-        self._validate(log)
-        self._save()
-        self._network.load_state_dict(self._best)
-        return self._validation.measure(self._network.eval(), partial(self._end_if_asked, False))
-
-    def _end_if_asked(self, save: bool = True) -> None:
-        if self._stop.is_set():
-            if save:
-                self._save()
-            raise KeyboardInterrupt
-
-    def _validation_is_due(self, validated: float) -> bool:
-        """By the clock only where the budget is: it must not choose the best weights."""
-        if self._budget.steps is not None:
-            return self.progress.step % max(1, self._budget.steps // VALIDATIONS) == 0
-        return self.progress.minutes - validated >= self._config.validation_minutes
+    def _restore(self, extra: dict[str, Tensor]) -> None:
+        self._spread = extra['spread'].to(self._device)
 
     def _phase(self) -> Phase:
         share = self._budget.share(self.progress)
@@ -191,19 +76,11 @@ class Trainer:
         return (0.0, settings.decoder_share, settings.decoder_share + settings.observer_share
                 )[phase]
 
-    def _percent(self) -> int:
-        return min(100, int(100 * self._budget.share(self.progress)))
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        self.progress.minutes += (now - self._last) / 60
-        self._last = now
-
-    def _load(self, phase: Phase, step: int) -> Batch:
+    def _load(self, phase: int, step: int) -> Batch:
         optimiser = self._config.optimiser
-        if phase is Phase.CLIPS:
+        if phase == Phase.CLIPS:
             batch = self._sampler.windows(step, optimiser.batch)
-        elif phase is Phase.DECODER:
+        elif phase == Phase.DECODER:
             batch = self._sampler.stills(step, optimiser.observer_decoded)
         elif self._of_pairs(step):
             batch = self._sampler.pairs(step, max(1, optimiser.observer_batch // 2))
@@ -213,27 +90,9 @@ class Trainer:
             batch.images = batch.images.pin_memory()
         return batch
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """Return AdamW's groups; weight decay is for convolutions' kernels only."""
-        network, settings = self._network, self._config.optimiser
-        groups = []
-        for name, module, share in (
-                ('encoder', network.observer.encoder, settings.encoder_rate),
-                ('projector', network.observer.projector, 1.0),
-                ('correction', network.unit.correction, 1.0),
-                ('gates', network.unit.gates, settings.gate_rate),
-                ('decoder', network.decoder, settings.decoder_rate)):
-            parameters = [p for p in module.parameters() if p.requires_grad]
-            for kernels in (True, False):
-                chosen = [p for p in parameters if (p.dim() > 1) == kernels]
-                if chosen:
-                    groups.append({'params': chosen, 'name': name, 'share': share}
-                                  | ({} if kernels else {'weight_decay': 0.0}))
-        return groups
-
-    def _begin(self, phase: Phase, log: curves.Log) -> None:
+    def _begin(self, phase: int, log: curves.Log) -> None:
         """Go on from the best of the phase before; another score counts from here on."""
-        self.progress.phase, self.progress.phase_step = int(phase), 0
+        self.progress.phase, self.progress.phase_step = phase, 0
         self._optimiser.state.clear()
         self._network.load_state_dict(self._best)
         self.progress.best = math.inf
@@ -244,20 +103,13 @@ class Trainer:
         self._averaged = self._new_average()
         self._validate(log)  # what this phase has to improve on
 
-    def _new_average(self) -> AveragedModel:
-        """Return a running average of the weights that begins with the present ones."""
-        return AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(
-            self._config.optimiser.average))
-
     def _set_rate(self, phase: Phase, share: float) -> None:
         settings = self._config.optimiser
         start = min(self._begins(phase), share)
         end = 1.0 if phase is Phase.CLIPS else self._begins(Phase(phase + 1))
         done = (share - start) / max(end - start, 1e-9)
-        steps = self.progress.phase_step
-        low = settings.final_rate_share
-        cosine = low + (1 - low) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-        rate = settings.rate * cosine * min(1.0, (steps + 1) / max(1, settings.warmup_steps))
+        rate = settings.rate * warmed_cosine(done, self.progress.phase_step,
+                                             settings.warmup_steps, settings.final_rate_share)
         for group in self._optimiser.param_groups:
             part, slower = group['name'], 1.0
             if phase is Phase.CLIPS and part in ('encoder', 'projector'):
@@ -266,8 +118,10 @@ class Trainer:
                 settings.distil_rate if phase is Phase.DECODER and part == 'decoder'
                 else group['share'])
 
-    def _step(self, batch: Batch, phase: Phase, share: float) -> dict[str, float]:
+    def _step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
+        phase = Phase(phase)
         self._set_rate(phase, share)
+        batch = batch.to(self._device)
         self._train_mode()
         self._network.decoder.requires_grad_(
             phase is Phase.DECODER or self._config.optimiser.decoder_rate > 0)
@@ -284,24 +138,11 @@ class Trainer:
                    'loss_memory': weights.memory, 'loss_alone': weights.alone}
         total = torch.stack([factor * parts[name] for name, factor in factors.items()
                              if name in parts]).sum()
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(
-            [p for group in self._optimiser.param_groups for p in group['params']],
-            self._config.optimiser.gradient_clip)
-        if torch.isfinite(norm):
-            self._optimiser.step()
-            self._averaged.update_parameters(self._network)
-            self._bad_steps = 0
-        else:
-            self._bad_steps += 1
-            logger.warning('step %d left out: its gradient is not finite', self.progress.step)
-            if self._bad_steps > MAX_BAD_STEPS:
-                raise TrainingError(f'{self._bad_steps} steps in a row had no finite gradient: '
-                                    'lower optimiser.rate')
+        norm = self._learn(total)
         absent = dict.fromkeys((*factors, 'trust'), math.nan)
         return {'loss': float(total.detach()), **absent,
                 **{name: float(value.detach()) for name, value in parts.items()},
-                'gradient': float(norm), 'rate': self._optimiser.param_groups[-1]['lr']}
+                'gradient': norm, 'rate': self._optimiser.param_groups[-1]['lr']}
 
     def _with_pairs(self) -> bool:
         model = self._config.model
@@ -402,33 +243,22 @@ class Trainer:
         return torch.tensor(np.sqrt(squares / len(picked)), dtype=torch.float32,
                             device=self._device)
 
-    def _validate(self, log: curves.Log) -> None:
-        self.progress.to_validate = True
-        values = self._validation.measure(cast(FastNetwork, self._averaged.module.eval()),
-                                          self._end_if_asked)
-        self.progress.to_validate = False
+    def _measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
+        return self._validation.measure(cast(FastNetwork, learned), check)
+
+    def _score(self, values: dict[str, float]) -> float:
         # Before the gates are trained, what can get better is the network without them.
-        phase = Phase(self.progress.phase)
-        score = values['ratio_warped' if phase is Phase.CLIPS else
-                       'error_decoder' if phase is Phase.DECODER else
-                       'error_corrected' if self._with_pairs() else 'error_alone']
-        if score < self.progress.best:
-            self.progress.best = score
-            self._best = _copied(self._averaged.module)
-        self._tick()
-        log.validation(self.progress.step, self.progress.minutes, **values)
-        curves.plot(self._out)
+        phase = self.progress.phase
+        return values['ratio_warped' if phase == Phase.CLIPS else
+                      'error_decoder' if phase == Phase.DECODER else
+                      'error_corrected' if self._with_pairs() else 'error_alone']
+
+    def _tell(self, values: dict[str, float]) -> None:
         logger.info('step %d, %.1f min: error %.3f (warped hold %.3f, held %.3f, without memory '
                     '%.3f), ratio to warped hold %.3f, at worst %.3f, trust %.3f',
                     self.progress.step, self.progress.minutes, values['error'],
                     values['error_warped'], values['error_held'], values['error_alone'],
                     values['ratio_warped'], values['worst_ratio_warped'], values['trust'])
-
-    def _save(self) -> None:
-        self._tick()
-        checkpoint.write(self._out / CHECKPOINT, self._network, self._optimiser, self._averaged,
-                         self._best, {'spread': self._spread}, self.progress,
-                         _plain(to_tables(self._config)))
 
 
 @torch.no_grad()
@@ -442,12 +272,19 @@ def _warped_hold_score(batch: Batch, chosen: Sequence[int], delay: int, target: 
                                         losses.normalised(target))
 
 
-def _copied(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _plain(tables: dict[str, Any]) -> dict[str, Any]:
-    """Turn tuples into lists, as JSON gives them back."""
-    return {key: _plain(value) if isinstance(value, dict)
-            else list(value) if isinstance(value, tuple) else value
-            for key, value in tables.items()}
+def _groups(network: FastNetwork, settings: OptimiserConfig) -> list[dict[str, Any]]:
+    """Return AdamW's groups; weight decay is for convolutions' kernels only."""
+    groups = []
+    for name, module, share in (
+            ('encoder', network.observer.encoder, settings.encoder_rate),
+            ('projector', network.observer.projector, 1.0),
+            ('correction', network.unit.correction, 1.0),
+            ('gates', network.unit.gates, settings.gate_rate),
+            ('decoder', network.decoder, settings.decoder_rate)):
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        for kernels in (True, False):
+            chosen = [p for p in parameters if (p.dim() > 1) == kernels]
+            if chosen:
+                groups.append({'params': chosen, 'name': name, 'share': share}
+                              | ({} if kernels else {'weight_decay': 0.0}))
+    return groups

@@ -1,7 +1,7 @@
 """Training samples: short windows of cached clips, with appearance and motion as at run time."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,15 +67,15 @@ class Sampler:
     def __init__(self, clips: Sequence[Clip], config: TrainConfig) -> None:
         self._config = config
         observer, gates = split(clips, config)
-        self._stills, self._windows = _by_size(observer), _by_size(gates)
+        self._stills, self._windows = by_size(observer), by_size(gates)
 
     def stills(self, step: int, count: int) -> Batch:
         """Return ``count`` windows of a single frame each."""
         rng = np.random.default_rng([self._config.seed, step, 0])
-        kinds = self._draw_size(self._stills, STILL_SHARES, 1, rng)
+        kinds = draw_size(self._stills, STILL_SHARES, 1, self._config, rng)
         windows = []
         for _ in range(count):
-            clip = _draw_clip(kinds, STILL_SHARES, 1, rng)
+            clip = draw_clip(kinds, STILL_SHARES, 1, rng)
             windows.append(self._window(clip, [int(rng.integers(clip.frames))], rng))
         return _stack(windows)
 
@@ -97,26 +97,14 @@ class Sampler:
             clip.frames, self._config, rng)[:int(rng.integers(2, length + 1))])
         return _stack([window.at([0, -1]) for window in found])
 
-    def _draw_size(self, clips: BySize, shares: dict[str, float], length: int,
-                   rng: np.random.Generator) -> dict[str, list[Clip]]:
-        """Choose a size as the configuration weighs them, among those with usable clips."""
-        usable = [(kinds, share) for size, share in self._config.sizes()
-                  if (kinds := clips.get(size, {}))
-                  and any(clip.frames >= length for kind in shares
-                          for clip in kinds.get(kind, []))]
-        if not usable:
-            raise MediaError(f'no clip of at least {length} frames to train on')
-        weights = np.array([share for _, share in usable])
-        return usable[rng.choice(len(usable), p=weights / weights.sum())][0]
-
     def _tracked(self, clips: BySize, count: int, rng: np.random.Generator,
                  draw: Callable[[Clip], list[int]]) -> list[Batch]:
         """Return ``count`` windows without scene cuts, of the frames that ``draw`` chooses."""
         length = self._config.unroll.frames
-        kinds = self._draw_size(clips, KIND_SHARES, length, rng)
+        kinds = draw_size(clips, KIND_SHARES, length, self._config, rng)
         found: list[Batch] = []
         for _ in range(TRIES * count):
-            clip = _draw_clip(kinds, KIND_SHARES, length, rng)
+            clip = draw_clip(kinds, KIND_SHARES, length, rng)
             window = self._window(clip, draw(clip), rng)
             if not torch.isnan(window.steps.homography).any():
                 found.append(window)
@@ -149,7 +137,8 @@ def split(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], list[
     return everything
 
 
-def _by_size(clips: Sequence[Clip]) -> BySize:
+def by_size(clips: Sequence[Clip]) -> BySize:
+    """Sort clips by network size and kind."""
     found: BySize = {}
     for clip in clips:
         found.setdefault(clip.size, {}).setdefault(clip.kind, []).append(clip)
@@ -209,8 +198,25 @@ def _as_batch(warps: Sequence[motion.Warp | None]) -> Warp:
                 torch.from_numpy(np.stack([warp.flow for warp in present]))[None])
 
 
-def _draw_clip(kinds: dict[str, list[Clip]], shares: dict[str, float], length: int,
-               rng: np.random.Generator) -> Clip:
+def draw_size(clips: BySize, shares: Mapping[str, float], length: int, config: TrainConfig,
+              rng: np.random.Generator) -> dict[str, list[Clip]]:
+    """Choose a size as the configuration weighs them, among those with usable clips.
+
+    MediaError where there is none: no clip of one of the kinds of ``shares`` has ``length``
+    frames.
+    """
+    usable = [(kinds, share) for size, share in config.sizes()
+              if (kinds := clips.get(size, {}))
+              and any(clip.frames >= length for kind in shares for clip in kinds.get(kind, []))]
+    if not usable:
+        raise MediaError(f'no clip of at least {length} frames to train on')
+    weights = np.array([share for _, share in usable])
+    return usable[rng.choice(len(usable), p=weights / weights.sum())][0]
+
+
+def draw_clip(kinds: dict[str, list[Clip]], shares: Mapping[str, float], length: int,
+              rng: np.random.Generator) -> Clip:
+    """Draw a clip of at least ``length`` frames: the kind by its share, then any of the kind."""
     usable = {kind: [clip for clip in kinds.get(kind, []) if clip.frames >= length]
               for kind in shares}
     names = [kind for kind, clips in usable.items() if clips]
