@@ -27,7 +27,7 @@ from asyncmde_ros.evaluation.cache import Arrays, stored_arrays
 from asyncmde_ros.evaluation.predict import Foundation, Teacher, nowhere
 from asyncmde_ros.evaluation.schedule import Asynchronous, Schedule
 from asyncmde_ros.evaluation.simulation import Background
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.geometry import Size, network_size
 from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.fast_path import FastPath
@@ -36,8 +36,8 @@ from asyncmde_ros.pipeline.settings import FastPathModel, Settings
 from asyncmde_ros.pipeline.slow_path import SlowPathStatus
 
 RUNS = 5
-ASPECT = 4 / 3
-"""Long side by short side of the images that a file's milliseconds are of."""
+IMAGE: Size = (480, 640)
+"""What a file's milliseconds are of: the networks for such an image, by their short side."""
 
 THREADS = 2
 """In the background of moved depth: refreshes and glances."""
@@ -190,7 +190,7 @@ class Measured(Latencies):
 
 @dataclass(frozen=True)
 class Statement:
-    """A file's milliseconds, by the short side [px] of an image of 4:3; see docs/evaluation.md."""
+    """A file's milliseconds, by the network's short side [px], for images of 4:3."""
 
     path: Path
     cores: int | None
@@ -221,7 +221,7 @@ class Stated(Latencies):
         if side not in stated:
             raise AsyncMDEError(f'{self._file.path}: {what} says nothing of a short side of '
                                 f'{side}; it has {", ".join(map(str, sorted(stated))) or "none"}')
-        return stated[side] * max(size) / (ASPECT * side)
+        return stated[side] * max(size) / max(network_size(IMAGE, side))
 
     def _moved(self) -> Moved:
         file = self._file
