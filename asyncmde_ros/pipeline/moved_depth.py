@@ -166,11 +166,13 @@ class MovedDepth:
         misfit = (evidence.USUAL_MISFIT if not self._ingredients.misfit else
                   self._misfit if self._misfit is not None else
                   evidence.misfit(glance.small, coarse, weight))
-        share = evidence.glance_share(seen.soundness, moved_by, misfit)
+        agreed = scale * glance.small + shift
+        surprising = (evidence.surprise(agreed, coarse, seen.soundness)
+                      if self._ingredients.surprise else np.zeros_like(coarse))
+        share = evidence.glance_share(seen.soundness, moved_by, misfit, surprising)
         aligned = scale * at_size(glance.depth, moved.shape) + shift
         depth = moved + at_size(share, moved.shape) * (aligned - moved)
-        doubt = (1 - seen.soundness) * evidence.contradiction(
-            scale * glance.small + shift, coarse)
+        doubt = (1 - seen.soundness) * evidence.contradiction(agreed, coarse)
         return _Base(glance.frame_id, np.asarray(depth, np.float32), 1 - doubt, glance.grey)
 
     def _compared(self, earlier: _Base, grey: Grey, warp: Warp) -> Evidence:
