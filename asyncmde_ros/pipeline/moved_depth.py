@@ -69,7 +69,8 @@ class MovedDepth:
 
     ``keyframe`` is that of the last step, None before the first.  ``mean_trust`` is that of the
     last step, but for the confidence that any depth has; ``trust_kept`` what it became of that
-    of the step before (1 at a swap); ``change_per_frame`` how fast what is seen changes (:attr:`Evidence.change`).
+    of the step before (1 at a swap); ``change_per_frame`` how fast what is seen changes
+    (:attr:`Evidence.change`).
     """
 
     def __init__(self, ingredients: Ingredients = evidence.ALL) -> None:
