@@ -14,6 +14,7 @@ from asyncmde_ros.engine.interface import (
     Fence,
     HostBuffer,
 )
+from asyncmde_ros.engine.loader import Threads
 from asyncmde_ros.geometry import Size, patch_grid
 from asyncmde_ros.graph_tensors import KEYFRAME, STATE, fast_shapes
 
@@ -78,6 +79,7 @@ class FakeModel:
     short_side = CPU_SHORT_SIDE
     glance_short_side = 168
     on_gpu = False
+    background = Threads(1, 1)
     id = 'fake'
 
     def __init__(self) -> None:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncmde_ros.evaluation.schedule import Asynchronous
-from asyncmde_ros.evaluation.simulation import Background, BackgroundThread, Job, Sight
+from asyncmde_ros.evaluation.simulation import (
+    Background,
+    BackgroundThread,
+    Job,
+    Sight,
+    Turn,
+    pass_time,
+)
 from asyncmde_ros.pipeline.refresh_policy import BEARABLE, SLOPE
 from asyncmde_ros.pipeline.session import GLANCE_INTERVAL_SHARE
 from asyncmde_ros.pipeline.slow_path import POLL_S
@@ -27,8 +34,7 @@ def shown(plan: Callable[[], Job], rate_hz: float, frames: int) -> list[int | No
     thread = BackgroundThread(plan, TOLERANCE_S / rate_hz)
     found = []
     for index in range(frames):
-        thread.until(index / rate_hz)
-        thread.frame(index, index / rate_hz)
+        pass_time([thread], index, rate_hz)
         found.append(thread.shown)
     return found
 
@@ -80,13 +86,48 @@ def test_what_is_shown_is_never_newer_nor_older_than_can_be(
         assert (later - earlier + 1) / rate > interval  # a frame is up to a period old
 
 
+def test_threads_that_take_turns_never_work_at_once_and_both_get_on() -> None:
+    turn = Turn()
+    threads = [BackgroundThread(lambda: Job(SMALL, 0.07, 0.0), 1e-9, turn),
+               BackgroundThread(lambda: Job(None, 0.02, 0.0), 1e-9, turn)]
+    found = []
+    for index in range(8):
+        pass_time(threads, index, 1 / 0.04)
+        found.append(tuple(thread.shown for thread in threads))
+    # Refresh of 0: 0 to 70 ms, seen by frame 2.  Glance of 1 then, to 90 ms, seen by frame 3.
+    # Frame 2, at 80 ms, frees the refresh's slot: of 2, from 90 to 160 ms, seen by frame 4.  The
+    # glance of 4, since its slot was freed at frame 3: from 160 to 180 ms, seen by frame 5.
+    # The refresh of 4 then, to 250 ms, and the glance of 6 to 270 ms, both seen by frame 7.
+    assert found == [(None, None), (None, None), (0, None), (0, 1), (2, 1), (2, 4), (2, 4),
+                     (4, 6)]
+
+
+@given(refresh=st.floats(1, 300), glance=st.floats(1, 100), rate=RATES)
+def test_with_turns_each_is_no_sooner_done_than_without(refresh: float, glance: float,
+                                                        rate: float) -> None:
+    def keyframes(turn: Turn | None) -> list[list[int | None]]:
+        threads = [BackgroundThread(lambda: Job(SMALL, refresh / 1e3, 0.0), 1e-9, turn),
+                   BackgroundThread(lambda: Job(None, glance / 1e3, 0.0), 1e-9, turn)]
+        seen = []
+        for index in range(60):
+            pass_time(threads, index, rate)
+            seen.append([thread.shown for thread in threads])
+        return [list(column) for column in zip(*seen, strict=True)]
+    for shared, apart in zip(keyframes(Turn()), keyframes(None), strict=True):
+        ages = [[index - frame for index, frame in enumerate(column) if frame is not None]
+                for column in (shared, apart)]
+        assert ages[0] and max(ages[0]) >= max(ages[1]) - 1
+        assert all(b >= a for a, b in zip(shared[40:], shared[41:], strict=False))
+
+
 def sights(frames: int, change_per_s: float, sizes: tuple[tuple[int, int], ...], small_ms: float,
            large_ms: float, glance_ms: float, trust: float = 1.0,
-           stated_ms: float | None = None) -> list[Sight]:
+           stated_ms: float | None = None, in_turn: bool = False) -> list[Sight]:
     """Return what frames at 30 Hz find, whose picture changes by so much a second."""
     def background(rate_hz: float, stated_ms: float | None) -> Background:
         share = 1.0 if stated_ms is None else stated_ms / small_ms
-        return Background({SMALL: share * small_ms, LARGE: share * large_ms}, share * glance_ms)
+        return Background({SMALL: share * small_ms, LARGE: share * large_ms}, share * glance_ms,
+                          in_turn)
     watch = Asynchronous(30, stated_ms).watch(sizes, background)
     found = []
     for _ in range(frames):

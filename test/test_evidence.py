@@ -10,6 +10,7 @@ from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.motion import Warp, still
 
 SIZE = (126, 168)
+NONE = np.zeros(SIZE, np.float32)
 
 
 def texture(seed: int = 0) -> np.ndarray:
@@ -77,7 +78,7 @@ def test_an_alignment_never_turns_a_glance_over() -> None:
 def test_a_glance_gets_more_where_less_is_sound_and_the_better_it_fits(
         soundness: float, moved: float, misfit: float) -> None:
     def share(sound: float, far: float, off: float) -> float:
-        found = evidence.glance_share(np.full(SIZE, sound, np.float32), far, off)
+        found = evidence.glance_share(np.full(SIZE, sound, np.float32), far, off, NONE)
         assert found.shape == SIZE and 0 <= found.min() <= found.max() <= 1
         return float(found[0, 0])
     given_share = share(soundness, moved, misfit)
@@ -87,14 +88,28 @@ def test_a_glance_gets_more_where_less_is_sound_and_the_better_it_fits(
 
 
 def test_of_a_still_and_sound_memory_nothing_is_replaced() -> None:
-    assert evidence.glance_share(np.ones(SIZE, np.float32), 0.0, 0.0).max() == 0
+    assert evidence.glance_share(np.ones(SIZE, np.float32), 0.0, 0.0, NONE + 1).max() == 0
 
 
 def test_shares_are_those_of_independent_errors() -> None:
     of_memory = evidence.DOUBTED_ERROR * 0.5 + evidence.MOVED_ERROR * 0.1
     of_glance = evidence.GLANCE_ERROR + evidence.MISFIT * 0.05
-    found = evidence.glance_share(np.full(SIZE, 0.5, np.float32), 0.1, 0.05)
+    found = evidence.glance_share(np.full(SIZE, 0.5, np.float32), 0.1, 0.05, NONE)
     np.testing.assert_allclose(found, of_memory**2 / (of_memory**2 + of_glance**2), rtol=1e-5)
+
+
+def test_what_stands_out_is_a_surprise_and_is_taken_where_the_images_differ_too() -> None:
+    rng = np.random.default_rng(0)
+    memory = cv2.GaussianBlur(rng.random(SIZE).astype(np.float32), (0, 0), 6) * 10
+    glance = memory + cv2.GaussianBlur(rng.normal(0, 0.1, SIZE).astype(np.float32), (0, 0), 2)
+    glance[40:80, 60:110] += 2  # something stands there now
+    sound = np.ones(SIZE, np.float32)
+    sound[30:90, 50:120] = 0
+    found = evidence.surprise(glance, memory, sound)
+    assert found[45:75, 65:105].min() > 0.9 and found[:20].max() == 0
+    share = evidence.glance_share(sound, 0.0, 1.0, found)
+    assert share[45:75, 65:105].min() > 0.9 and share[:20].max() == 0
+    assert evidence.glance_share(np.ones(SIZE, np.float32), 0.0, 1.0, found).max() == 0
 
 
 def test_misfit_does_not_depend_on_scale_and_shift_and_grows_with_what_is_wrong() -> None:

@@ -31,6 +31,7 @@ from asyncmde_ros.pipeline.depth_pipeline import (
     DepthSource,
     PipelineState,
 )
+from asyncmde_ros.pipeline.priority import NICENESS
 from asyncmde_ros.pipeline.settings import (
     FastPathModel,
     MotionCompensation,
@@ -38,7 +39,7 @@ from asyncmde_ros.pipeline.settings import (
     OutputResolution,
     Settings,
 )
-from asyncmde_ros.pipeline.slow_path import NICENESS, SlowPathState
+from asyncmde_ros.pipeline.slow_path import SlowPathState
 from asyncmde_ros.pipeline.upright import Rotation
 from asyncmde_ros.preprocess import shrink
 

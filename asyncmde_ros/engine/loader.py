@@ -37,6 +37,8 @@ POSITIONS_KEY = 'foundation.pretrained.pos_embed'
 OUTPUT_CONV_KEY = 'fast.decoder.output_conv1.weight'
 CONVOLUTION_AXES = 4
 
+FEW_CORES = 2
+
 GLANCE_SHORT_SIDE = 168
 """Of the images that the shipped adapter learned on, in pixels."""
 
@@ -63,6 +65,16 @@ class Threads:
         slow = self.slow or max(1, cores // 2)
         return Threads(self.fast or max(1, cores - slow), slow)
 
+    def in_turn(self) -> 'Threads':
+        """Return the counts for two networks that both run in the background, one at a time.
+
+        All cores, so that each is done the sooner; of more than two one stays for what every frame
+        needs, which is little.
+        """
+        cores = len(os.sched_getaffinity(0))
+        most = cores if cores <= FEW_CORES else cores - 1
+        return Threads(self.fast or most, self.slow or most)
+
 
 def log_progress(what: str, share: float) -> None:
     """Tell the log how far a build is."""
@@ -87,7 +99,7 @@ class Model:
         self._choice = choose(backend)
         self._engines, self._progress = engines, progress
         self.precision = precision
-        self.threads = threads.resolved()
+        self.threads, self.background = threads.resolved(), threads.in_turn()
         entry = weights.registry.model(name)
         self._graphs = {'fast': share_directory() / 'models' / entry.fast_graph,
                         'slow': share_directory() / 'models' / entry.slow_graph}
@@ -122,7 +134,7 @@ class Model:
     def with_threads(self, threads: Threads) -> 'Model':
         """Return the same model with other thread counts; the weights are shared."""
         other = copy.copy(self)
-        other.threads = threads.resolved()
+        other.threads, other.background = threads.resolved(), threads.in_turn()
         return other
 
     @property
@@ -163,18 +175,18 @@ class Model:
         return engines
 
     def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
-        """Compile the foundation model alone, on the slow path's threads, for its depth.
+        """Compile the foundation model alone, on ``background.slow`` threads, for its depth.
 
         A refresh of a memory of depth; what a node without a fast path runs.
         """
-        return self._compile_depth(Graph.FOUNDATION, size, self.threads.slow, cancel)
+        return self._compile_depth(Graph.FOUNDATION, size, self.background.slow, cancel)
 
     def compile_glance(self, size: Size, cancel: Event | None = None) -> DepthEngine:
-        """Compile the network of glances, on the fast path's threads.
+        """Compile the network of glances, on ``background.fast`` threads.
 
         The foundation model as it learned to see with few pixels, where that is shipped.
         """
-        return self._compile_depth(Graph.GLANCE, size, self.threads.fast, cancel)
+        return self._compile_depth(Graph.GLANCE, size, self.background.fast, cancel)
 
     @property
     def glance_short_side(self) -> int:

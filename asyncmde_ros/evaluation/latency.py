@@ -39,9 +39,6 @@ RUNS = 5
 IMAGE: Size = (480, 640)
 """What a file's milliseconds are of: the networks for such an image, by their short side."""
 
-THREADS = 2
-"""In the background of moved depth: refreshes and glances."""
-
 GRAIN_PX, PAN_PX = 12, 8
 """Of the picture that latencies are measured with, and how far it moves in a frame: too far for
 the background to rest."""
@@ -64,7 +61,7 @@ class Sizes(NamedTuple):
 class Moved:
     """Milliseconds of moved depth's stages: a refresh of each size, a glance, and a frame.
 
-    With ``cores`` they are those of each stage by itself, and the three share so many cores;
+    With ``cores`` they are those of each stage by itself, a refresh or glance on all of so many;
     None where they were measured while everything ran.
     """
 
@@ -87,15 +84,14 @@ class Moved:
                           share * self.glance_ms)
 
     def _stretch(self, rate_hz: float) -> float:
-        """The fast path comes first, and the two threads of the background share what it leaves.
-        """
+        """The fast path comes first, and a network on all cores waits for the one it is on."""
         if self.cores is None:
             return 1.0
-        left = self.cores - self.fast_ms * rate_hz / 1e3
+        left = 1 - self.fast_ms * rate_hz / 1e3
         if left <= 0:
             raise AsyncMDEError(f'at {rate_hz:g} Hz the fast path alone, {self.fast_ms:g} ms a '
-                                f'frame, takes more than {self.cores} core(s): state a lower rate')
-        return max(1.0, THREADS / left)
+                                'frame, takes a core and more: state a lower rate')
+        return 1 / left
 
 
 class SpatialMemory(NamedTuple):
@@ -163,7 +159,7 @@ class Measured(Latencies):
         model = self._model
         key = {'latency': what, 'sizes': self._sizes, 'image': self._image,
                'precision': model.precision.value, 'backend': model.backend,
-               'weights': model.digest(*graphs), 'threads': str(model.threads),
+               'weights': model.digest(*graphs), 'threads': str((model.threads, model.background)),
                'cpu': machine.describe([]).cpu}
         return [float(value) for value in stored_arrays(key, compute)['ms']]
 

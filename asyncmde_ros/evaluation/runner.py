@@ -101,6 +101,7 @@ VARIANTS = {
     'no_photometry': Variant(ingredients=Ingredients(photometry=False)),
     'no_displacement': Variant(ingredients=Ingredients(displacement=False)),
     'no_misfit': Variant(ingredients=Ingredients(misfit=False)),
+    'no_surprise': Variant(ingredients=Ingredients(surprise=False)),
 }
 """What the node publishes, and that without one ingredient at a time."""
 

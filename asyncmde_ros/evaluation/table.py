@@ -119,6 +119,8 @@ ROWS = {
     'no_displacement': '`async` that expects no more error of a memory that moved far.',
     'no_misfit': '`async` that expects the same error of every glance, however it fits the '
                  'keyframe.',
+    'no_surprise': '`async` whose glances take over by expected errors alone, however far they '
+                   'differ from the memory.',
 }
 
 ALIGNMENTS = {

@@ -65,6 +65,10 @@ GLANCE_ERROR, MISFIT = 0.15, 3.5
 
 DIFFERENCE_SIGMA_PX = 1.5
 
+SURPRISE, SURPRISE_SPAN = 4.0, 2.0
+"""How far glance and memory differ, in units of what they do where the memory is sound, before
+something else is taken to stand there; and how much more leaves no doubt of it."""
+
 LEAST_SCALE = 0.1
 """Of an alignment: a glance that says the reverse of the memory is not turned over."""
 
@@ -78,12 +82,14 @@ class Ingredients:
     ``photometry``: whether the keyframe's picture, moved, looks like this one; without it all that
     the keyframe saw is sound.  ``displacement``: that the memory errs more the farther the view
     moved.  ``misfit``: that a glance errs more where it fits the keyframe badly; without it by the
-    same everywhere.
+    same everywhere.  ``surprise``: that where both differ most, and the images do, the glance has
+    it.
     """
 
     photometry: bool = True
     displacement: bool = True
     misfit: bool = True
+    surprise: bool = True
 
 
 ALL = Ingredients()
@@ -180,15 +186,27 @@ def misfit(glance: Map, memory: Map, weight: Map) -> float:
     return _mean(difference, weight) / (float(memory.std()) + EPS)
 
 
-def glance_share(soundness: Map, moved: float, glance_misfit: float) -> Map:
+def surprise(glance: Map, memory: Map, soundness: Map) -> Map:
+    """Return where an aligned glance differs from the memory as it does nowhere else, in [0, 1].
+
+    Something came, or was uncovered: errors of the expected size would not do that.
+    """
+    difference = np.abs(_blurred(glance - memory, DIFFERENCE_SIGMA_PX))
+    usual = _mean(difference, soundness) + EPS
+    return np.asarray(np.clip((difference / usual - SURPRISE) / SURPRISE_SPAN, 0, 1), np.float32)
+
+
+def glance_share(soundness: Map, moved: float, glance_misfit: float, surprising: Map) -> Map:
     """Return the aligned glance's share of each pixel, in [0, 1]; the memory has the rest.
 
     ``soundness`` is :attr:`Evidence.soundness`, ``moved`` :func:`displacement` since the keyframe,
-    and ``glance_misfit`` :func:`misfit` where no motion blurs it: at the keyframe.
+    ``glance_misfit`` :func:`misfit` where no motion blurs it, at the keyframe, and ``surprising``
+    :func:`surprise`, which counts as far as the memory is not sound.
     """
     of_memory = np.square(DOUBTED_ERROR * (1 - soundness) + MOVED_ERROR * moved)
     of_glance = (GLANCE_ERROR + MISFIT * glance_misfit) ** 2
-    return np.asarray(of_memory / (of_memory + of_glance), np.float32)
+    expected = of_memory / (of_memory + of_glance)
+    return np.asarray(np.maximum(expected, (1 - soundness) * surprising), np.float32)
 
 
 def contradiction(glance: Map, memory: Map) -> Map:

@@ -68,9 +68,9 @@ class MovedDepth:
     """Owns the depth that is moved from frame to frame.
 
     ``keyframe`` is that of the last step, None before the first.  ``mean_trust`` is that of the
-    last step, but for the confidence that any depth has; ``trust_kept`` what the memory's
-    soundness became in it, relative to the step before (1 at a swap); ``change_per_frame`` how
-    fast what is seen changes (:attr:`Evidence.change`).
+    last step, but for the confidence that any depth has; ``trust_kept`` what it became of that
+    of the step before (1 at a swap); ``change_per_frame`` how fast what is seen changes
+    (:attr:`Evidence.change`).
     """
 
     def __init__(self, ingredients: Ingredients = evidence.ALL) -> None:
@@ -78,7 +78,6 @@ class MovedDepth:
         self.keyframe: Keyframe | None = None
         self.trust_kept = 1.0
         self.mean_trust = 1.0
-        self._sound = 1.0
         self.change_per_frame = 0.0
         self._memory: _Base | None = None
         self._base: _Base | None = None
@@ -119,10 +118,10 @@ class MovedDepth:
         if base is self._memory:
             self._changed(seen, view.frame_id - base.frame_id)
         present = resample(base.trust, warp) * seen.presence
-        self.mean_trust = float(present.mean())
-        sound = float(seen.soundness.mean())
-        self.trust_kept = 1.0 if fresh or self._sound < SMALLEST_TRUST else sound / self._sound
-        self._sound = sound
+        mean = float(present.mean())
+        self.trust_kept = (1.0 if fresh or self.mean_trust < SMALLEST_TRUST
+                           else mean / self.mean_trust)
+        self.mean_trust = mean
         return depth, present * evidence.confidence(at_size(depth, present.shape))
 
     def _look(self, slot: Slot | None, keyframe: Keyframe) -> _Glance | None:
@@ -166,11 +165,13 @@ class MovedDepth:
         misfit = (evidence.USUAL_MISFIT if not self._ingredients.misfit else
                   self._misfit if self._misfit is not None else
                   evidence.misfit(glance.small, coarse, weight))
-        share = evidence.glance_share(seen.soundness, moved_by, misfit)
+        agreed = scale * glance.small + shift
+        surprising = (evidence.surprise(agreed, coarse, seen.soundness)
+                      if self._ingredients.surprise else np.zeros_like(coarse))
+        share = evidence.glance_share(seen.soundness, moved_by, misfit, surprising)
         aligned = scale * at_size(glance.depth, moved.shape) + shift
         depth = moved + at_size(share, moved.shape) * (aligned - moved)
-        doubt = (1 - seen.soundness) * evidence.contradiction(
-            scale * glance.small + shift, coarse)
+        doubt = (1 - seen.soundness) * evidence.contradiction(agreed, coarse)
         return _Base(glance.frame_id, np.asarray(depth, np.float32), 1 - doubt, glance.grey)
 
     def _compared(self, earlier: _Base, grey: Grey, warp: Warp) -> Evidence:

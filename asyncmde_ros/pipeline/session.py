@@ -1,8 +1,9 @@
 """Everything that exists once per network size: engines, memory, both paths."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from threading import Event
+from threading import Event, Lock
 
 from asyncmde_ros.engine.choice import Choice
 from asyncmde_ros.engine.interface import DepthEngine, Engines
@@ -12,6 +13,7 @@ from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, View
+from asyncmde_ros.pipeline.priority import new_threads_lowered
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import FastPathModel, Settings
@@ -156,8 +158,11 @@ class GlanceSession(Session):
     """A keyframe's depth, moved, and mended by glances of a small network."""
 
     def __init__(self, size: Size, compile_depth: Callable[[Size], DepthEngine],
-                 glance: DepthEngine, settings: LiveSettings) -> None:
-        """``compile_depth`` gives the network of a refresh; of two sizes, but where one is set."""
+                 glance: DepthEngine, settings: LiveSettings, in_turn: bool = True) -> None:
+        """``compile_depth`` gives the network of a refresh; of two sizes, but where one is set.
+
+        ``in_turn``: refreshes and glances run one at a time, since either takes all cores.
+        """
         self.size = size
         self._sizes = refresh_sizes(size)
         self._compile, self._settings = compile_depth, settings
@@ -174,8 +179,10 @@ class GlanceSession(Session):
             self._refresher(wanted)
         self._learned = 0
         self._due = 1
-        self.slow = SlowPath(self.cache, self._mailbox, self._plan)
-        self._glance = SlowPath(self._glances, self._glance_mailbox, self._glance_plan, 'glance')
+        turn = Lock() if in_turn else None
+        self.slow = SlowPath(self.cache, self._mailbox, self._plan, turn=turn)
+        self._glance = SlowPath(self._glances, self._glance_mailbox, self._glance_plan, 'glance',
+                                turn)
 
     @property
     def glance_status(self) -> SlowPathStatus:
@@ -261,5 +268,8 @@ def build(model: Model, size: Size, fast_path: FastPathModel, settings: LiveSett
     if fast_path is FastPathModel.SPATIAL_MEMORY:
         return SpatialMemorySession(model.compile(size, cancel), settings)
     glance = glance_size(size, model.glance_short_side)
-    return GlanceSession(size, lambda wanted: model.compile_depth(wanted, cancel),
-                         model.compile_glance(glance, cancel), settings)
+    threads, cores = model.background, len(os.sched_getaffinity(0))
+    with new_threads_lowered():  # the runtime's workers serve the background alone
+        return GlanceSession(size, lambda wanted: model.compile_depth(wanted, cancel),
+                             model.compile_glance(glance, cancel), settings,
+                             threads.fast + threads.slow > cores)

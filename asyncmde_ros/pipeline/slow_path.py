@@ -1,7 +1,6 @@
 """The background thread that refreshes the memory."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,12 +15,10 @@ from asyncmde_ros.errors import in_words
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.priority import lower_this
 from asyncmde_ros.pipeline.refresher import Refresher
 
 logger = logging.getLogger(__name__)
-
-NICENESS = 10
-"""Scheduling priority of the slow path below the fast path's, on the Unix scale of 19."""
 
 POLL_S = 0.1
 """How soon a wait notices that the thread should stop."""
@@ -74,20 +71,6 @@ class SlowPathStatus:
     """``time.monotonic()`` when the refresh under way began."""
 
 
-def _lower_priority() -> None:
-    """Make the calling thread give way to the fast path's.
-
-    Linux keeps niceness per thread.  The runtime's own worker threads serve both paths and keep
-    theirs, so this says all only where the slow path has a single thread, as on two cores.
-    """
-    thread = threading.get_native_id()
-    try:
-        os.setpriority(os.PRIO_PROCESS, thread,
-                       min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
-    except OSError as error:
-        logger.warning('the slow path keeps its priority: %s', error)
-
-
 class Plan(NamedTuple):
     """The next refresh: what computes it, and how long after the start of the last one."""
 
@@ -99,12 +82,17 @@ class SlowPath:
     """Runs a network on the newest frame, again and again."""
 
     def __init__(self, cache: FeatureCache, mailbox: Mailbox[Frame],
-                 plan: Callable[[], Plan | None], name: str = 'slow_path') -> None:
-        """``plan`` returns what to do next, None to rest; it is called from the thread."""
+                 plan: Callable[[], Plan | None], name: str = 'slow_path',
+                 turn: 'threading.Lock | None' = None) -> None:
+        """``plan`` returns what to do next, None to rest; it is called from the thread.
+
+        ``turn`` is held while a network runs, by all that take turns on the same cores.
+        """
         self.status = SlowPathStatus()
         self._cache = cache
         self._mailbox = mailbox
         self._plan = plan
+        self._turn = turn or threading.Lock()
         self._title = name.replace('_', ' ')
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -133,7 +121,7 @@ class SlowPath:
             self._thread.is_alive() or self._stop.is_set())
 
     def _main(self) -> None:
-        _lower_priority()
+        lower_this()
         last: float | None = None
         while not self._stop.is_set():
             try:
@@ -163,11 +151,15 @@ class SlowPath:
     def _refresh(self, refresher: Refresher) -> float | None:
         """Fill and publish one slot; return when its computation started.
 
-        None if there was no frame or no free slot yet.
+        None if there was no frame, no free slot or no turn yet.
         """
         self.status.state = SlowPathState.WAITING
         slot = self._cache.begin_write(POLL_S)
         if slot is None:
+            return None
+        # Before the frame is chosen, so that it is the newest.
+        if not self._turn.acquire(timeout=POLL_S):
+            self._cache.abandon()
             return None
         try:
             frame = self._mailbox.take(POLL_S)
@@ -182,6 +174,7 @@ class SlowPath:
             raise
         finally:
             self.status.running_since = None
+            self._turn.release()
         self.status.latency_ms = 1e3 * (time.monotonic() - started)
         size = self.status.size = refresher.size
         self.status.stamp_ns = frame.stamp_ns
