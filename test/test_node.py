@@ -98,8 +98,16 @@ def test_depth_comes_with_the_images_stamp_frame_and_size_at_its_rate(
 
 
 def test_an_image_that_waited_for_the_network_gets_the_last_depth_moved(
-        node: NodeProcess, peer: Peer) -> None:
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     """Two images at once, again and again: the second one waits while the first is computed."""
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'fast_path.model:=spatial_memory')
+    try:
+        _wait_for_the_network(node, peer)
+    finally:
+        node.close()
+
+
+def _wait_for_the_network(node: NodeProcess, peer: Peer) -> None:
     message, pairs = image_message(picture()), []
     peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message), 1 / RATE_HZ)
     warped = MEMORY_SOURCE[DepthSource.WARPED]
