@@ -6,7 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from asyncmde_ros.training import curves
 from asyncmde_ros.training.curves import Log, plot, smoothed
 
 
@@ -106,6 +108,27 @@ def test_a_log_of_nothing_or_of_nan_can_be_drawn(tmp_path: Path) -> None:
     plot(tmp_path)
     log.train(1, 1, loss=-1)
     log.validation(1, 1)
+    plot(tmp_path)
+    assert (tmp_path / 'curves.png').exists()
+
+
+@pytest.mark.parametrize(('names', 'lined'), [(['error', 'ratio_warped'], True),
+                                              (['error', 'error_photo'], False)])
+def test_errors_that_are_no_ratios_are_not_compared_with_one(names: list[str],
+                                                             lined: bool) -> None:
+    panel = Figure().subplots()
+    minutes = np.arange(3.0)
+    curves._draw_ratios(panel, {'step': minutes, 'minutes': minutes}
+                        | dict.fromkeys(names, 0.2 + 0.01 * minutes))
+    labels = panel.get_legend_handles_labels()[1]
+    assert any('hold-last' in label for label in labels) == lined
+    assert sum('best' in label for label in labels) == (1 if lined else 2)
+    top = panel.get_ylim()[1]
+    assert (top > 1) == lined
+
+
+def test_errors_without_a_number_can_be_drawn(tmp_path: Path) -> None:
+    Log(tmp_path).validation(0, 0, error=float('nan'))
     plot(tmp_path)
     assert (tmp_path / 'curves.png').exists()
 

@@ -12,6 +12,7 @@ from asyncmde_ros.training.losses import (
     memory_floor,
     multi_scale_gradient,
     normalised,
+    robustly_normalised,
     scale_shift_invariant,
 )
 
@@ -104,6 +105,14 @@ def test_maps_of_a_batch_are_normalised_each_by_itself() -> None:
     p[1] *= 50
     assert float(scale_shift_invariant(normalised(p), normalised(g))) == pytest.approx(
         float(sum(alone)) / 2, rel=1e-3)
+
+
+def test_robust_normalisation_takes_median_and_mean_deviation_out_of_each_map() -> None:
+    maps = torch.rand(3, 1, 5, 7, generator=torch.Generator().manual_seed(0)) ** 3
+    ours = robustly_normalised(torch.tensor([1.0, 4.0, 0.2]).view(3, 1, 1, 1) * maps + 2)
+    np.testing.assert_allclose(ours.flatten(1).median(1).values, 0, atol=1e-5)
+    np.testing.assert_allclose(ours.abs().mean((1, 2, 3)), 1, rtol=1e-4)
+    torch.testing.assert_close(ours, robustly_normalised(maps), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
