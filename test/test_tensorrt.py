@@ -24,6 +24,7 @@ from asyncmde_ros.errors import EngineError
 from asyncmde_ros.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
+from asyncmde_ros.pipeline.settings import FastPathModel
 from asyncmde_ros.resources import share_directory
 
 SIZE = (126, 168)
@@ -65,13 +66,14 @@ def pictures(count: int) -> list[np.ndarray]:
 def play(model: Model, frames: list[np.ndarray], refresh_at: set[int]) -> list[DepthResult]:
     """Run frames through a pipeline that refreshes from exactly those of ``refresh_at``."""
     results = []
-    with DepthPipeline(model, size=SIZE) as pipeline:
+    with DepthPipeline(model, size=SIZE, fast_path=FastPathModel.SPATIAL_MEMORY) as pipeline:
         for index, frame in enumerate(frames):
             if index not in refresh_at:
-                put, pipeline._session.mailbox.put = pipeline._session.mailbox.put, drop
+                mailbox = pipeline._session._mailbox
+                put, mailbox.put = mailbox.put, drop
             result = pipeline.process(frame, index * 33_000_000)
             if index not in refresh_at:
-                pipeline._session.mailbox.put = put  # type: ignore[method-assign]
+                mailbox.put = put  # type: ignore[method-assign]
             else:
                 deadline = time.monotonic() + DEADLINE_S
                 while not shows(pipeline._session.cache, pipeline._frame_id):
