@@ -65,7 +65,7 @@ setup(
     maintainer='The asyncmde_ros authors',
     maintainer_email='asyncmde_ros@users.noreply.github.com',
     description='Real-time monocular depth: a foundation model refreshes a memory in the '
-                'background, a small network fuses it with every frame (AsyncMDE).',
+                'background, moved and mended with every frame (AsyncMDE).',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

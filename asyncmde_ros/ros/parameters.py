@@ -180,9 +180,11 @@ SPECIFICATIONS = (
                                           'chooses.',
                   low=0, high=MAX_THREADS),
     Specification('fast_path.overload', 'warp',
-                  'For a frame that the network has no time for: warp gives the last depth, moved '
-                  'with the camera; drop gives none.', choices=('warp', 'drop')),
-    Specification('slow_path.threads', 0, 'Cores for the foundation model; 0 chooses.',
+                  'For a frame that the network of fast_path.model spatial_memory has no time for: '
+                  'warp gives the last depth, moved with the camera; drop gives none.', choices=('warp', 'drop')),
+    Specification('slow_path.threads', 0, 'Cores for the foundation model; 0 chooses: with '
+                                          'fast_path.model glance all that there are, in turn '
+                                          'with glances.',
                   low=0, high=MAX_THREADS),
     Specification('slow_path.enabled', True, 'Refresh the memory; with false the last keyframe '
                                              'is carried on until a scene cut or a jump in time.',
@@ -190,10 +192,11 @@ SPECIFICATIONS = (
     Specification('slow_path.max_rate', 0.0, 'Most refreshes per second [Hz]; 0 is as many as '
                                              'the machine can.', live=True, low=0.0, high=1000.0),
     Specification('memory.temporal_smoothing', 0.5,
-                  "beta: share of this frame's own trust map against the frame before's; 1 is no "
-                  'smoothing.', live=True, low=0.0, high=1.0),
+                  "With fast_path.model spatial_memory: beta, the share of this frame's own trust "
+                  "map against the frame before's; 1 is no smoothing.", live=True, low=0.0, high=1.0),
     Specification('memory.gate_temperature', 4.0,
-                  'k: how sharply the semantic gate switches to the fine one.',
+                  'With fast_path.model spatial_memory: k, how sharply the semantic gate switches '
+                  'to the fine one.',
                   live=True, low=0.1, high=100.0),
     Specification('memory.motion_compensation', 'image',
                   'Moves the memory with what is seen: homography (one a frame, from tracked '
