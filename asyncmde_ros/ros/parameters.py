@@ -180,8 +180,9 @@ SPECIFICATIONS = (
                                           'chooses.',
                   low=0, high=MAX_THREADS),
     Specification('fast_path.overload', 'warp',
-                  'For a frame that the network of fast_path.model spatial_memory has no time for: '
-                  'warp gives the last depth, moved with the camera; drop gives none.', choices=('warp', 'drop')),
+                  'With fast_path.model spatial_memory, for a frame that the network has no time '
+                  'for: warp gives the last depth, moved with the camera; drop gives none.',
+                  choices=('warp', 'drop')),
     Specification('slow_path.threads', 0, 'Cores for the foundation model; 0 chooses: with '
                                           'fast_path.model glance all that there are, in turn '
                                           'with glances.',
@@ -193,7 +194,8 @@ SPECIFICATIONS = (
                                              'the machine can.', live=True, low=0.0, high=1000.0),
     Specification('memory.temporal_smoothing', 0.5,
                   "With fast_path.model spatial_memory: beta, the share of this frame's own trust "
-                  "map against the frame before's; 1 is no smoothing.", live=True, low=0.0, high=1.0),
+                  "map against the frame before's; 1 is no smoothing.",
+                  live=True, low=0.0, high=1.0),
     Specification('memory.gate_temperature', 4.0,
                   'With fast_path.model spatial_memory: k, how sharply the semantic gate switches '
                   'to the fine one.',
