@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncmde_ros.pipeline import evidence
-from asyncmde_ros.pipeline.motion import Warp, still
+from asyncmde_ros.pipeline.motion import Warp, source_of, still
 
 SIZE = (126, 168)
 NONE = np.zeros(SIZE, np.float32)
@@ -26,12 +26,12 @@ def sideways(share: float) -> Warp:
 
 
 def test_what_the_keyframe_did_not_see_is_not_covered() -> None:
-    covered = evidence.coverage(sideways(0.25), SIZE)
+    covered = evidence.coverage(source_of(sideways(0.25), SIZE))
     assert covered[:, -38:].max() == 0  # a quarter of the columns came into view
     assert covered[:, :-43].min() == 1
     assert (np.diff(covered[63, -60:]) <= 0).all()
-    assert evidence.coverage(still(SIZE)._replace(
-        homography=np.diag([1, 1, -1]).astype(np.float32)), SIZE).max() == 0
+    behind = still(SIZE)._replace(homography=np.diag([1, 1, -1]).astype(np.float32))
+    assert evidence.coverage(source_of(behind, SIZE)).max() == 0
 
 
 def test_a_still_scene_is_sound_whatever_the_exposure() -> None:
@@ -105,7 +105,7 @@ def test_what_stands_out_is_a_surprise_and_is_taken_where_the_images_differ_too(
     glance[40:80, 60:110] += 2  # something stands there now
     sound = np.ones(SIZE, np.float32)
     sound[30:90, 50:120] = 0
-    found = evidence.surprise(glance, memory, sound)
+    found = evidence.surprise(evidence.difference(glance, memory), sound)
     assert found[45:75, 65:105].min() > 0.9 and found[:20].max() == 0
     share = evidence.glance_share(sound, 0.0, 1.0, found)
     assert share[45:75, 65:105].min() > 0.9 and share[:20].max() == 0
@@ -121,8 +121,9 @@ def test_misfit_does_not_depend_on_scale_and_shift_and_grows_with_what_is_wrong(
 
 
 def test_displacement_is_the_mean_shift_by_the_short_side() -> None:
-    assert evidence.displacement(still(SIZE), SIZE) == 0
-    assert evidence.displacement(sideways(0.25), SIZE) == pytest.approx(0.25 * 168 / 126, rel=1e-3)
+    assert evidence.displacement(source_of(still(SIZE), SIZE)) == 0
+    assert evidence.displacement(source_of(sideways(0.25), SIZE)) == pytest.approx(
+        0.25 * 168 / 126, rel=1e-3)
 
 
 def test_confidence_is_lower_at_edges_and_far_away() -> None:
@@ -137,7 +138,7 @@ def test_confidence_is_lower_at_edges_and_far_away() -> None:
 def test_a_contradiction_is_relative_to_how_near_things_are() -> None:
     memory = np.full(SIZE, 10, np.float32)
     memory[:, 84:] = 2
-    found = evidence.contradiction(memory + 1.5, memory)
+    found = evidence.contradiction(evidence.difference(memory + 1.5, memory), memory)
     assert found[:, :70].max() == 0 and found[:, 100:].min() > 0.3
 
 
@@ -145,6 +146,6 @@ def test_a_contradiction_is_relative_to_how_near_things_are() -> None:
 def test_depth_that_says_nothing_gives_finite_trust(value: float) -> None:
     flat = np.full(SIZE, value, np.float32)
     ones = np.ones(SIZE, np.float32)
-    for found in (evidence.confidence(flat), evidence.contradiction(flat, flat),
+    for found in (evidence.confidence(flat), evidence.contradiction(evidence.difference(flat, flat), flat),
                   evidence.misfit(flat, flat, ones)):
         assert np.isfinite(found).all()

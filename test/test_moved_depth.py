@@ -6,7 +6,7 @@ import pytest
 
 from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
-from asyncmde_ros.pipeline.motion import Warp, resample, still
+from asyncmde_ros.pipeline.motion import Warp, resample, small_grey, still
 from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
 from asyncmde_ros.preprocess import at_size
 
@@ -28,14 +28,14 @@ def slot(frame_id: int, depth: np.ndarray, seen: np.ndarray, generation: int = 1
          epoch: int = 0) -> Slot:
     made = Slot({})
     made.keyframe = Keyframe(frame_id, frame_id, epoch, generation, 0.0)
-    made.depth, made.picture = depth, seen
+    made.depth, made.grey = depth, small_grey(seen)
     return made
 
 
 def view(frame_id: int, seen: np.ndarray, warp: Warp | None = None) -> View:
     """A frame all of whose earlier frames are ``warp`` away, but for itself."""
     away = warp or still(SIZE)
-    return View(frame_id, seen, away,
+    return View(frame_id, seen, small_grey(seen), away,
                 lambda earlier, later: still(SIZE) if earlier == later else away)
 
 

@@ -95,11 +95,12 @@ def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
 
     def slot(frame_id: int, depth: Size) -> Slot:
         made = Slot({})
-        made.picture = film[frame_id]
+        made.grey = small_grey(film[frame_id])
         made.depth = np.ascontiguousarray(shrink(film[frame_id], depth)[..., 0], np.float32)
         made.keyframe = Keyframe(frame_id, 0, 0, 1, 0.0)
         return made
-    view = View(FRAME_ID, film[FRAME_ID], steps[FRAME_ID], since)
+    now = small_grey(film[FRAME_ID])
+    view = View(FRAME_ID, film[FRAME_ID], now, steps[FRAME_ID], since)
     keyframe = slot(KEYFRAME_ID, size)
     glance = slot(GLANCE_ID, glance_size(options.size, GLANCE_SHORT_SIDE))
     moved, mixed = MovedDepth(), MovedDepth()
@@ -108,7 +109,7 @@ def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
         assert glance.keyframe is not None
         glance.keyframe = replace(glance.keyframe, generation=glance.keyframe.generation + 1)
         mixed.step(view, keyframe, glance)
-    before, now = small_grey(film[KEYFRAME_ID]), small_grey(film[FRAME_ID])
+    before = small_grey(film[KEYFRAME_ID])
     return {
         'move_memory': lambda: moved.step(view, keyframe, None),
         'mix_glance': mix,

@@ -186,18 +186,17 @@ def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
     slot, generation = Slot({}), 0
     for index, picture in enumerate(track.pictures):
         sight = watch.frame()
-        size = picture.shape[:2]
+        size, grey = picture.shape[:2], small_grey(picture)
         if sight.keyframe is None or sight.size is None:
-            nothing = small_grey(picture).shape
             yield Shown(sight, np.full(size, np.nan, np.float32),
-                        np.full(nothing, np.nan, np.float32))
+                        np.full(grey.shape, np.nan, np.float32))
             continue
         if slot.keyframe is None or slot.keyframe.frame_id != sight.keyframe:
             generation += 1
             slot = _seen(track, refreshed(sight.size), sight.keyframe, generation)
         glance = (None if glances is None or sight.glance is None else
                   _seen(track, glances, sight.glance, sight.glance + 1))
-        depth, trust = fast.step(View(index, picture, track.steps[index], track.since), slot,
+        depth, trust = fast.step(View(index, picture, grey, track.steps[index], track.since), slot,
                                  glance)
         watch.judged(fast.mean_trust, fast.change_per_frame)
         yield Shown(sight, at_size(depth, size), trust)
@@ -206,7 +205,7 @@ def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
 def _seen(track: Footage, maps: Maps, index: int, generation: int) -> Slot:
     """Return a slot as the background fills it with a frame."""
     slot = Slot({})
-    slot.depth, slot.picture = maps[index].astype(np.float32), track.pictures[index]
+    slot.depth, slot.grey = maps[index].astype(np.float32), small_grey(track.pictures[index])
     slot.keyframe = Keyframe(index, index, 0, generation, 0.0)
     return slot
 

@@ -280,7 +280,7 @@ class DepthPipeline:
         # Offered before the swap frees a slot, so that a refresh starts with this frame.
         session.offer(Frame(self._frame_id, stamp_ns, self._epoch, small))
         session.saw(stamp_ns)
-        view = View(self._frame_id, small, motion.step, self._motion_since)
+        view = View(self._frame_id, small, self._motion.grey, motion.step, self._motion_since)
         without = (PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
                    else PipelineState.SLOW_PATH_OFF)
         slot = session.cache.front()

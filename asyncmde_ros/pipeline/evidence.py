@@ -20,8 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.geometry import Size
-from asyncmde_ros.pipeline.motion import Grey, Warp, resample, source_of
+from asyncmde_ros.pipeline.motion import Grey, Points, Warp, centres, sample, source_of
 
 Map = npt.NDArray[np.float32]
 """(rows, cols) float32."""
@@ -105,20 +104,20 @@ class Alignment(NamedTuple):
     shift: float
 
 
-def coverage(warp: Warp, size: Size) -> Map:
+def coverage(source: Points) -> Map:
     """Return whether each pixel comes from inside of the keyframe's image, in [0, 1]."""
-    x, y, in_front = source_of(warp, size)
-    beyond = np.maximum(np.abs(x), np.abs(y)) - 1
-    return np.where(in_front, np.clip(1 - beyond / (2 * BORDER), 0, 1), 0).astype(np.float32)
+    beyond = np.maximum(np.abs(source.x), np.abs(source.y)) - 1
+    return np.where(source.in_front, np.clip(1 - beyond / (2 * BORDER), 0, 1), 0).astype(
+        np.float32)
 
 
-def photometric_residual(keyframe: Grey, grey: Grey, warp: Warp) -> Map:
+def photometric_residual(keyframe: Grey, grey: Grey, source: Points) -> Map:
     """Return how unlike the keyframe's picture, moved, and this one are, in units of contrast.
 
     Robust to exposure: what differs by the same amount all over the image is no difference.
     """
     now = grey.astype(np.float32)
-    before = resample(_blurred(keyframe.astype(np.float32), NOISE_SIGMA_PX), warp)
+    before = sample(_blurred(keyframe.astype(np.float32), NOISE_SIGMA_PX), source)
     difference = before - _blurred(now, NOISE_SIGMA_PX)
     difference -= np.median(difference)
     contrast = _blurred(np.abs(now - _blurred(now, CONTRAST_SIGMA_PX)), CONTRAST_SIGMA_PX)
@@ -128,9 +127,11 @@ def photometric_residual(keyframe: Grey, grey: Grey, warp: Warp) -> Map:
 class Evidence(NamedTuple):
     """What the images say of a memory that was moved: maps of one size.
 
-    ``coverage``: whether the keyframe saw the place; ``residual``: how unlike both look.
+    ``source``: where each pixel comes from; ``coverage``: whether the keyframe saw the place;
+    ``residual``: how unlike both look.
     """
 
+    source: Points
     coverage: Map
     residual: Map
 
@@ -157,17 +158,16 @@ class Evidence(NamedTuple):
 
 def look(keyframe: Grey, grey: Grey, warp: Warp) -> Evidence:
     """Compare the keyframe's picture, moved, with this one."""
-    return Evidence(coverage(warp, grey.shape), photometric_residual(keyframe, grey, warp))
+    source = source_of(warp, grey.shape)
+    return Evidence(source, coverage(source), photometric_residual(keyframe, grey, source))
 
 
-def displacement(warp: Warp, size: Size) -> float:
-    """Return how far an image of ``size`` moved in the mean, as a share of its short side."""
-    rows, cols = size
-    x, y, in_front = source_of(warp, size)
-    columns = (np.arange(cols, dtype=np.float32) * 2 + 1) / cols - 1
-    lines = (np.arange(rows, dtype=np.float32)[:, None] * 2 + 1) / rows - 1
-    moved = np.hypot((x - columns) * (cols / 2), (y - lines) * (rows / 2))
-    return float(np.where(in_front, moved, cols).mean()) / min(size)
+def displacement(source: Points) -> float:
+    """Return how far an image moved in the mean, as a share of its short side."""
+    rows, cols = source.x.shape
+    x, y = centres((rows, cols))
+    moved = np.hypot((source.x - x) * (cols / 2), (source.y - y) * (rows / 2))
+    return float(np.where(source.in_front, moved, cols).mean() / min(rows, cols))
 
 
 def align(glance: Map, memory: Map, weight: Map) -> Alignment:
@@ -179,21 +179,26 @@ def align(glance: Map, memory: Map, weight: Map) -> Alignment:
     return Alignment(scale, target - scale * mean)
 
 
+def difference(glance: Map, memory: Map) -> Map:
+    """Return how far an aligned glance and the memory are apart, in the memory's units."""
+    return np.abs(_blurred(glance - memory, DIFFERENCE_SIGMA_PX))
+
+
 def misfit(glance: Map, memory: Map, weight: Map) -> float:
     """Return what an aligned glance differs from the memory by, in units of its deviation."""
     scale, shift = align(glance, memory, weight)
-    difference = np.abs(_blurred(scale * glance + shift - memory, DIFFERENCE_SIGMA_PX))
-    return _mean(difference, weight) / (float(memory.std()) + EPS)
+    found = difference(scale * glance + shift, memory)
+    return _mean(found, weight) / (float(memory.std()) + EPS)
 
 
-def surprise(glance: Map, memory: Map, soundness: Map) -> Map:
-    """Return where an aligned glance differs from the memory as it does nowhere else, in [0, 1].
+def surprise(apart: Map, soundness: Map) -> Map:
+    """Return where a glance differs from the memory as it does nowhere else, in [0, 1].
 
-    Something came, or was uncovered: errors of the expected size would not do that.
+    ``apart`` is their :func:`difference`.  Something came, or was uncovered: errors of the
+    expected size would not do that.
     """
-    difference = np.abs(_blurred(glance - memory, DIFFERENCE_SIGMA_PX))
-    usual = _mean(difference, soundness) + EPS
-    return np.asarray(np.clip((difference / usual - SURPRISE) / SURPRISE_SPAN, 0, 1), np.float32)
+    usual = _mean(apart, soundness) + EPS
+    return np.asarray(np.clip((apart / usual - SURPRISE) / SURPRISE_SPAN, 0, 1), np.float32)
 
 
 def glance_share(soundness: Map, moved: float, glance_misfit: float, surprising: Map) -> Map:
@@ -209,11 +214,13 @@ def glance_share(soundness: Map, moved: float, glance_misfit: float, surprising:
     return np.asarray(np.maximum(expected, (1 - soundness) * surprising), np.float32)
 
 
-def contradiction(glance: Map, memory: Map) -> Map:
-    """Return where an aligned glance says something else than the memory, in [0, 1]."""
-    difference = np.abs(_blurred(glance - memory, DIFFERENCE_SIGMA_PX))
+def contradiction(apart: Map, memory: Map) -> Map:
+    """Return where a glance says something else than the memory, in [0, 1].
+
+    ``apart`` is their :func:`difference`, which counts by how near the memory is.
+    """
     near = max(float(np.percentile(memory, NEAR_PERCENTILE)), EPS)
-    relative = difference / (np.maximum(memory, 0) + FAR_FLOOR * near)
+    relative = apart / (np.maximum(memory, 0) + FAR_FLOOR * near)
     return np.asarray(np.clip((relative - CONTRADICTED) / CONTRADICTED_SPAN, 0, 1), np.float32)
 
 

@@ -35,8 +35,9 @@ class Keyframe:
 class Slot:
     """One of the two sets of buffers; ``keyframe`` is None until it was first written.
 
-    ``depth`` and ``picture`` are the keyframe's where the memory is a depth map: inverse depth
-    (rows, cols) float32 and the image (H, W, 3) uint8, never written again once they are here.
+    ``depth`` and ``grey`` are the keyframe's where the memory is a depth map: inverse depth
+    (rows, cols) float32 and the small grey image that evidence is found on, uint8; neither is
+    written again once it is here.
 
     On a device the two sides' work on the slot is ordered by fences, which whoever owns it sets:
     ``written`` passes when the writer's last work on it is done, ``read`` when the reader's is.
@@ -46,7 +47,7 @@ class Slot:
         self.buffers = buffers
         self.keyframe: Keyframe | None = None
         self.depth: npt.NDArray[np.float32] | None = None
-        self.picture: npt.NDArray[np.uint8] | None = None
+        self.grey: npt.NDArray[np.uint8] | None = None
         self.written: Fence | None = None
         self.read: Fence | None = None
 

@@ -105,7 +105,7 @@ def compose(earlier: Warp, step: Warp) -> Warp:
     if not (earlier.flow.any() or step.flow.any()):
         return Warp(product.astype(np.float32), np.zeros_like(step.flow))
     size = step.flow.shape[1:]
-    x, y = _centres(size)
+    x, y = centres(size)
     middle = _apply(step.homography, x, y)
     middle_x, middle_y = middle.x + step.flow[0], middle.y + step.flow[1]
     far, direct = _apply(earlier.homography, middle_x, middle_y), _apply(product, x, y)
@@ -128,7 +128,8 @@ class Points(NamedTuple):
     in_front: npt.NDArray[np.bool_]
 
 
-def _centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the normalised x (1, cols) and y (rows, 1) of the pixels of an image of ``size``."""
     rows, cols = size
     x, y = (np.asarray((2 * np.arange(length, dtype=np.float32) + 1) / length - 1, np.float32)
             for length in (cols, rows))
@@ -148,7 +149,7 @@ def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
 
 def source_of(warp: Warp, size: Size) -> Points:
     """Return where each pixel of an image of ``size`` comes from, in normalised coordinates."""
-    source = _apply(warp.homography, *_centres(size))
+    source = _apply(warp.homography, *centres(size))
     if not warp.flow.any():
         return source
     flow = (cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR) for part in warp.flow)
@@ -158,17 +159,25 @@ def source_of(warp: Warp, size: Size) -> Points:
 
 def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.float32]:
     """Return a map (rows, cols) of the earlier frame as this one sees it, borders repeated."""
+    return sample(values, source_of(warp, values.shape))
+
+
+def sample(values: npt.NDArray[np.float32], source: Points) -> npt.NDArray[np.float32]:
+    """Return a map (rows, cols) at the points that its pixels come from, borders repeated."""
     rows, cols = values.shape
-    x, y, _ = source_of(warp, (rows, cols))
-    return np.asarray(cv2.remap(values, (x + 1) * (cols / 2) - 0.5, (y + 1) * (rows / 2) - 0.5,
-                                cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    return np.asarray(cv2.remap(
+        values, (source.x + 1) * (cols / 2) - 0.5, (source.y + 1) * (rows / 2) - 0.5,
+        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 class MotionEstimator:
     """Tracks corners from frame to frame and keeps the steps, so that products can be formed.
 
-    ``failures`` counts frames whose step was not to be trusted and became the identity.
+    ``failures`` counts frames whose step was not to be trusted and became the identity; ``grey``
+    is the newest frame's :func:`small_grey`.
     """
+
+    grey: Grey
 
     def __init__(self, history: int = HISTORY) -> None:
         """``history``: how many frames back a keyframe may lie before its motion is unknown."""
@@ -201,10 +210,10 @@ class MotionEstimator:
         """
         size = size or rgb.shape[:2]
         step, cut = still(size), False
+        grey = self.grey = small_grey(rgb)
         if compensation is MotionCompensation.OFF:
             self._previous = None
             return self._keep(frame_id, Motion(step, cut))
-        grey = small_grey(rgb)
         if self._previous is not None and self._size == size:
             by_sensor = compensation is MotionCompensation.IMU and measured is not None
             found: npt.NDArray[np.floating] | None = measured
@@ -275,7 +284,7 @@ def residual_flow(previous: Grey, grey: Grey, step: Warp) -> Flow:
     DIS flow (Kroeger et al., ECCV 2016) that begins at the homography.
     """
     rows, cols = grey.shape
-    source = _apply(step.homography, *_centres((rows, cols)))
+    source = _apply(step.homography, *centres((rows, cols)))
     by_camera = np.dstack([((source.x + 1) * cols - 1) / 2 - np.arange(cols, dtype=np.float32),
                            ((source.y + 1) * rows - 1) / 2
                            - np.arange(rows, dtype=np.float32)[:, None]])
@@ -285,7 +294,7 @@ def residual_flow(previous: Grey, grey: Grey, step: Warp) -> Flow:
     dense.setGradientDescentIterations(FLOW_STEPS)
     residue = dense.calc(grey, previous, by_camera.copy()) - by_camera
     size = step.flow.shape[1:]
-    source = _apply(step.homography, *_centres(size))
+    source = _apply(step.homography, *centres(size))
     inside = np.minimum((1 - np.abs(source.x)) * (cols / 2), (1 - np.abs(source.y)) * (rows / 2))
     share = np.clip(inside / FLOW_BORDER_PX, 0, 1)
     smaller = cv2.resize(residue, size[::-1], interpolation=cv2.INTER_AREA)

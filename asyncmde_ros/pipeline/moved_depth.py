@@ -17,7 +17,7 @@ import numpy.typing as npt
 from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.evidence import Evidence, Ingredients, Map
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
-from asyncmde_ros.pipeline.motion import Grey, Warp, resample, small_grey
+from asyncmde_ros.pipeline.motion import Grey, Warp, resample, sample
 from asyncmde_ros.preprocess import at_size
 
 SMALLEST_TRUST = 1e-3
@@ -36,11 +36,13 @@ Since = Callable[[int, int], Warp]
 class View(NamedTuple):
     """A frame as the fast path sees it.
 
-    ``picture``: (H, W, 3) uint8; ``step``: to the frame before; ``since`` tells motion.
+    ``picture``: (H, W, 3) uint8, and its small grey image; ``step``: to the frame before;
+    ``since`` tells motion.
     """
 
     frame_id: int
     picture: npt.NDArray[np.uint8]
+    grey: Grey
     step: Warp
     since: Since
 
@@ -98,13 +100,12 @@ class MovedDepth:
         ``glance`` is the newest glance, None without one; one that shows no later frame than the
         keyframe, or another epoch, is left alone.
         """
-        assert slot.keyframe is not None and slot.depth is not None and slot.picture is not None
+        assert slot.keyframe is not None and slot.depth is not None and slot.grey is not None
         fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
         self.keyframe = slot.keyframe
         if fresh or self._memory is None or self._base is None:
-            grey = small_grey(slot.picture)
             self._base = self._memory = _Base(slot.keyframe.frame_id, slot.depth,
-                                              np.ones(grey.shape, np.float32), grey)
+                                              np.ones(slot.grey.shape, np.float32), slot.grey)
         newer = self._look(glance, slot.keyframe)
         if fresh:
             self._misfit = self._misfit_at(self._memory, view.since)
@@ -114,10 +115,10 @@ class MovedDepth:
             self._mended_by = newer
         warp = view.since(base.frame_id, view.frame_id)
         depth = resample(base.depth, warp)
-        seen = self._compared(base, small_grey(view.picture), warp)
+        seen = self._compared(base, view.grey, warp)
         if base is self._memory:
             self._changed(seen, view.frame_id - base.frame_id)
-        present = resample(base.trust, warp) * seen.presence
+        present = sample(base.trust, seen.source) * seen.presence
         mean = float(present.mean())
         self.trust_kept = (1.0 if fresh or self.mean_trust < SMALLEST_TRUST
                            else mean / self.mean_trust)
@@ -128,12 +129,11 @@ class MovedDepth:
         """Take in the newest glance; return it if it can tell more than the keyframe."""
         if slot is None or slot.keyframe is None or slot.keyframe.epoch != keyframe.epoch:
             return None
-        assert slot.depth is not None and slot.picture is not None
+        assert slot.depth is not None and slot.grey is not None
         if slot.keyframe.generation != self._glanced:
             self._glanced = slot.keyframe.generation
-            grey = small_grey(slot.picture)
             self._glances.append(_Glance(slot.keyframe.frame_id, slot.depth,
-                                         at_size(slot.depth, grey.shape), grey))
+                                         at_size(slot.depth, slot.grey.shape), slot.grey))
         if not self._glances or self._glances[-1].frame_id <= keyframe.frame_id:
             return None
         return self._glances[-1]
@@ -158,20 +158,21 @@ class MovedDepth:
         coarse = at_size(moved, glance.grey.shape)
         seen = self._compared(memory, glance.grey, warp)
         self._changed(seen, glance.frame_id - memory.frame_id)
-        weight = np.square(seen.soundness)
+        soundness = seen.soundness
+        weight = np.square(soundness)
         scale, shift = evidence.align(glance.small, coarse, weight)
-        moved_by = (evidence.displacement(warp, glance.grey.shape)
+        moved_by = (evidence.displacement(seen.source)
                     if self._ingredients.displacement else 0.0)
         misfit = (evidence.USUAL_MISFIT if not self._ingredients.misfit else
                   self._misfit if self._misfit is not None else
                   evidence.misfit(glance.small, coarse, weight))
-        agreed = scale * glance.small + shift
-        surprising = (evidence.surprise(agreed, coarse, seen.soundness)
+        apart = evidence.difference(scale * glance.small + shift, coarse)
+        surprising = (evidence.surprise(apart, soundness)
                       if self._ingredients.surprise else np.zeros_like(coarse))
-        share = evidence.glance_share(seen.soundness, moved_by, misfit, surprising)
+        share = evidence.glance_share(soundness, moved_by, misfit, surprising)
         aligned = scale * at_size(glance.depth, moved.shape) + shift
         depth = moved + at_size(share, moved.shape) * (aligned - moved)
-        doubt = (1 - seen.soundness) * evidence.contradiction(agreed, coarse)
+        doubt = (1 - soundness) * evidence.contradiction(apart, coarse)
         return _Base(glance.frame_id, np.asarray(depth, np.float32), 1 - doubt, glance.grey)
 
     def _compared(self, earlier: _Base, grey: Grey, warp: Warp) -> Evidence:

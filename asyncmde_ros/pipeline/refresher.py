@@ -13,6 +13,7 @@ from asyncmde_ros.errors import EngineError
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.feature_cache import Slot
+from asyncmde_ros.pipeline.motion import small_grey
 from asyncmde_ros.preprocess import shrink, write_image
 
 Picture = npt.NDArray[np.uint8]
@@ -64,7 +65,10 @@ class FeatureRefresher(Refresher):
 
 
 class DepthRefresher(Refresher):
-    """Fills a slot with the picture and its depth; ``latency_ms`` is what that took when idle."""
+    """Fills a slot with a picture's depth and its small grey image.
+
+    ``latency_ms`` is what that took when nothing else ran.
+    """
 
     def __init__(self, network: DepthEngine,
                  resize: Callable[[Picture, Size], Picture] = shrink) -> None:
@@ -86,7 +90,7 @@ class DepthRefresher(Refresher):
         return depth
 
     def fill(self, picture: Picture, slot: Slot) -> None:
-        slot.depth, slot.picture = self.depth(picture), picture
+        slot.depth, slot.grey = self.depth(picture), small_grey(picture)
 
     def prepare(self, slots: Iterable[Slot]) -> None:
         """Warm up, and measure."""
