@@ -128,3 +128,20 @@ def fast_weights() -> dict[str, np.ndarray]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out a training's picture: drawing takes longer than all that is learned here."""
+    from asyncmde_ros.training import curves
+    monkeypatch.setattr(curves, 'plot', lambda directory: None)
+
+
+@pytest.fixture(scope='module')
+def one_core() -> Iterator[None]:
+    """Compute on one core: several add up in any order, and no two runs would be alike."""
+    import torch
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

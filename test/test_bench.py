@@ -485,7 +485,8 @@ def test_what_the_node_says_is_understood() -> None:
     from sensor_msgs.msg import TimeReference
     from std_msgs.msg import Header
 
-    from asyncmde_ros.pipeline.depth_pipeline import DepthSource, PipelineState, PipelineStatus
+    from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
+    from asyncmde_ros.pipeline.session import DepthSource
     from asyncmde_ros.pipeline.slow_path import SlowPathStatus
     from asyncmde_ros.pipeline.statistics import Statistics
     from asyncmde_ros.ros.bench_session import Listener

@@ -146,6 +146,7 @@ def test_a_contradiction_is_relative_to_how_near_things_are() -> None:
 def test_depth_that_says_nothing_gives_finite_trust(value: float) -> None:
     flat = np.full(SIZE, value, np.float32)
     ones = np.ones(SIZE, np.float32)
-    for found in (evidence.confidence(flat), evidence.contradiction(evidence.difference(flat, flat), flat),
+    apart = evidence.difference(flat, flat)
+    for found in (evidence.confidence(flat), evidence.contradiction(apart, flat),
                   evidence.misfit(flat, flat, ones)):
         assert np.isfinite(found).all()

@@ -15,10 +15,9 @@ from asyncmde_ros.pipeline import slow_path
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,
-    DepthSource,
     PipelineState,
 )
-from asyncmde_ros.pipeline.session import resolved
+from asyncmde_ros.pipeline.session import DepthSource, resolved
 from asyncmde_ros.pipeline.settings import FastPathModel, OutputResolution, Settings
 from asyncmde_ros.pipeline.slow_path import SlowPathState
 

@@ -32,7 +32,7 @@ from ros_rig import (
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
-from asyncmde_ros.pipeline.depth_pipeline import DepthSource
+from asyncmde_ros.pipeline.session import DepthSource
 from asyncmde_ros.pipeline.slow_path import SlowPathState
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, TOO_OLD, to_nanoseconds
 

@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_rig import MOMENT_S, SMALL, NodeProcess, Peer, image_message, picture
 from sensor_msgs.msg import Image
 
-from asyncmde_ros.pipeline.depth_pipeline import DepthSource
+from asyncmde_ros.pipeline.session import DepthSource
 from asyncmde_ros.ros.messages import to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]

@@ -28,10 +28,10 @@ from asyncmde_ros.pipeline.depth_pipeline import (
     MOST_RESTARTS,
     DepthPipeline,
     DepthResult,
-    DepthSource,
     PipelineState,
 )
 from asyncmde_ros.pipeline.priority import NICENESS
+from asyncmde_ros.pipeline.session import DepthSource
 from asyncmde_ros.pipeline.settings import (
     FastPathModel,
     MotionCompensation,

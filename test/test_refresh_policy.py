@@ -55,8 +55,20 @@ def test_where_nothing_changes_it_waits_and_elsewhere_it_does_not() -> None:
     assert found.interval_s() < 0.033, 'motion that begins is answered at once'
 
 
-def test_before_anything_was_seen_nothing_is_assumed_to_change() -> None:
-    assert policy().choose((SMALL, LARGE)) == LARGE
+def test_before_anything_was_judged_the_smaller_one_is_there_first() -> None:
+    found = policy()
+    for index in range(30):
+        found.saw(index * PERIOD_NS)
+    assert found.choose((SMALL, LARGE)) == SMALL
+    assert told(found, 0).choose((SMALL, LARGE)) == LARGE
+
+
+def test_a_memory_that_was_dropped_is_followed_by_the_smaller_one() -> None:
+    found = told(policy(10, 20), 0)
+    assert found.choose((SMALL, LARGE)) == LARGE
+    found.forget()
+    assert found.choose((SMALL, LARGE)) == SMALL
+    assert told(found, 0).choose((SMALL, LARGE)) == LARGE, 'what refreshes take is still known'
 
 
 @given(stamps=st.lists(st.integers(-10**18, 10**18), max_size=20),

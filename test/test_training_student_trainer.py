@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from test_training_student import RANK, TINY, random_weights
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.geometry import Size
-from asyncmde_ros.training import curves, loop
+from asyncmde_ros.training import loop
 from asyncmde_ros.training.augment import Appearance
 from asyncmde_ros.training.cache import Clip
 from asyncmde_ros.training.config import DataConfig, StudentConfig, TrainConfig
@@ -23,6 +22,8 @@ from asyncmde_ros.training.student import Student
 from asyncmde_ros.training.student_pictures import Pictures, held_out, shrunk
 from asyncmde_ros.training.student_trainer import StudentTrainer, depth_losses
 from asyncmde_ros.weights.canonical import Tensors
+
+pytestmark = pytest.mark.usefixtures('one_core', 'no_curves')
 
 SIZE: Size = (56, 84)
 SMALL: Size = (28, 42)
@@ -37,21 +38,6 @@ CONFIG = TrainConfig(data=DataConfig(sizes={'56x84': 1.0}, appearance=Appearance
                      student=STUDENT, validation_minutes=NEVER, checkpoint_minutes=NEVER)
 
 BASE = random_weights(0)
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than all of the training here."""
-    monkeypatch.setattr(curves, 'plot', lambda directory: None)
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_core() -> Iterator[None]:
-    """Several cores add up in any order, and no two runs would be alike to the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_clip(path: Path, kind: str, validation: bool, size: Size = SIZE) -> Clip:

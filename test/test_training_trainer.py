@@ -45,6 +45,8 @@ from asyncmde_ros.training.trainer import Trainer
 from asyncmde_ros.training.validation import Validation
 from asyncmde_ros.training.windows import Batch, Sampler
 
+pytestmark = pytest.mark.usefixtures('one_core', 'no_curves')
+
 SIZE: Size = (56, 84)
 SIZES = memory_sizes(patch_grid(SIZE))
 SMALL = replace(VITS, channels=8)
@@ -71,21 +73,6 @@ OVERRUN_S = 4 * TICK_S
 
 State = dict[str, Tensor]
 draw_curves = curves.plot
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than all of the training here."""
-    monkeypatch.setattr(curves, 'plot', lambda directory: None)
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_core() -> Iterator[None]:
-    """Several cores add up in any order, and no two runs would be alike to the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

@@ -16,7 +16,7 @@ from rrd import Entity, pa, read
 from sensor_msgs.msg import Image, TimeReference
 from std_msgs.msg import Header
 
-from asyncmde_ros.pipeline.depth_pipeline import DepthSource
+from asyncmde_ros.pipeline.session import DepthSource
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, from_nanoseconds, set_data
 from asyncmde_ros.view.layout import SERIES
 

@@ -16,7 +16,7 @@ from asyncmde_ros.geometry import Size, check_aspect, network_size
 from asyncmde_ros.pipeline.feature_cache import Keyframe
 from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, still
 from asyncmde_ros.pipeline.moved_depth import View
-from asyncmde_ros.pipeline.session import Session, build, resolved
+from asyncmde_ros.pipeline.session import DepthSource, Session, build, resolved
 from asyncmde_ros.pipeline.settings import (
     FastPathModel,
     MotionCompensation,
@@ -58,17 +58,6 @@ class PipelineState(str, Enum):
     SLOW_PATH_OFF = 'without a memory, and the slow path is switched off'
     BUILDING = 'building engines for this image size'
     MEMORY_TOO_OLD = 'withholding depth, whose memory is too old'
-
-
-class DepthSource(str, Enum):
-    """Where a frame's depth is from.
-
-    The fast network's, or a keyframe's that was moved and mended.
-    """
-
-    NETWORK = 'network'
-    MEMORY = 'memory'
-    WARPED = 'the last depth of the network, moved with the camera'
 
 
 @dataclass(frozen=True)
@@ -296,8 +285,7 @@ class DepthPipeline:
         source = DepthSource.WARPED
         maps = session.skip(view) if hurry else None
         if maps is None:
-            source = (DepthSource.NETWORK if self._fast_path is FastPathModel.SPATIAL_MEMORY
-                      else DepthSource.MEMORY)
+            source = session.source
             maps = session.step(view, slot, settings)
             if session.fast.trust_kept < settings.cut_trust:
                 self._lose_memory('trust collapsed')

@@ -11,11 +11,11 @@ seconds ago the keyframe was.  Of what was tried it predicts best how errors gro
 image moves hardly does, since a pan costs little (docs/results).  With a refresh that takes d
 camera periods the age runs from d to 2 d - 1 of them (:mod:`asyncmde_ros.pipeline.slow_path`).
 The size with the least error is next; and where little changes the next refresh may wait, since
-the error of an old memory is that of a new one.
+the error of an old memory is that of a new one.  Until something was judged, at the start and
+after the memory was dropped, the smallest size is next: it is there first.
 """
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,8 +28,8 @@ GAIN_RATIO = 4 / 3
 
 SLOPE = 1.1
 """What a unit of change costs, in units of a fresh memory's error, as measured on held-out clips
-for depth that is only moved.  Half more would choose better on those, which are short and wild
-(3 % without AMX, as well with it), and worse on calmer footage (4 % with AMX)."""
+for depth that is only moved.  From three quarters of it to half as much again chooses alike there,
+within 2 %."""
 
 BEARABLE = 0.015
 """Error that a memory may gain by age before a refresh is due."""
@@ -60,14 +60,18 @@ class _Seen:
     period_s: float = ASSUMED_PERIOD_S
     change_per_s: float = 0.0
     trust: float = 1.0
+    judged: bool = False
 
 
 class RefreshPolicy:
-    """Chooses between sizes; told of every frame by one thread, asked by another."""
+    """Chooses between sizes.
+
+    One thread tells of every frame, by :meth:`saw`, :meth:`judged` and :meth:`forget`, another
+    calls :meth:`took` and :meth:`choose`; any may ask for the interval.
+    """
 
     def __init__(self) -> None:
         self._latency_ms: dict[Size, float] = {}
-        self._lock = threading.Lock()
         self._seen = _Seen()
         self._last_ns: int | None = None
         self._size: Size | None = None
@@ -81,10 +85,14 @@ class RefreshPolicy:
         share = 1 - math.exp(-period_s / MEMORY_S)
         self._seen.period_s += share * (period_s - self._seen.period_s)
 
+    def forget(self) -> None:
+        """Take nothing of what was judged for true any longer: the memory was dropped."""
+        self._seen = _Seen(self._seen.period_s)
+
     def judged(self, trust: float, change_per_frame: float) -> None:
         """Learn the mean trust of the newest depth, and how fast what is seen changes."""
         seen = self._seen
-        seen.trust = trust
+        seen.trust, seen.judged = trust, True
         change_per_s = change_per_frame / seen.period_s
         share = 1 - math.exp(-seen.period_s / MEMORY_S)
         # Up at once, since a still camera that begins to move needs a refresh now.
@@ -93,19 +101,20 @@ class RefreshPolicy:
 
     def took(self, size: Size, latency_ms: float) -> None:
         """Learn how long a refresh of ``size`` took."""
-        with self._lock:
-            known = self._latency_ms.get(size, latency_ms)
-            self._latency_ms[size] = known + SMOOTHING * (latency_ms - known)
+        known = self._latency_ms.get(size, latency_ms)
+        self._latency_ms[size] = known + SMOOTHING * (latency_ms - known)
 
     def choose(self, sizes: Sequence[Size]) -> Size:
         """Return the size, of those that are there, that leaves the least error."""
-        with self._lock:
-            errors = {size: self._error(size, min(sizes)) for size in sizes}
-            best = min(sizes, key=lambda size: errors[size])
-            if self._size in errors and errors[self._size] < errors[best] + HYSTERESIS:
-                best = self._size
-            self._size = best
-            return best
+        if not self._seen.judged:
+            self._size = None
+            return min(sizes)
+        errors = {size: self._error(size, min(sizes)) for size in sizes}
+        best = min(sizes, key=lambda size: errors[size])
+        if self._size in errors and errors[self._size] < errors[best] + HYSTERESIS:
+            best = self._size
+        self._size = best
+        return best
 
     def interval_s(self) -> float:
         """Return how long after the start of a refresh the next one is worth while, at least."""

@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from enum import Enum
 from threading import Event, Lock
 
 from asyncmde_ros.engine.choice import Choice
@@ -47,6 +48,17 @@ def glance_interval_s(policy: RefreshPolicy) -> float:
     return GLANCE_INTERVAL_SHARE * policy.interval_s()
 
 
+class DepthSource(str, Enum):
+    """Where a frame's depth is from.
+
+    The fast network's, or a keyframe's that was moved and mended.
+    """
+
+    NETWORK = 'network'
+    MEMORY = 'memory'
+    WARPED = 'the last depth of the network, moved with the camera'
+
+
 class Session(ABC):
     """Ready to run, but not started.
 
@@ -59,6 +71,8 @@ class Session(ABC):
     fast: FastPath | MovedDepth
     cache: FeatureCache
     slow: SlowPath
+    source: DepthSource
+    """Of what :meth:`step` returns."""
 
     @property
     @abstractmethod
@@ -117,6 +131,8 @@ class Session(ABC):
 class SpatialMemorySession(Session):
     """The paper's: features of a keyframe, fused with every frame by the fast network."""
 
+    source = DepthSource.NETWORK
+
     def __init__(self, engines: Engines, settings: LiveSettings) -> None:
         self.size = self.picture_size = engines.size
         self.engines = engines
@@ -156,6 +172,8 @@ class SpatialMemorySession(Session):
 
 class GlanceSession(Session):
     """A keyframe's depth, moved, and mended by glances of a small network."""
+
+    source = DepthSource.MEMORY
 
     def __init__(self, size: Size, compile_depth: Callable[[Size], DepthEngine],
                  glance: DepthEngine, settings: LiveSettings, in_turn: bool = True) -> None:
@@ -237,6 +255,7 @@ class GlanceSession(Session):
     def clear(self) -> None:
         self._mailbox.clear()
         self._glance_mailbox.clear()
+        self._policy.forget()
         # The next refresh is due at once; the one under way is of what is forgotten.
         status = self.slow.status
         self._due = status.refreshes + 1 + (status.running_since is not None)

@@ -33,7 +33,7 @@ from asyncmde_ros.bench.pictures import Pictures, Still, open_pictures
 from asyncmde_ros.bench.progress import bar
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.geometry import size_text
-from asyncmde_ros.pipeline.depth_pipeline import DepthSource
+from asyncmde_ros.pipeline.session import DepthSource
 from asyncmde_ros.ros import children
 from asyncmde_ros.ros.diagnostics import GLANCE_MS, GLANCES, REFRESHES_OF
 from asyncmde_ros.ros.hosting import hosted

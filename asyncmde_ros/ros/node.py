@@ -22,11 +22,11 @@ from asyncmde_ros.geometry import Size, parse_size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,
-    DepthSource,
     Measure,
     PipelineState,
 )
 from asyncmde_ros.pipeline.overload import MS, Overload
+from asyncmde_ros.pipeline.session import DepthSource
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
 from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
