@@ -77,7 +77,6 @@ class FakeModel:
     """Stands for :class:`Model`; ``compiled`` lists the sizes asked for."""
 
     short_side = CPU_SHORT_SIDE
-    glance_short_side = 168
     on_gpu = False
     background = Threads(1, 1)
     id = 'fake'

@@ -11,7 +11,7 @@ from fakes import FakeEngine, FakeModel
 
 from asyncmde_ros.engine.interface import DepthEngine
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.pipeline import slow_path
+from asyncmde_ros.pipeline import refresh_policy, slow_path
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,
@@ -23,7 +23,7 @@ from asyncmde_ros.pipeline.slow_path import SlowPathState
 
 DEADLINE_S = 60.0
 FRAME_NS = 33_000_000
-SMALL, LARGE, GLANCE = (252, 336), (336, 448), (168, 224)
+SMALL, LARGE, GLANCE = (252, 336), (336, 448), (196, 266)
 
 
 def image(value: int = 90) -> np.ndarray:
@@ -95,14 +95,14 @@ def test_two_sizes_and_a_glance_are_prepared_before_the_first_frame() -> None:
         assert camera.pipeline.status.size == SMALL
 
 
-def test_of_a_still_scene_the_larger_image_is_refreshed_and_not_all_the_time(camera: Camera
-                                                                             ) -> None:
-    camera.ready()
+def test_of_a_still_scene_a_large_image_follows_the_first_and_then_nothing_for_long(
+        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh_policy, 'LONGEST_INTERVAL_S', DEADLINE_S)
+    camera.until(lambda _: camera.pipeline.status.slow_path.size == LARGE)
     for _ in range(60):
         camera.show()
         time.sleep(0.002)
-    status = camera.pipeline.status.slow_path
-    assert status.size == LARGE and status.refreshes <= 3
+    assert camera.pipeline.status.slow_path.refreshes_of == {SMALL: 1, LARGE: 1}
 
 
 def test_glances_are_taken_and_counted(camera: Camera) -> None:

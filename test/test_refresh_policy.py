@@ -91,6 +91,12 @@ def test_sizes_do_not_alternate_for_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.choose((SMALL, LARGE)) == SMALL
 
 
+def test_a_better_size_need_not_wait() -> None:
+    found = told(policy(), 0)
+    assert found.interval_after_s(SMALL, found.choose((SMALL, LARGE))) == 0
+    assert found.interval_after_s(LARGE, LARGE) == refresh_policy.LONGEST_INTERVAL_S
+
+
 def test_what_is_not_trusted_is_looked_at_at_once() -> None:
     found = told(policy(), 0)
     found.judged(0.9, 0)

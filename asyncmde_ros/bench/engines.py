@@ -90,7 +90,7 @@ def _compare(model: Model, threads: int, options: Options, pictures: Pictures) -
     glanced = None
     if options.fast_path is FastPathModel.GLANCE:
         refreshed = refresh_sizes(options.size)
-        glanced = glance_size(options.size, model.glance_short_side)
+        glanced = glance_size(options.size)
         smaller = DepthRefresher(network)
         larger = DepthRefresher(model.compile_depth(refreshed[1]))
         small = DepthRefresher(model.compile_glance(glanced), average)

@@ -12,7 +12,6 @@ from asyncmde_ros.bench.options import Options
 from asyncmde_ros.bench.pictures import Pictures
 from asyncmde_ros.bench.progress import Work, in_turn
 from asyncmde_ros.bench.statistics import Summary
-from asyncmde_ros.engine.loader import GLANCE_SHORT_SIDE
 from asyncmde_ros.geometry import Size
 from asyncmde_ros.media.codec import RGB, decode_compressed, decode_image
 from asyncmde_ros.pipeline import evidence
@@ -102,7 +101,7 @@ def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
     now = small_grey(film[FRAME_ID])
     view = View(FRAME_ID, film[FRAME_ID], now, steps[FRAME_ID], since)
     keyframe = slot(KEYFRAME_ID, size)
-    glance = slot(GLANCE_ID, glance_size(options.size, GLANCE_SHORT_SIDE))
+    glance = slot(GLANCE_ID, glance_size(options.size))
     moved, mixed = MovedDepth(), MovedDepth()
 
     def mix() -> None:

@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='asyncmde',
         description='Real-time monocular depth: a foundation model refreshes a memory in the '
-                    'background, a small network fuses it with every frame.',
+                    'background, which is moved and mended with every frame.',
         epilog='The ROS 2 node is the separate command depth_node.')
     parser.add_argument('--version', action='version', version=__version__)
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)

@@ -39,10 +39,6 @@ CONVOLUTION_AXES = 4
 
 FEW_CORES = 2
 
-GLANCE_SHORT_SIDE = 196
-"""Of the images that glances are of, in pixels: the fewest that the foundation model as it is sees
-well with.  The shipped adapter learned at 168, and is better here than there (docs/results)."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -185,11 +181,6 @@ class Model:
         The foundation model as it learned to see with few pixels, where that is shipped.
         """
         return self._compile_depth(Graph.GLANCE, size, self.background.fast, cancel)
-
-    @property
-    def glance_short_side(self) -> int:
-        """Return the short side in pixels of the images that glances are of."""
-        return GLANCE_SHORT_SIDE
 
     def _compile_depth(self, graph: Graph, size: Size, threads: int,
                        cancel: Event | None) -> DepthEngine:

@@ -52,9 +52,8 @@ class Sizes(NamedTuple):
     glance: Size
 
     @classmethod
-    def of(cls, network: Size, model: Model) -> 'Sizes':
-        return cls(network, refresh_sizes(network),
-                   glance_size(network, model.glance_short_side))
+    def of(cls, network: Size) -> 'Sizes':
+        return cls(network, refresh_sizes(network), glance_size(network))
 
 
 @dataclass(frozen=True)

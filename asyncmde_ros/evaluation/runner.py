@@ -189,7 +189,7 @@ def evaluate(model: Model, request: Request, out: Path) -> list[Record]:
 def _sizes(model: Model, request: Request, footage: Footage) -> Sizes:
     """Return the networks' sizes for a sequence; AsyncMDEError where a file lacks their latencies.
     """
-    sizes = Sizes.of(network_size(footage.rgb(0).shape[:2], request.short_side), model)
+    sizes = Sizes.of(network_size(footage.rgb(0).shape[:2], request.short_side))
     if request.latencies is not None:
         Stated(request.latencies, sizes, [parse(text) for text in request.schedules])
     return sizes

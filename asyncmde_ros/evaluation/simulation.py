@@ -71,6 +71,7 @@ class BackgroundThread:
         """``plan`` tells what comes next; what differs by ``tolerance_s`` is at the same time."""
         self.shown: int | None = None
         self.size: Size | None = None
+        self.computed: Size | None = None  # of what was begun last
         self.ready_s = 0.0  # since when it has a slot and a frame: who waits longest is next
         self._plan, self._tolerance_s = plan, tolerance_s
         self._turn = turn or Turn()
@@ -131,6 +132,7 @@ class BackgroundThread:
     def _start(self, at_s: float) -> None:
         assert self._next is not None
         self._doing = self._newest, self._next.size
+        self.computed = self._next.size
         self._taken, self._started_s = self._newest, at_s
         self._ends_s = self._turn.free_s = at_s + self._next.takes_s
         self._next = None
@@ -171,7 +173,8 @@ class Simulation(Watch):
 
     def _refresh(self) -> Job:
         size = self._policy.choose(self._sizes)
-        return Job(size, self._background.refresh_ms[size] / 1e3, self._policy.interval_s())
+        return Job(size, self._background.refresh_ms[size] / 1e3,
+                   self._policy.interval_after_s(self._refreshes.computed, size))
 
     def _glance(self) -> Job:
         return Job(None, self._background.glance_ms / 1e3, glance_interval_s(self._policy))

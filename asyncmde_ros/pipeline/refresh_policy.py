@@ -122,6 +122,13 @@ class RefreshPolicy:
             return 0.0
         return min(LONGEST_INTERVAL_S, BEARABLE / max(SLOPE * self._seen.change_per_s, 1e-9))
 
+    def interval_after_s(self, last: Size | None, size: Size) -> float:
+        """Return how long after the start of a refresh of ``last`` one of ``size`` is worth while.
+
+        At once where another size is better than what there is.
+        """
+        return self.interval_s() if last == size else 0.0
+
     def _error(self, size: Size, smallest: Size) -> float:
         seen = self._seen
         periods = max(1, math.ceil(self._latency_ms.get(size, 0.0) / 1e3 / seen.period_s))

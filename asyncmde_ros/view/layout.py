@@ -47,7 +47,7 @@ def blueprint() -> rrb.Blueprint:
     pictures = rrb.Horizontal(
         rrb.Spatial2DView(origin=IMAGE, name='image'),
         rrb.Spatial2DView(origin=DEPTH, name='inverse depth (red is near)'),
-        rrb.Spatial2DView(origin=TRUST, name='trust in the memory, 0 to 1'))
+        rrb.Spatial2DView(origin=TRUST, name='trust, 0 to 1'))
     curves = rrb.Horizontal(
         rrb.TimeSeriesView(origin=LAG, name='lag, frames'),
         rrb.TimeSeriesView(origin=AGE, name='lag, ms'),
