@@ -16,8 +16,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from asyncmde_ros import processes
-from asyncmde_ros.media.example import example_video
-from asyncmde_ros.ros.video_publisher import SEEN_TOPIC
+from asyncmde_ros.lab.media.example import example_video
+from asyncmde_ros.lab.runs.video_publisher import SEEN_TOPIC
 from launch import Action, LaunchContext, LaunchDescription
 
 DEPTH = str(Path(__file__).with_name('depth.launch.py'))
@@ -61,7 +61,7 @@ def _publisher(context: LaunchContext) -> list[ExecuteProcess]:
     memory = '/'.join(['', *filter(None, [value('namespace').strip('/')]), 'depth/memory'])
     return [ExecuteProcess(
         cmd=processes.command(
-            'asyncmde_ros.ros.video_publisher',
+            'asyncmde_ros.lab.runs.video_publisher',
             '--video', value('video'), '--hold-first',
             *(['--loop'] if value('loop') == 'true' else []),
             '--ros-args', '-r', f'image:={value("image_topic")}', '-r', f'{SEEN_TOPIC}:={memory}'),

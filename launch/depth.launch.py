@@ -10,7 +10,7 @@ from launch_ros.actions import Node
 
 from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.engine.interface import Precision
-from asyncmde_ros.model_config import CONFIGS
+from asyncmde_ros.model.config import CONFIGS
 from asyncmde_ros.ros.environment import PROFILE_VARIABLES, profile_variable
 from launch import LaunchContext, LaunchDescription
 

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -13,23 +12,6 @@ import pytest
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
 
-USERS = {
-    'av': ['bench', 'demo', 'evaluation_runner', 'evaluation_sequence', 'launch', 'media_example',
-           'media_film', 'media_picture', 'media_video', 'training_cache', 'training_run', 'view'],
-    'rclpy': ['camera_info', 'demo', 'diagnostics', 'fuzz_node', 'inputs', 'launch', 'loading',
-              'logs', 'messages', 'mounting', 'node', 'outputs', 'overload_ros',
-              'parameter_files', 'parameters', 'releases', 'startup', 'topics', 'view_session'],
-    'torch': ['engine', 'evaluation_predict', 'motion', 'network', 'positions', 'torch_cuda',
-              'training_cache', 'training_losses', 'training_run', 'training_student',
-              'training_student_trainer', 'training_trainer', 'training_unroll',
-              'training_windows'],
-    'onnx': ['engine', 'evaluation_predict', 'file_faults', 'network', 'plans', 'specialise',
-             'tensorrt']}
-"""What cannot be imported without a package that a robot need not have."""
-
-MISSING = {package: [f'test_{name}.py' for name in names] for package, names in USERS.items()
-           if find_spec(package) is None}
-collect_ignore = sorted({file for files in MISSING.values() for file in files})
 FOUNDATION = 'depth_anything_v2_vits'
 
 PRECISIONS = {'fp32': 'f32', 'bf16': 'bf16'}
@@ -74,11 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> list[str]:
     shared = shared_directory()
-    lines = [f'ASYNCMDE_SHARED: {shared}' if shared else
-             'ASYNCMDE_SHARED is not set: recorded bags are left out, weights are fetched']
-    lines += [f'{package} is not installed: {", ".join(files)} are left out'
-              for package, files in MISSING.items()]
-    return lines
+    return [f'ASYNCMDE_SHARED: {shared}' if shared else
+            'ASYNCMDE_SHARED is not set: recorded bags are left out, weights are fetched']
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -133,7 +112,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out a training's picture: drawing takes longer than all that is learned here."""
-    from asyncmde_ros.training import curves
+    from asyncmde_ros.lab.training import curves
     monkeypatch.setattr(curves, 'plot', lambda directory: None)
 
 

@@ -3,6 +3,10 @@
 Each is one clear error, or mended by itself; a file is whole or not there.
 """
 
+import pytest
+
+pytest.importorskip('onnx', reason='left out: needs onnx')
+
 import errno
 import io
 import json
@@ -19,13 +23,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import kill_rig
 import numpy as np
-import pytest
 from safetensors.numpy import save_file
-from test_media_example import CONTENT
-from test_plans import KEY, PLAN
-from test_weights_samples import (
+from support import kill_rig
+from support.caches import CONTENT, KEY, PLAN
+from support.weight_samples import (
     FILE,
     NAME,
     isolate,
@@ -44,7 +46,7 @@ from asyncmde_ros.engine.plans import PlanStore
 from asyncmde_ros.engine.tensorrt_build import Job, build
 from asyncmde_ros.errors import AsyncMDEError, EngineError, MediaError, WeightsError
 from asyncmde_ros.files import write_atomically
-from asyncmde_ros.media import example
+from asyncmde_ros.lab.media import example
 from asyncmde_ros.weights import canonical, lookup, npm, provenance
 from asyncmde_ros.weights.registry import Npm, Pinned
 from asyncmde_ros.weights.storage import CacheError

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros import weights
-from asyncmde_ros.arguments import positive_number
-from asyncmde_ros.bench.summary import markdown
-from asyncmde_ros.cli.ros import load_session
+from asyncmde_ros.cli.ros import load_run
 from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, write_atomically
-from asyncmde_ros.geometry import Size, network_size, parse_size
+from asyncmde_ros.lab.arguments import positive_number
+from asyncmde_ros.lab.bench.summary import markdown
+from asyncmde_ros.model.geometry import Size, network_size, parse_size
 from asyncmde_ros.pipeline.settings import FastPathModel
 
 SECONDS = 10.0
@@ -102,10 +102,10 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown is not None:
         print(_tables(args.markdown), end='')
         return 0
-    from asyncmde_ros import machine
-    from asyncmde_ros.bench.options import Options
-    from asyncmde_ros.bench.pictures import open_pictures
     from asyncmde_ros.engine.choice import choose
+    from asyncmde_ros.lab import machine
+    from asyncmde_ros.lab.bench.options import Options
+    from asyncmde_ros.lab.bench.pictures import open_pictures
     from asyncmde_ros.pipeline.session import resolved
     choice = choose(args.backend)
     size = args.size or network_size(args.image, choice.short_side)
@@ -151,7 +151,7 @@ def _left_out(only: Sequence[str], no_ros: str | None) -> dict[str, str]:
 
 def _measure(options: Any, pictures: Any, ros: Any, left_out: Container[str]) -> dict[str, Any]:
     """Return every section, None for those left out; ``ros`` is the module that measures it."""
-    from asyncmde_ros.bench import engines, motion, parts, pipeline, saturation, startup
+    from asyncmde_ros.lab.bench import engines, motion, parts, pipeline, saturation, startup
     rows: list[Any] = []
 
     def compare() -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _measure(options: Any, pictures: Any, ros: Any, left_out: Container[str]) ->
         return {'note': engines.NOTE, 'rows': rows}
 
     def count() -> dict[str, Any]:
-        from asyncmde_ros.bench import roofline  # needs torch
+        from asyncmde_ros.lab.bench import roofline
         peaks, bounds = roofline.measure(options, rows)
         return {'note': roofline.NOTE, 'peaks': peaks, 'rows': bounds}
 
@@ -203,7 +203,7 @@ def _find_ros(unwanted: bool) -> _Ros:
     if unwanted:
         return _Ros(None, 'not wanted (--no-ros)')
     try:
-        return _Ros(load_session('bench_session', 'this part needs', local=True), None)
+        return _Ros(load_run('bench', 'this part needs', local=True), None)
     except AsyncMDEError as error:
         return _Ros(None, str(error))
 

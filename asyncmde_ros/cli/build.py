@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from asyncmde_ros.geometry import parse_size
+from asyncmde_ros.model.geometry import parse_size
 
 DESCRIPTION = """\
 Builds the TensorRT engines of both networks.  Without it the node does so at its first start,

@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 from asyncmde_ros import weights
-from asyncmde_ros.arguments import positive_number
-from asyncmde_ros.cli.ros import load_session
-from asyncmde_ros.media.arguments import (
+from asyncmde_ros.cli.ros import load_run
+from asyncmde_ros.lab.arguments import positive_number
+from asyncmde_ros.lab.media.arguments import (
     add_source_arguments,
     open_source,
     refuse_input,
     resolve_default_source,
     source_arguments,
 )
-from asyncmde_ros.media.sources import ASSUMED_RATE_HZ
+from asyncmde_ros.lab.media.frames import ASSUMED_RATE_HZ
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
             image = next(iter(source)).image
     finally:
         logging.disable(logging.NOTSET)
-    from asyncmde_ros.media.film import FILM_FILE, SHEET_FILE  # needs PyAV
+    from asyncmde_ros.lab.media.film import FILM_FILE, SHEET_FILE  # needs PyAV
     for name in (FILM_FILE, SHEET_FILE):
         refuse_input(args, args.out / name)
-    session = load_session('demo_session', 'the demo needs', local=True)
+    session = load_run('demo', 'the demo needs', local=True)
     outcome = session.run_demo(source_arguments(args), image.shape[:2], rate_hz, args.out,
                                args.seconds, args.namespace, _live_line)
     if sys.stdout.isatty():

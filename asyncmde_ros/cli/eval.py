@@ -4,9 +4,9 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from asyncmde_ros.arguments import positive_count
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.evaluation.table import ROWS
+from asyncmde_ros.lab.arguments import positive_count
+from asyncmde_ros.lab.evaluation.table import ROWS
 
 LISTED_WIDTH = 80
 
@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
     from asyncmde_ros.engine.interface import Precision
     from asyncmde_ros.engine.loader import Model
-    from asyncmde_ros.evaluation import latency
-    from asyncmde_ros.evaluation.runner import Peer, Request, evaluate
-    from asyncmde_ros.evaluation.table import format_table
+    from asyncmde_ros.lab.evaluation import latency
+    from asyncmde_ros.lab.evaluation.runner import Peer, Request, evaluate
+    from asyncmde_ros.lab.evaluation.table import format_table
     from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
     rows = args.rows.split(',')
     for row in rows:

@@ -21,8 +21,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from asyncmde_ros.engine.export import export_all
-        from asyncmde_ros.model_config import CONFIGS
+        from asyncmde_ros.model.config import CONFIGS
+        from asyncmde_ros.network.export import export_all
     except ImportError as error:
         raise AsyncMDEError(
             f'export needs {error.name}: pip install ".[train]" in its source') from error

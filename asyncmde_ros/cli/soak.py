@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros import weights
-from asyncmde_ros.arguments import positive_number
-from asyncmde_ros.charts import require_matplotlib
 from asyncmde_ros.cli.bench import network_size_argument
-from asyncmde_ros.cli.ros import load_session
+from asyncmde_ros.cli.ros import load_run
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, write_atomically
+from asyncmde_ros.lab.arguments import positive_number
+from asyncmde_ros.lab.charts import require_matplotlib
 
 DESCRIPTION = """\
 Starts the real depth_node in a process of its own, shows it images at 30 Hz over ROS 2, and does
@@ -65,10 +65,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     weights.fetch(weights.registry.model('vits').foundation)
-    soak_session = load_session('soak_session', 'the soak needs', local=True)
-    from asyncmde_ros import machine
-    from asyncmde_ros.soak.bounds import decide
-    from asyncmde_ros.soak.summary import table
+    soak_session = load_run('soak', 'the soak needs', local=True)
+    from asyncmde_ros.lab import machine
+    from asyncmde_ros.lab.soak.bounds import decide
+    from asyncmde_ros.lab.soak.summary import table
     seed = random.randrange(SEEDS) if args.seed is None else args.seed
     size = 'auto' if args.size is None else f'{args.size[0]}x{args.size[1]}'
     options = soak_session.Options(args.minutes, seed, size)
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     print(table(bounds, evidence.incidents))
     print(f'seed {seed}, {args.report}')
     if args.picture is not None:
-        from asyncmde_ros.soak.picture import draw
+        from asyncmde_ros.lab.soak.picture import draw
         _write(args.picture, draw(evidence.samples, evidence.incidents))
     return 0 if all(bound.held for bound in bounds) else 1
 

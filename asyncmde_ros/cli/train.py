@@ -5,9 +5,9 @@ import contextlib
 import sys
 from pathlib import Path
 
-from asyncmde_ros.arguments import count_from_zero, number_from_zero
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import cache_directory
+from asyncmde_ros.lab.arguments import count_from_zero, number_from_zero
 from asyncmde_ros.resources import share_directory
 
 DESCRIPTION = """\
@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         import torch
 
-        from asyncmde_ros.training import run as training
-        from asyncmde_ros.training.config import load
-        from asyncmde_ros.training.interruption import ended_alike
-        from asyncmde_ros.training.loop import CHECKPOINT, Budget
+        from asyncmde_ros.lab.training import run as training
+        from asyncmde_ros.lab.training.config import load
+        from asyncmde_ros.lab.training.interruption import ended_alike
+        from asyncmde_ros.lab.training.loop import CHECKPOINT, Budget
     except ImportError as error:
         raise AsyncMDEError(
             f'training needs {error.name}: pip install ".[train]" in its source') from error

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 from asyncmde_ros import weights
-from asyncmde_ros.arguments import positive_number
-from asyncmde_ros.cli.ros import load_session
+from asyncmde_ros.cli.ros import load_run
 from asyncmde_ros.errors import AsyncMDEError, MediaError
-from asyncmde_ros.media.arguments import add_source_arguments, open_source, refuse_input
+from asyncmde_ros.lab.arguments import positive_number
+from asyncmde_ros.lab.media.arguments import add_source_arguments, open_source, refuse_input
 from asyncmde_ros.ros.signals import stop_on_signal
 
 DESCRIPTION = """\
@@ -74,8 +74,8 @@ def _show_topics(args: argparse.Namespace) -> None:
     if args.fast_weights is not None:
         raise AsyncMDEError('--fast-weights goes with --video, --camera or --bag; a running '
                             "node's are its parameter model.fast_weights")
-    from asyncmde_ros.view.recording import Recording
-    session = load_session('view_session', 'without --video, --camera or --bag this shows the '
+    from asyncmde_ros.lab.view.recording import Recording
+    session = load_run('view', 'without --video, --camera or --bag this shows the '
                            'topics of a node, which needs', local=False)
     names = session.full_names(args.namespace or '', args.topic_image)
     with Recording(args.save) as recording:
@@ -89,8 +89,8 @@ def _show_source(args: argparse.Namespace) -> None:
             raise AsyncMDEError(f'{option} is for the topics of a running node: leave it out, or '
                                 'leave out the source')
     from asyncmde_ros.engine.loader import Model
-    from asyncmde_ros.view.player import play
-    from asyncmde_ros.view.recording import Recording
+    from asyncmde_ros.lab.view.player import play
+    from asyncmde_ros.lab.view.recording import Recording
     with open_source(args) as source:
         weights.fetch(weights.registry.model('vits').foundation)
         model = Model(fast=args.fast_weights)

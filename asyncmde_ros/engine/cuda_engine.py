@@ -21,7 +21,7 @@ import numpy.typing as npt
 from asyncmde_ros.engine.cuda import Cuda, Event, Memory, Stream
 from asyncmde_ros.engine.interface import Buffer, Engine, Fence, Graph, HostBuffer
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.graph_tensors import CHECK, KEYFRAME, STATE
+from asyncmde_ros.model.graph_tensors import CHECK, KEYFRAME, STATE
 
 RESIDENT = frozenset(('positions', *KEYFRAME, *STATE, *(f'next_{name}' for name in STATE)))
 """Tensors that live on the device alone."""

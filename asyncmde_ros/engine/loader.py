@@ -28,8 +28,8 @@ from asyncmde_ros.engine.interface import (
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.proof import prove, prove_depth
 from asyncmde_ros.errors import EngineError, WeightsError
-from asyncmde_ros.geometry import Size, patch_grid
-from asyncmde_ros.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
+from asyncmde_ros.model.geometry import Size, patch_grid
+from asyncmde_ros.model.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
 from asyncmde_ros.resources import share_directory
 
 FOUNDATION_PREFIX = 'foundation.'

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 
 CUBIC = -0.75
 """The cubic kernel's parameter in torch's ``interpolate(mode='bicubic')``."""

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, DepthEngine, Engine, Engines
 from asyncmde_ros.errors import EngineError, MediaError
-from asyncmde_ros.graph_tensors import KEYFRAME, KEYFRAME_OF_STATE
-from asyncmde_ros.media.picture import read_picture
-from asyncmde_ros.preprocess import shrink, write_image
+from asyncmde_ros.images.picture import read_picture
+from asyncmde_ros.model.graph_tensors import KEYFRAME, KEYFRAME_OF_STATE
+from asyncmde_ros.model.preprocess import shrink, write_image
 from asyncmde_ros.resources import share_directory
 
 logger = logging.getLogger(__name__)

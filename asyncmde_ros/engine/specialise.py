@@ -15,8 +15,8 @@ import numpy.typing as npt
 from asyncmde_ros.engine.graph_weights import is_weight, weight
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.graph_tensors import CHECK, FEATURES, KEYFRAME
-from asyncmde_ros.preprocess import SCALE, SHIFT
+from asyncmde_ros.model.graph_tensors import CHECK, FEATURES, KEYFRAME
+from asyncmde_ros.model.preprocess import SCALE, SHIFT
 
 try:
     import onnx

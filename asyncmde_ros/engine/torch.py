@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise EngineError('the torch backend needs PyTorch: pip install torch') from error
 
-from asyncmde_ros.model_config import CONFIGS
+from asyncmde_ros.model.config import CONFIGS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import (
     FastGraph,

@@ -10,9 +10,9 @@ from asyncmde_ros.engine.cuda_engine import RESIDENT, CudaEngine, Recording, Ten
 from asyncmde_ros.engine.interface import Options, Precision, Specification
 from asyncmde_ros.engine.torch import build_module
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.graph_tensors import CHECK, FEATURES, KEYFRAME
+from asyncmde_ros.model.graph_tensors import CHECK, FEATURES, KEYFRAME
+from asyncmde_ros.model.preprocess import SCALE, SHIFT
 from asyncmde_ros.network.dinov2 import Attention
-from asyncmde_ros.preprocess import SCALE, SHIFT
 
 TORCH_TYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float16): torch.float16,
                np.dtype(np.uint8): torch.uint8}

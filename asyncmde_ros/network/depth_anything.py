@@ -5,7 +5,7 @@ Source: Yang et al., "Depth Anything V2", NeurIPS 2024.
 
 from torch import Tensor, nn
 
-from asyncmde_ros.model_config import ModelConfig
+from asyncmde_ros.model.config import ModelConfig
 from asyncmde_ros.network.dinov2 import DinoVisionTransformer
 from asyncmde_ros.network.dpt import DPTHead
 

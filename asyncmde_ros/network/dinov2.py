@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asyncmde_ros.geometry import PATCH
+from asyncmde_ros.model.geometry import PATCH
 
 LAYER_NORM_EPS = 1e-6
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from asyncmde_ros.model_config import ModelConfig
+from asyncmde_ros.model.config import ModelConfig
+from asyncmde_ros.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.dpt import DPTDecoder, LightDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
@@ -18,7 +19,6 @@ from asyncmde_ros.network.spatial_memory import (
     observed_sizes,
 )
 from asyncmde_ros.network.warp import Warp
-from asyncmde_ros.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Observer(nn.Module):
@@ -85,7 +85,7 @@ class FastNetwork(nn.Module):
 
 
 class FastGraph(nn.Module):
-    """:class:`FastNetwork` with flat inputs and outputs (:mod:`asyncmde_ros.graph_tensors`)."""
+    """:class:`FastNetwork` with flat inputs and outputs, as ``model.graph_tensors`` names them."""
 
     def __init__(self, network: FastNetwork) -> None:
         super().__init__()

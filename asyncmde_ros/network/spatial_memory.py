@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asyncmde_ros.graph_tensors import LEVELS
+from asyncmde_ros.model.graph_tensors import LEVELS
 from asyncmde_ros.network.warp import Warp, sample, warp_grid
 
 GATE_HIDDEN = 64

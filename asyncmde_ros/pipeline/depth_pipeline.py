@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError, ImageError, in_words
-from asyncmde_ros.geometry import Size, check_aspect, network_size
+from asyncmde_ros.model.geometry import Size, check_aspect, network_size
+from asyncmde_ros.model.preprocess import at_size, shrink
 from asyncmde_ros.pipeline.feature_cache import Keyframe
 from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, still
 from asyncmde_ros.pipeline.moved_depth import View
@@ -26,7 +27,6 @@ from asyncmde_ros.pipeline.settings import (
 )
 from asyncmde_ros.pipeline.slow_path import Frame, SlowPathStatus
 from asyncmde_ros.pipeline.upright import Rotation
-from asyncmde_ros.preprocess import at_size, shrink
 
 logger = logging.getLogger(__name__)
 

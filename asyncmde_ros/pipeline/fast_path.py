@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, Engine
-from asyncmde_ros.graph_tensors import KEYFRAME, SCALARS, STATE, WARPS
+from asyncmde_ros.model.graph_tensors import KEYFRAME, SCALARS, STATE, WARPS
+from asyncmde_ros.model.preprocess import write_image
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Warp, compose, resample
-from asyncmde_ros.preprocess import write_image
 
 Map = npt.NDArray[np.float32]
 

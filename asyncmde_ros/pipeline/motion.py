@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.geometry import PATCH, Size
+from asyncmde_ros.model.geometry import PATCH, Size
 from asyncmde_ros.pipeline.settings import SAME_SCENE_SIMILARITY, MotionCompensation
 
 Homography = npt.NDArray[np.float32]

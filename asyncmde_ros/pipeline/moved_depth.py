@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from asyncmde_ros.model.preprocess import at_size
 from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.evidence import Evidence, Ingredients, Map
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Grey, Warp, resample, sample
-from asyncmde_ros.preprocess import at_size
 
 SMALLEST_TRUST = 1e-3
 """A mean trust below which there is none left to lose."""

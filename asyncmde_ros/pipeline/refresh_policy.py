@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 
 GAIN = 0.82
 """Error of a memory whose image has 4/3 the side, both fresh."""

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.interface import Buffer, DepthEngine, Engine, Engines
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.geometry import Size
-from asyncmde_ros.graph_tensors import KEYFRAME
+from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.model.graph_tensors import KEYFRAME
+from asyncmde_ros.model.preprocess import shrink, write_image
 from asyncmde_ros.pipeline.feature_cache import Slot
 from asyncmde_ros.pipeline.motion import small_grey
-from asyncmde_ros.preprocess import shrink, write_image
 
 Picture = npt.NDArray[np.uint8]
 

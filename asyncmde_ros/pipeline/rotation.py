@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 
 Matrix = npt.NDArray[np.float64]
 

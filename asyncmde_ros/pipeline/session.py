@@ -9,7 +9,8 @@ from threading import Event, Lock
 from asyncmde_ros.engine.choice import Choice
 from asyncmde_ros.engine.interface import DepthEngine, Engines
 from asyncmde_ros.engine.loader import Model
-from asyncmde_ros.geometry import Size, network_size
+from asyncmde_ros.model.geometry import Size, network_size
+from asyncmde_ros.model.preprocess import average
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
@@ -19,7 +20,6 @@ from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import FastPathModel, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathStatus
-from asyncmde_ros.preprocess import average
 
 LARGER = 4 / 3
 """Side of the larger of the two images that a memory may be of, by that of the smaller."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline.upright import Rotation
 
 

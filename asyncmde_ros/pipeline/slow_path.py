@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.errors import in_words
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.priority import lower_this

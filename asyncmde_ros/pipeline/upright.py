@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 
 
 class Rotation(int, Enum):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import CameraInfo
 
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 
 SAME_ASPECT = 0.01
 """Relative difference that the rounding of a scaled image's sides may make."""

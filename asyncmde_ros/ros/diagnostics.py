@@ -7,7 +7,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from asyncmde_ros.geometry import size_text
+from asyncmde_ros.model.geometry import size_text
 from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
 from asyncmde_ros.pipeline.slow_path import STALL_S
 from asyncmde_ros.pipeline.statistics import Snapshot

@@ -7,7 +7,7 @@ from typing import Any
 from sensor_msgs.msg import CompressedImage, Image
 
 from asyncmde_ros.errors import ImageError
-from asyncmde_ros.media.codec import RGB, Stream, decode_compressed, decode_image, refuse_depth
+from asyncmde_ros.images.codec import RGB, Stream, decode_compressed, decode_image, refuse_depth
 
 
 def to_rgb(message: Image | CompressedImage, stream: Stream) -> RGB:

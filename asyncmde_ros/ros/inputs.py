@@ -14,8 +14,8 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
-from asyncmde_ros.geometry import Size
-from asyncmde_ros.media.codec import Stream
+from asyncmde_ros.images.codec import Stream
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline.motion import Homography
 from asyncmde_ros.pipeline.rotation import (
     Gyroscope,

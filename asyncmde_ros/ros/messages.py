@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
-from asyncmde_ros.geometry import Size
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline.session import DepthSource
 
 NANOSECONDS = 1_000_000_000

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
-from asyncmde_ros.geometry import Size, parse_size
+from asyncmde_ros.model.geometry import Size, parse_size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,

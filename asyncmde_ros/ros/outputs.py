@@ -10,11 +10,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, TimeReference
 from std_msgs.msg import Header
 
-from asyncmde_ros.geometry import Size
-from asyncmde_ros.media.picture import colorize
-from asyncmde_ros.media.tone import RangeTracker
+from asyncmde_ros.images.picture import colorize
+from asyncmde_ros.images.tone import RangeTracker
+from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.model.preprocess import at_size
 from asyncmde_ros.pipeline.depth_pipeline import DepthResult
-from asyncmde_ros.preprocess import at_size
 from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.messages import (
     MEMORY_SOURCE,

@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from asyncmde_ros.engine.choice import BACKENDS
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Threads
-from asyncmde_ros.geometry import parse_size
+from asyncmde_ros.model.geometry import parse_size
 from asyncmde_ros.pipeline.rotation import quaternion_matrix
 from asyncmde_ros.pipeline.settings import (
     SAME_SCENE_SIMILARITY,

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from asyncmde_ros.errors import WeightsError
-from asyncmde_ros.geometry import PATCH
-from asyncmde_ros.model_config import ModelConfig
+from asyncmde_ros.model.config import ModelConfig
+from asyncmde_ros.model.geometry import PATCH
 
 Tensors = dict[str, npt.NDArray[np.floating]]
 Shape = tuple[int, ...]

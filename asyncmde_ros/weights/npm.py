@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncmde_ros.errors import WeightsError
-from asyncmde_ros.pypi import Wheel
 from asyncmde_ros.weights import coreml
 from asyncmde_ros.weights.canonical import Shape, Tensors
+from asyncmde_ros.weights.pypi import Wheel
 from asyncmde_ros.weights.registry import Npm, Pinned
 from asyncmde_ros.weights.storage import digest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asyncmde_ros.errors import WeightsError
-from asyncmde_ros.model_config import CONFIGS, ModelConfig
+from asyncmde_ros.model.config import CONFIGS, ModelConfig
 from asyncmde_ros.resources import MARKER, share_directory
 
 Record = TypeVar('Record')

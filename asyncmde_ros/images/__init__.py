@@ -1,0 +1,1 @@
+"""Pixels: every encoding that cameras and files have, to RGB and back."""

@@ -1,0 +1,1 @@
+"""What develops and shows the system, and never runs on a robot."""

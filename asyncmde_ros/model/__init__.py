@@ -1,0 +1,1 @@
+"""What a model is, to those who run it and those who train it: sizes, images, tensors."""

@@ -1,0 +1,211 @@
+"""``asyncmde eval`` as others script against it."""
+
+import pytest
+
+pytest.importorskip('av', reason='left out: needs av')
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.lab.evaluation.runner import VARIANTS, Peer
+from asyncmde_ros.lab.evaluation.table import ROWS
+from asyncmde_ros.lab.media.video import VideoWriter
+from asyncmde_ros.resources import share_directory
+
+TIMEOUT_S = 400
+SHIPPED = share_directory() / 'config' / 'latencies' / 'two_cores.json'
+README_TOLERANCE, WARPED_TOLERANCE = 0.002, 0.006
+BASELINE = {  # AbsRel of the first 100 frames, scale and shift per frame
+    'kitchen': {'teacher': 0.0754, 'hold': 0.0874, 'hold_mc': 0.0753},
+    'tartanair': {'teacher': 0.2201, 'hold': 0.3486, 'hold_mc': 0.2965},
+    'mujoco_dynamic': {'teacher': 0.1535, 'hold': 0.1664, 'hold_mc': 0.1496}}
+
+
+def run_eval(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, '-m', 'asyncmde_ros.cli', 'eval', *arguments],
+                          capture_output=True, text=True, timeout=TIMEOUT_S,
+                          env=os.environ | {'XDG_CACHE_HOME': str(cache)})
+
+
+@pytest.fixture
+def cache(tmp_path: Path, foundation_path: Path) -> Path:
+    """An empty cache that still has the weights."""
+    folder = tmp_path / 'cache' / 'asyncmde'
+    folder.mkdir(parents=True)
+    for path in (foundation_path, foundation_path.with_name(foundation_path.name + '.json')):
+        if path.is_file():
+            shutil.copy(path, folder)
+    return folder.parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', BASELINE)
+def test_teacher_hold_and_warped_hold_reproduce_the_published_baseline(
+        name: str, shared: Path, cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    done = run_eval(str(shared / 'data' / 'eval' / name), '--frames', '100', '--schedule',
+                    'fixed:10', '--rows', 'teacher,hold,hold_mc', '--precision', 'fp32',
+                    '--out', str(out), cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((out / 'results.json').read_text())
+    found = {r['row']: r['absrel'] for r in records if r['alignment'] == 'frame'}
+    for row, absrel in BASELINE[name].items():
+        if row == 'hold_mc':  # another tracker: it may be better, not worse
+            assert found[row] < min(absrel + WARPED_TOLERANCE, found['hold'])
+        else:
+            assert found[row] == pytest.approx(absrel, abs=README_TOLERANCE), row
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(0, 255, (12, 24, 3), np.uint8), (320, 160),
+                       interpolation=cv2.INTER_CUBIC)
+    path = tmp_path / 'walk.mp4'
+    with VideoWriter(path, 30) as writer:
+        for index in range(24):
+            writer.write(np.ascontiguousarray(np.roll(scene, -2 * index, axis=1)[:120, :160]))
+    return path
+
+
+@pytest.mark.slow
+def test_a_video_that_was_replaced_is_scored_anew(video: Path, cache: Path, tmp_path: Path
+                                                  ) -> None:
+    def holds() -> list[float]:
+        done = run_eval(str(video), '--frames', '4', '--schedule', 'fixed:2', '--rows',
+                        'teacher,hold', '--short-side', '28', '--out', str(tmp_path / 'out'),
+                        cache=cache)
+        assert done.returncode == 0, done.stderr[-2000:]
+        records = json.loads((tmp_path / 'out' / 'results.json').read_text())
+        return [record['absrel'] for record in records if record['row'] == 'hold']
+    before = holds()
+    assert holds() == before
+    rng = np.random.default_rng(7)
+    with VideoWriter(video, 30) as writer:
+        for _ in range(6):
+            writer.write(rng.integers(0, 255, (120, 160, 3), np.uint8))
+    assert holds() != before
+
+
+@pytest.mark.slow
+def test_a_plain_video_is_scored_against_the_teacher(video: Path, cache: Path,
+                                                     tmp_path: Path) -> None:
+    out, rows = tmp_path / 'out', 'teacher,hold,hold_mc,teacher_rate,fast,spatial_memory,async'
+    arguments = (str(video), '--schedule', 'fixed:4,async:30:100', '--rows', rows,
+                 '--short-side', '126', '--out', str(out))
+    done = run_eval(*arguments, cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((out / 'results.json').read_text())
+    for record in records:
+        assert {'sequence', 'row', 'schedule', 'alignment', 'frames', 'absrel', 'rmse', 'delta1',
+                'per_lag'} <= set(record)
+        assert record['reference'] == 'teacher'
+    by = {(r['row'], r['schedule'], r['alignment']): r for r in records}
+    assert by['teacher', 'every', 'frame']['absrel'] == pytest.approx(0, abs=1e-3)
+    memory = by['spatial_memory', 'fixed:4', 'frame']['absrel']
+    assert memory < by['fast', 'every', 'frame']['absrel']
+    for row in ('async', 'spatial_memory'):
+        assert [lag['lag'] for lag in by[row, 'fixed:4', 'frame']['per_lag']] == [0, 1, 2, 3]
+    assert [row['lag'] for row in by['hold', 'async:30', 'frame']['per_lag']] == [3, 4, 5]
+    assert by['spatial_memory', 'async:30', 'frame']['frames'] == 21
+    assert 0 < by['async', 'async:30', 'frame']['frames'] <= 21, 'a large refresh takes longer'
+    for record in records:
+        areas = record['trust_ause'], record['trust_ause_constant']
+        assert (all(area > 0 for area in areas) if record['row'] in ('async', 'spatial_memory')
+                else areas == (None, None))
+    latencies = json.loads((out / 'meta.json').read_text())['latencies']['walk']
+    assert set(latencies['refresh_ms']) == {'126x168', '168x224'}
+    assert min(latencies['glance_ms'], latencies['fast_ms'], latencies['alone_ms'],
+               *latencies['refresh_ms'].values(), *latencies['spatial_memory'].values()) > 0
+    assert (out / 'report.html').stat().st_size > 10_000
+    assert "AbsRel / the teacher's" not in done.stdout, 'the teacher is the reference: no ratio'
+
+    first = (out / 'results.json').read_bytes()
+    assert run_eval(*arguments, cache=cache).returncode == 0
+    assert (out / 'results.json').read_bytes() == first, 'a second run gives other numbers'
+
+    assert run_eval(*arguments, '--motion', 'homography', cache=cache).returncode == 0
+    others = json.loads((out / 'results.json').read_text())
+    changed = {other['row'] for other, record in zip(others, records, strict=True)
+               if other['absrel'] != record['absrel']}
+    assert changed == {'async', 'spatial_memory'}, 'only a memory moves by flow, kept apart'
+
+
+LATENCIES = {
+    'from': 'a test', 'cores': None, 'refresh_ms': {'28': 50, '42': 90}, 'glance_ms': {'28': 20},
+    'fast_ms': 5, 'alone_ms': {'28': 40},
+    'spatial_memory': {'slow_ms': {'28': 50}, 'fast_ms': {'28': 10}}}
+
+
+@pytest.mark.slow
+def test_every_row_is_there_and_stated_latencies_make_the_schedule(
+        video: Path, cache: Path, tmp_path: Path) -> None:
+    stated, out = tmp_path / 'ms.json', tmp_path / 'out'
+    stated.write_text(json.dumps(LATENCIES))
+    done = run_eval(str(video), '--schedule', 'fixed:6,async:30', '--rows', ','.join(ROWS),
+                    '--short-side', '28', '--latencies', str(stated), '--out', str(out),
+                    cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((out / 'results.json').read_text())
+    by = {(r['row'], r['schedule']): r for r in records if r['alignment'] == 'frame'}
+    alone = {'teacher', 'fast', 'glance'}
+    assert set(by) == {(row, 'every') for row in alone} | {
+        (row, schedule) for row in set(ROWS) - alone for schedule in ('fixed:6', 'async:30')
+        if (row, schedule) != ('teacher_rate', 'fixed:6')}
+    for record in by.values():
+        memory = record['row'] in (*VARIANTS, 'spatial_memory')
+        assert (record['trust_ause'] is not None) == memory
+        assert set(record) == set(by['hold', 'fixed:6']), 'all have the same fields'
+    assert [point['lag'] for point in by['hold', 'async:30']['per_lag']] == [2, 3]
+    assert min(point['lag'] for point in by['small_refresh', 'async:30']['per_lag']) == 2
+    assert min(point['lag'] for point in by['large_refresh', 'async:30']['per_lag']) == 3
+    errors = {row: by[row, 'fixed:6']['absrel'] for row in VARIANTS}
+    assert errors['large_refresh'] == errors['async'] != errors['small_refresh']
+    assert json.loads((out / 'meta.json').read_text())['latencies']['walk']['fast_ms'] == 5
+    page = (out / 'report.html').read_text()
+    assert all(row in page for row in ROWS)
+
+
+@pytest.mark.slow
+def test_a_video_shorter_than_a_refresh_has_rows_without_scores(video: Path, cache: Path,
+                                                                tmp_path: Path) -> None:
+    done = run_eval(str(video), '--frames', '3', '--schedule', 'async:30:200', '--rows',
+                    'teacher,hold,async', '--short-side', '28', '--out', str(tmp_path / 'out'),
+                    cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert {r['absrel'] for r in records if r['row'] in ('hold', 'async')} == {None}
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (('nowhere',), 'nowhere does not exist'),
+    (('VIDEO', '--rows', 'teacher,crystal_ball'), 'crystal_ball'),
+    (('VIDEO', '--schedule', 'weekly'), 'fixed:N'),
+    (('VIDEO', '--onnx', 'missing.onnx'), 'missing.onnx'),
+    (('VIDEO', '--latencies', 'missing.json'), 'missing.json'),
+    (('VIDEO', '--latencies', str(SHIPPED), '--short-side', '98'), 'a short side of 98'),
+    (('VIDEO', '--latencies', str(SHIPPED), '--schedule', 'async:2000'), 'lower rate'),
+    (('VIDEO', '--glance-weights', 'missing.safetensors'), 'missing.safetensors'),
+    (('VIDEO', 'VIDEO'), 'same name')])
+def test_wrong_requests_are_one_clear_line(arguments: tuple[str, ...], words: str, video: Path,
+                                           cache: Path, tmp_path: Path) -> None:
+    given = [str(video) if word == 'VIDEO' else word for word in arguments]
+    done = run_eval(*given, '--out', str(tmp_path / 'out'), cache=cache)
+    assert done.returncode == 1 and words in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_peers_are_parsed(tmp_path: Path) -> None:
+    model = tmp_path / 'peer.onnx'
+    model.touch()
+    assert Peer.parse(f'{model},depth,unit') == Peer(model, 'depth', 'unit')
+    assert Peer.parse(str(model)) == Peer(model, 'disparity', 'imagenet')
+    with pytest.raises(AsyncMDEError, match='only'):
+        Peer.parse(f'{model},upside_down')

@@ -1,0 +1,219 @@
+"""The pipeline with its default fast path, on fakes: refreshes, glances, and what goes wrong."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.fakes import FakeEngine, FakeModel
+
+from asyncmde_ros.engine.interface import DepthEngine
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.pipeline import refresh_policy, slow_path
+from asyncmde_ros.pipeline.depth_pipeline import (
+    DepthPipeline,
+    DepthResult,
+    PipelineState,
+)
+from asyncmde_ros.pipeline.session import DepthSource, resolved
+from asyncmde_ros.pipeline.settings import FastPathModel, OutputResolution, Settings
+from asyncmde_ros.pipeline.slow_path import SlowPathState
+
+DEADLINE_S = 60.0
+FRAME_NS = 33_000_000
+SMALL, LARGE, GLANCE = (252, 336), (336, 448), (196, 266)
+
+
+def image(value: int = 90) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.clip(rng.normal(value, 12, (480, 640, 3)), 0, 255).astype(np.uint8)
+
+
+class Camera:
+    """Shows a pipeline one image again and again."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.model = FakeModel()
+        self.pipeline = DepthPipeline(self.model, settings)  # type: ignore[arg-type]
+        self.stamp_ns = 10**9
+
+    def show(self, rgb: np.ndarray | None = None, hurry: bool = False) -> DepthResult:
+        self.stamp_ns += FRAME_NS
+        return self.pipeline.process(image() if rgb is None else rgb, self.stamp_ns, hurry)
+
+    def until(self, condition: Callable[[DepthResult], bool],
+              rgb: np.ndarray | None = None) -> DepthResult:
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            result = self.show(rgb)
+            if condition(result):
+                return result
+            assert time.monotonic() < deadline, f'still {result.state}'
+            time.sleep(0.002)
+
+    def ready(self) -> DepthResult:
+        return self.until(lambda result: result.state is PipelineState.READY)
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
+    monkeypatch.setattr(slow_path, 'RETRY_S', 0.01)
+    camera = Camera()
+    with camera.pipeline:
+        yield camera
+
+
+def engine(network: DepthEngine | None) -> FakeEngine:
+    assert network is not None and isinstance(network.engine, FakeEngine)
+    return network.engine
+
+
+def broken(arrays: Mapping[str, np.ndarray]) -> None:
+    raise EngineError('injected')
+
+
+def test_depth_comes_with_the_first_refresh_and_then_for_every_frame(camera: Camera) -> None:
+    assert camera.show().state is PipelineState.WAITING_FOR_MEMORY
+    camera.ready()
+    for _ in range(5):
+        result = camera.show()
+        assert result.depth is not None and result.depth.shape == (480, 640)
+        assert result.trust is not None and result.keyframe is not None and result.lag is not None
+        assert result.source is DepthSource.MEMORY
+        assert result.keyframe.stamp_ns == camera.stamp_ns - result.lag * FRAME_NS
+    assert camera.show(hurry=True).source is DepthSource.MEMORY  # there is nothing to skip
+
+
+def test_two_sizes_and_a_glance_are_prepared_before_the_first_frame() -> None:
+    camera = Camera()
+    with camera.pipeline:
+        assert set(camera.model.refreshers) == {SMALL, LARGE}
+        assert camera.model.glance is not None and camera.model.glance.size == GLANCE
+        assert not camera.model.compiled  # nothing of the other fast path
+        assert camera.pipeline.status.size == SMALL
+
+
+def test_of_a_still_scene_a_large_image_follows_the_first_and_then_nothing_for_long(
+        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh_policy, 'LONGEST_INTERVAL_S', DEADLINE_S)
+    camera.until(lambda _: camera.pipeline.status.slow_path.size == LARGE)
+    for _ in range(60):
+        camera.show()
+        time.sleep(0.002)
+    assert camera.pipeline.status.slow_path.refreshes_of == {SMALL: 1, LARGE: 1}
+
+
+def test_glances_are_taken_and_counted(camera: Camera) -> None:
+    camera.until(lambda _: (camera.pipeline.status.glance or SlowPathState).refreshes >= 2)  # type: ignore
+    assert engine(camera.model.glance).runs[-1]['image'].array.shape == (1, 3, *GLANCE)
+
+
+def test_the_picture_fits_the_network_that_refreshes(camera: Camera) -> None:
+    camera.ready()
+    camera.pipeline.settings = replace(camera.pipeline.settings, refresh_size=SMALL)
+    camera.until(lambda _: camera.pipeline.status.slow_path.size == SMALL, moving(camera))
+    assert engine(camera.model.refreshers[SMALL]).runs[-1]['image'].array.shape == (1, 3, *SMALL)
+
+
+def moving(camera: Camera) -> np.ndarray:
+    """An image unlike the one before, so that a refresh is due."""
+    return np.roll(image(), 200, axis=1)
+
+
+def test_a_size_set_while_it_runs_is_built_while_depth_goes_on(camera: Camera) -> None:
+    camera.ready()
+    wanted = (196, 252)
+    camera.pipeline.settings = replace(camera.pipeline.settings, refresh_size=wanted)
+    deadline = time.monotonic() + DEADLINE_S
+    while camera.pipeline.status.slow_path.size != wanted:
+        assert camera.show().depth is not None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    camera.pipeline.settings = replace(camera.pipeline.settings, refresh_size=None)
+    camera.until(lambda _: camera.pipeline.status.slow_path.size in (SMALL, LARGE))
+    assert camera.pipeline.status.resets == 0
+
+
+def test_a_size_set_at_the_start_is_the_only_one_built() -> None:
+    camera = Camera(Settings(refresh_size=SMALL))
+    with camera.pipeline:
+        assert set(camera.model.refreshers) == {SMALL}
+        assert camera.ready().depth is not None
+
+
+def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: Camera) -> None:
+    camera.ready()
+    glances = engine(camera.model.glance)
+    working, glances.compute = glances.compute, broken
+    camera.until(lambda _: camera.pipeline.status.glance.failing)  # type: ignore[union-attr]
+    assert camera.show().depth is not None
+    assert camera.pipeline.status.glance.last_error == 'injected'  # type: ignore[union-attr]
+    assert not camera.pipeline.status.slow_path.failing
+    glances.compute = working
+    camera.until(lambda _: not camera.pipeline.status.glance.failing)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_depth_that_is_not_finite_is_never_a_memory(camera: Camera, value: float) -> None:
+    def nonsense(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['depth'][...] = value
+    for network in camera.model.refreshers.values():
+        engine(network).compute = nonsense
+    camera.until(lambda _: camera.pipeline.status.slow_path.failures >= 2)
+    assert 'not finite' in camera.pipeline.status.slow_path.last_error
+    assert camera.show().state is PipelineState.WAITING_FOR_MEMORY
+
+
+def test_after_a_reset_nothing_seen_before_is_used(camera: Camera) -> None:
+    camera.ready()
+    before = camera.show().keyframe
+    camera.pipeline.reset()
+    refreshes = camera.pipeline.status.slow_path.refreshes
+    result = camera.ready()
+    assert before is not None and result.keyframe is not None
+    assert result.keyframe.epoch == before.epoch + 1
+    # However still it is, the refresh was not put off: at most one was of before.
+    assert camera.pipeline.status.slow_path.refreshes <= refreshes + 3
+
+
+def test_switched_off_both_background_paths_rest(camera: Camera) -> None:
+    camera.ready()
+    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
+
+    def resting(_: DepthResult) -> bool:
+        status = camera.pipeline.status
+        assert status.glance is not None
+        return {status.slow_path.state, status.glance.state} == {SlowPathState.DISABLED}
+    assert camera.until(resting).depth is not None
+
+
+def test_glances_that_hang_are_restarted_with_engines_of_their_own(
+        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera.ready()
+    release, stuck = threading.Event(), engine(camera.model.glance)
+    stuck.compute = lambda arrays: None if release.wait(DEADLINE_S) else None
+    monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
+    try:
+        camera.until(lambda _: camera.pipeline.status.restarts == 1
+                     and engine(camera.model.glance) is not stuck)
+        monkeypatch.setattr(slow_path, 'STALL_S', DEADLINE_S)
+        camera.ready()
+    finally:
+        release.set()
+
+
+def test_depth_at_the_networks_size_is_of_the_size_asked_for() -> None:
+    camera = Camera(Settings(output_resolution=OutputResolution.NETWORK))
+    with camera.pipeline:
+        depth = camera.ready().depth
+        assert depth is not None and depth.shape == SMALL
+
+
+def test_auto_is_glances_but_on_a_gpu() -> None:
+    model = FakeModel()
+    assert resolved(FastPathModel.AUTO, model) is FastPathModel.GLANCE  # type: ignore[arg-type]
+    model.on_gpu = True
+    assert resolved(FastPathModel.AUTO, model) is FastPathModel.SPATIAL_MEMORY  # type: ignore[arg-type]
+    assert resolved(FastPathModel.GLANCE, model) is FastPathModel.GLANCE  # type: ignore[arg-type]

@@ -1,0 +1,46 @@
+"""The documentation's links lead somewhere, and the tests that it names are there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from support.repository import ROOT
+
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md')),
+         *sorted((ROOT / 'models').glob('*.md'))]
+LINK = re.compile(r'\]\(([^)\s]+)\)')
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that GitHub gives the headings of a page."""
+    heads = re.findall(r'^#+ (.*)$', page.read_text(encoding='utf-8'), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', head.lower()).replace(' ', '-') for head in heads}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    dead = []
+    for link in LINK.findall(page.read_text(encoding='utf-8')):
+        if '://' in link:
+            continue
+        path, _, anchor = link.partition('#')
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert not dead
+
+
+def test_every_row_of_the_faults_names_tests_that_are_there() -> None:
+    page = ROOT / 'docs' / 'reliability.md'
+    faults, _, _ = page.read_text(encoding='utf-8').partition('## Soak')
+    rows = [line for line in faults.splitlines()
+            if line.startswith('| ') and not line.startswith('| fault |')]
+    assert len(rows) > 40
+    for row in rows:
+        proofs = re.findall(r'\[(test_\w+)\]\(\.\./test/([\w/]+\.py)\)', row)
+        assert proofs, row
+        for name, file in proofs:
+            tree = ast.parse((ROOT / 'test' / file).read_text(encoding='utf-8'))
+            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+                            }, f'{file} has no {name}'

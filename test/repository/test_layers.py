@@ -1,0 +1,116 @@
+"""Imports point one way, and running on a CPU needs no torch."""
+
+import ast
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import asyncmde_ros
+
+PACKAGE = Path(asyncmde_ros.__file__).parent
+LAYERS = [{'errors', 'files', 'processes', 'resources', 'streams'},
+          {'model'},
+          {'images', 'network', 'weights'},
+          {'engine'},
+          {'pipeline'},
+          {'ros'},
+          {'lab'},
+          {'cli'}]
+"""Who may import whom: each room and root module those of the lines above it, and itself."""
+
+LAB = [{'arguments', 'charts', 'machine', 'media'},
+       {'bench'},
+       {'soak'},
+       {'evaluation', 'training', 'view'},
+       {'parameter_reference', 'runs'}]
+"""The same, within the laboratory."""
+
+ROS_PACKAGES = {'rclpy', 'sensor_msgs', 'std_msgs', 'rcl_interfaces', 'builtin_interfaces',
+                'diagnostic_msgs', 'lifecycle_msgs'}
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f'{node.module}.{alias.name}' for alias in node.names}
+    return names
+
+
+def rooms(within: str) -> dict[str, set[str]]:
+    """Return what each room or module of a package imports of the others: {importer: names}."""
+    home = PACKAGE.parent.joinpath(*within.split('.'))
+    found: dict[str, set[str]] = {}
+    for path in home.rglob('*.py'):
+        room = path.relative_to(home).with_suffix('').parts[0]
+        if room == '__init__':
+            continue
+        found.setdefault(room, set()).update(
+            name.removeprefix(f'{within}.').split('.')[0] for name in imports(path)
+            if name.startswith(f'{within}.'))
+    return {room: names - {room} for room, names in found.items()}
+
+
+@pytest.mark.parametrize(('within', 'layers'), [
+    ('asyncmde_ros', LAYERS), ('asyncmde_ros.lab', LAB)])
+def test_imports_point_one_way(within: str, layers: list[set[str]]) -> None:
+    found = rooms(within)
+    assert set(found) == set().union(*layers), 'the layers name every room'
+    height = {room: level for level, layer in enumerate(layers) for room in layer}
+    wrong = [f'{room} imports {name}' for room, names in found.items() for name in names
+             if name in height and height[name] >= height[room]
+             and not (height[name] == height[room] == 0)]
+    assert not wrong, wrong
+
+
+def test_ros_is_imported_by_the_node_and_by_runs_only() -> None:
+    wrong = [f'{path.relative_to(PACKAGE)} imports {name}'
+             for path in PACKAGE.rglob('*.py')
+             if path.parent not in (PACKAGE / 'ros', PACKAGE / 'lab' / 'runs')
+             for name in imports(path) if name.split('.')[0] in ROS_PACKAGES]
+    assert not wrong, wrong
+
+
+def test_the_engine_needs_the_network_for_torch_only() -> None:
+    users = {path.name for path in (PACKAGE / 'engine').glob('*.py')
+             if any(name.startswith('asyncmde_ros.network') for name in imports(path))}
+    assert users == {'torch.py', 'torch_cuda.py'}
+
+
+def test_running_on_a_cpu_imports_neither_torch_nor_ros() -> None:
+    program = ('import sys, asyncmde_ros.pipeline.depth_pipeline, asyncmde_ros.engine.openvino, '
+               'asyncmde_ros.cli.main; '
+               'print([m for m in ("torch", "rclpy", "onnx") if m in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          check=True)
+    assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('module', [
+    'asyncmde_ros.cli.main',
+    pytest.param('asyncmde_ros.ros.main', marks=pytest.mark.skipif(
+        find_spec('rclpy') is None, reason='needs rclpy'))])
+def test_only_videos_need_pyav(module: str) -> None:
+    """A robot's Python may have none, or an old one."""
+    program = f'import sys; sys.modules["av"] = None; import {module}'
+    subprocess.run([sys.executable, '-c', program], check=True)
+
+
+@pytest.mark.parametrize(('code', 'words'), [
+    ('sys.modules["av"] = None', 'videos need PyAV: pip install'),
+    ('import av; av.__version__ = "11.0.0"', 'videos need PyAV 17 or later, and this is 11.0.0')])
+def test_without_a_pyav_that_can_be_used_a_video_says_what_to_install(
+        tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / 'video.mp4').write_bytes(b'')
+    program = (f'import sys; {code}; from asyncmde_ros.cli.main import main; '
+               'sys.exit(main(["view", "--video", "video.mp4", "--save", "out.rrd"]))')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(PACKAGE.parent)})
+    assert (done.returncode, 'Traceback' in done.stderr) == (1, False)
+    assert words in done.stderr

@@ -1,0 +1,123 @@
+"""What is published, and that nothing is computed that nobody listens to."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='left out: needs rclpy')
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from asyncmde_ros.pipeline.depth_pipeline import DepthResult, PipelineState
+from asyncmde_ros.pipeline.feature_cache import Keyframe
+from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.ros import outputs
+from asyncmde_ros.ros.messages import TOO_OLD
+from asyncmde_ros.ros.outputs import DOUBTFUL_FRAMES, MOST_DOUBTS, Outputs
+
+TOPICS = {'relative', 'camera_info', 'memory', 'colored', 'trust'}
+
+
+class Publisher:
+    def __init__(self) -> None:
+        self.sent: list = []
+        self.subscribers = 0
+
+    def publish(self, message: object) -> None:
+        self.sent.append(message)
+
+    def get_subscription_count(self) -> int:
+        return self.subscribers
+
+
+class Node:
+    def __init__(self) -> None:
+        self.publishers: dict[str, Publisher] = {}
+        self.warnings: list[str] = []
+
+    def get_logger(self) -> 'Node':
+        return self
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def create_lifecycle_publisher(self, kind: object, topic: str, *_: object, **__: object
+                                   ) -> Publisher:
+        return self.publishers.setdefault(topic.removeprefix('depth/'), Publisher())
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the functions that made a message."""
+    made: list[str] = []
+    for name in ('float_image', 'rgb_image', 'colorize', 'scaled_camera_info', 'at_size'):
+        monkeypatch.setattr(outputs, name, _counted(name, getattr(outputs, name), made))
+    yield made
+
+
+def _counted(name: str, function: Callable[..., object], made: list[str]
+             ) -> Callable[..., object]:
+    def counted(*arguments: object) -> object:
+        made.append(name)
+        return function(*arguments)
+    return counted
+
+
+def result(too_old: bool = False) -> DepthResult:
+    depth = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
+    return DepthResult(PipelineState.READY, 9, depth, np.full((3, 4), 0.5, np.float32),
+                       Keyframe(1, 5, 0, 1, 0.0), 3, DepthSource.NETWORK, too_old)
+
+
+def test_each_topic_is_published_exactly_while_somebody_listens(made: list[str]) -> None:
+    node = Node()
+    sender = Outputs(node)  # type: ignore[arg-type]
+    assert set(node.publishers) == TOPICS
+    header, info = Header(frame_id='camera'), CameraInfo(height=6, width=8)
+    for listened in (set(), {'relative'}, {'trust'}, {'colored'}, {'camera_info'}, TOPICS):
+        for name, publisher in node.publishers.items():
+            publisher.subscribers = int(name in listened)
+            publisher.sent.clear()
+        made.clear()
+        sender.publish(header, (6, 8), info, result())
+        assert {name for name, publisher in node.publishers.items() if publisher.sent} == (
+            listened | {'memory'})  # small, and every depth map's age for whoever records it
+        if not listened:
+            assert not made
+    sent = {name: publisher.sent[0] for name, publisher in node.publishers.items()}
+    assert (sent['relative'].encoding, sent['relative'].height) == ('32FC1', 6)
+    assert (sent['trust'].encoding, sent['trust'].width) == ('32FC1', 8)
+    assert (sent['colored'].encoding, sent['colored'].step) == ('rgb8', 24)
+    assert all(message.header == header for message in sent.values())
+    assert sent['memory'].time_ref.nanosec == 5 and TOO_OLD not in sent['memory'].source
+
+
+def test_a_calibration_of_another_size_is_scaled_or_withheld_and_said_once() -> None:
+    node = Node()
+    sender = Outputs(node)  # type: ignore[arg-type]
+    node.publishers['camera_info'].subscribers = 1
+    sent = node.publishers['camera_info'].sent
+    for _ in range(3):
+        sender.publish(Header(), (6, 8), CameraInfo(height=6, width=8), result())
+    assert [(info.height, info.width) for info in sent] == [(6, 8)] * 3 and not node.warnings
+    for _ in range(DOUBTFUL_FRAMES - 1):
+        sender.publish(Header(), (6, 8), CameraInfo(height=12, width=16), result())
+    assert not node.warnings, 'a calibration that came after the image of a new size'
+    for _ in range(4):
+        sender.publish(Header(), (6, 8), CameraInfo(height=12, width=16), result())
+    assert [(info.height, info.width) for info in sent] == [(6, 8)] * (6 + DOUBTFUL_FRAMES)
+    (said,) = node.warnings
+    assert '16x12' in said and '8x6' in said and 'scaled' in said
+    for size in range(12, 60):
+        for _ in range(DOUBTFUL_FRAMES):
+            sender.publish(Header(), (6, 8), CameraInfo(height=size, width=size), result())
+    assert len(sent) == 6 + DOUBTFUL_FRAMES and 'without depth/camera_info' in node.warnings[1]
+    assert len(node.warnings) == MOST_DOUBTS
+
+
+def test_too_old_a_memory_is_said() -> None:
+    node = Node()
+    Outputs(node).publish(Header(), (6, 8), None, result(too_old=True))  # type: ignore[arg-type]
+    assert node.publishers['memory'].sent[0].source.endswith(TOO_OLD)

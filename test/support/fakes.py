@@ -1,0 +1,101 @@
+"""Engines without networks, for tests of the parts around them."""
+
+from collections.abc import Callable, Mapping
+from threading import Event
+
+import numpy as np
+
+from asyncmde_ros.engine.choice import CPU_SHORT_SIDE
+from asyncmde_ros.engine.interface import (
+    Buffer,
+    DepthEngine,
+    Engine,
+    Engines,
+    Fence,
+    HostBuffer,
+)
+from asyncmde_ros.engine.loader import Threads
+from asyncmde_ros.model.geometry import Size, patch_grid
+from asyncmde_ros.model.graph_tensors import KEYFRAME, STATE, fast_shapes
+
+CHANNELS = 2
+
+
+class FakeEngine(Engine):
+    """Calls ``compute`` with every array; records which buffers each run was given."""
+
+    def __init__(self, inputs: dict[str, tuple[int, ...]], outputs: dict[str, tuple[int, ...]],
+                 compute: Callable[[Mapping[str, np.ndarray]], None] = lambda arrays: None
+                 ) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self.compute = compute
+        self.runs: list[dict[str, Buffer]] = []
+
+    def allocate(self, name: str) -> Buffer:
+        return HostBuffer(np.zeros(self.shape(name), np.float32), None)
+
+    def run(self, bindings: Mapping[str, Buffer], after: Fence | None = None) -> None:
+        assert set(bindings) == {*self.inputs, *self.outputs}
+        given = [id(bindings[name].array) for name in self.inputs]
+        written = [id(bindings[name].array) for name in self.outputs]
+        assert not set(given) & set(written), 'an output is also an input'
+        assert len(set(written)) == len(written), 'two outputs share a buffer'
+        self.runs.append(dict(bindings))
+        self.compute({name: buffer.array for name, buffer in bindings.items()})
+
+
+def fake_engines(size: Size) -> Engines:
+    """Engines with the real graphs' names and shapes; m1 and depth are the image's mean."""
+    shapes = fast_shapes(size, CHANNELS)
+
+    def slow(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['m1'][...] = arrays['image'].mean()
+
+    def fast(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['depth'][...] = arrays['m1'].mean()
+        arrays['share'][...] = 1
+
+    fast_engine = FakeEngine(
+        shapes, {'depth': shapes['a2'], 'share': shapes['a2'],
+                 **{f'next_{name}': shapes[name] for name in STATE}}, fast)
+    slow_engine = FakeEngine(
+        {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
+        {name: shapes[name] for name in KEYFRAME}, slow)
+    return Engines(size, fast_engine, slow_engine, slow_engine.allocate('positions'))
+
+
+def fake_depth_engine(size: Size) -> DepthEngine:
+    """A whole network whose depth is the image's mean."""
+    def whole(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['depth'][...] = arrays['image'].mean()
+    engine = FakeEngine({'image': (1, 3, *size), 'positions': (1, *patch_grid(size), 4)},
+                        {'depth': (1, 1, *size)}, whole)
+    return DepthEngine(size, engine, engine.allocate('positions'))
+
+
+class FakeModel:
+    """Stands for :class:`Model`; ``compiled`` lists the sizes asked for."""
+
+    short_side = CPU_SHORT_SIDE
+    on_gpu = False
+    background = Threads(1, 1)
+    id = 'fake'
+
+    def __init__(self) -> None:
+        self.compiled: list[Size] = []
+        self.refreshers: dict[Size, DepthEngine] = {}
+        self.glance: DepthEngine | None = None
+        self.engines: Engines | None = None
+
+    def compile(self, size: Size, cancel: Event | None = None) -> Engines:
+        self.compiled.append(size)
+        self.engines = fake_engines(size)
+        return self.engines
+
+    def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
+        self.refreshers[size] = fake_depth_engine(size)
+        return self.refreshers[size]
+
+    def compile_glance(self, size: Size, cancel: Event | None = None) -> DepthEngine:
+        self.glance = fake_depth_engine(size)
+        return self.glance

@@ -1,0 +1,359 @@
+"""Downloads against a real server on this machine: resumed, verified, all or nothing."""
+
+import errno
+import itertools
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.weight_samples import pinned
+
+from asyncmde_ros.errors import WeightsError
+from asyncmde_ros.weights import download as module
+from asyncmde_ros.weights.download import download, part_path
+from asyncmde_ros.weights.storage import CacheError, exclusive, write_atomically
+
+CONTENT = np.random.default_rng(0).bytes(3 << 20)
+PINNED = pinned('model.safetensors', CONTENT)
+MOST_REQUESTS = 60
+"""Five connections, each with the ten redirects that urllib follows."""
+SWITCH_S = 0.001
+"""Lets another thread run, so that two in the same place would meet."""
+fetch = partial(download, pinned=PINNED, progress=False, schemes=('http',))
+
+
+@dataclass
+class Behaviour:
+    """What the server does: the longest answer it completes, and which rules it breaks.
+
+    ``length`` is what it claims instead of the true length; ``location`` sends every path but
+    its own there.
+    """
+
+    content: bytes = CONTENT
+    break_after: int | None = None
+    ignores_range: bool = False
+    sends_length: bool = True
+    status: int | None = None
+    location: str | None = None
+    length: str | None = None
+    endless: bool = False
+    ranges: list[str | None] = field(default_factory=list)
+    """The Range header of every request so far."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    behaviour: Behaviour
+
+    def do_GET(self) -> None:
+        behaviour = self.behaviour
+        wanted = self.headers['Range']
+        behaviour.ranges.append(wanted)
+        if behaviour.status is not None and self.path != '/moved':
+            self.send_response(behaviour.status)
+            if behaviour.location is not None:
+                self.send_header('Location', behaviour.location)
+            self.end_headers()
+            return
+        start = 0
+        total = len(behaviour.content)
+        if wanted is None or behaviour.ignores_range:
+            self.send_response(200)
+        else:
+            start = int(wanted.removeprefix('bytes=').removesuffix('-'))
+            self.send_response(206)
+            self.send_header('Content-Range', f'bytes {start}-{total - 1}/{total}')
+        if behaviour.sends_length:
+            self.send_header('Content-Length', behaviour.length or str(total - start))
+        self.end_headers()
+        with suppress(ConnectionError):  # the client hangs up on an answer of no use
+            while behaviour.endless:
+                self.wfile.write(behaviour.content)
+            self.wfile.write(behaviour.content[start:][:behaviour.break_after])
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Server:
+    url: str
+    handler: type[Handler]
+
+    def behave(self, **changes: object) -> Behaviour:
+        self.handler.behaviour = Behaviour(**changes)
+        return self.handler.behaviour
+
+
+@pytest.fixture(scope='module')
+def server() -> Iterator[Server]:
+    handler = type('OwnHandler', (Handler,), {})
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={'poll_interval': 0.01})
+        thread.start()
+        yield Server(f'http://127.0.0.1:{httpd.server_port}/file', handler)
+        httpd.shutdown()
+        thread.join()
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_whole_file_arrives(server: Server, tmp_path: Path) -> None:
+    behaviour = server.behave()
+    fetch(server.url, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    assert behaviour.ranges == [None]
+    assert names(tmp_path) == ['file']
+
+
+def test_a_connection_that_breaks_off_is_resumed(server: Server, tmp_path: Path) -> None:
+    behaviour = server.behave(break_after=1_000_000)
+    fetch(server.url, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    assert behaviour.ranges == [None, *(f'bytes={n}000000-' for n in (1, 2, 3))]
+
+
+def test_the_next_call_resumes_where_this_one_failed(
+        server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'MAX_CONNECTIONS', 1)
+    server.behave(break_after=1_000_000)
+    with pytest.raises(WeightsError, match=rf'after 1000000 of {len(CONTENT)} bytes'):
+        fetch(server.url, tmp_path / 'file')
+    assert names(tmp_path) == ['file.part']
+    behaviour = server.behave()
+    fetch(server.url, tmp_path / 'file')
+    assert behaviour.ranges == ['bytes=1000000-']
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    assert names(tmp_path) == ['file']
+
+
+@settings(max_examples=40, deadline=None)
+@given(left=st.integers(0, len(CONTENT) + 10), damaged=st.booleans(),
+       ignores_range=st.booleans(), sends_length=st.booleans())
+def test_whatever_was_left_the_right_file_arrives(
+        server: Server, tmp_path_factory, left: int, damaged: bool, ignores_range: bool,
+        sends_length: bool) -> None:
+    server.behave(ignores_range=ignores_range, sends_length=sends_length)
+    target = tmp_path_factory.mktemp('download') / 'file'
+    remains = bytearray((CONTENT + bytes(10))[:left])
+    if damaged and left:
+        remains[left // 2] ^= 1
+    part_path(target).write_bytes(remains)
+    fetch(server.url, target)
+    assert target.read_bytes() == CONTENT
+    assert names(target.parent) == ['file']
+
+
+def test_the_bar_counts_every_byte_once(server: Server, tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
+    server.behave(ignores_range=True)
+    part_path(tmp_path / 'file').write_bytes(CONTENT[:1_000_000])
+    fetch(server.url, tmp_path / 'file', progress=True)
+    last = capsys.readouterr().err.strip().rpartition('\r')[2]
+    assert re.match(r'model\.safetensors: 100%.* 3\.00M/3\.00M \[.*B/s\]', last), last
+
+
+def test_wrong_bytes_are_rejected_and_nothing_stays(server: Server, tmp_path: Path) -> None:
+    behaviour = server.behave(content=bytes(len(CONTENT)))
+    with pytest.raises(WeightsError, match='other bytes than expected'):
+        fetch(server.url, tmp_path / 'file')
+    assert len(behaviour.ranges) == 1
+    assert names(tmp_path) == []
+
+
+def test_wrong_bytes_leave_the_old_file_alone(server: Server, tmp_path: Path) -> None:
+    server.behave(content=bytes(len(CONTENT)))
+    (tmp_path / 'file').write_bytes(b'old')
+    with pytest.raises(WeightsError):
+        fetch(server.url, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == b'old'
+
+
+@pytest.mark.parametrize('content', [b'<html>sign in</html>', CONTENT + b'more'])
+def test_a_file_of_another_length_is_not_even_read(
+        server: Server, tmp_path: Path, content: bytes) -> None:
+    server.behave(content=content)
+    with pytest.raises(WeightsError, match=f'offers {len(content)} bytes instead of'):
+        fetch(server.url, tmp_path / 'file')
+    assert names(tmp_path) == []
+
+
+def test_a_short_answer_without_length_is_no_file(server: Server, tmp_path: Path) -> None:
+    server.behave(content=b'<html>sign in</html>', sends_length=False, ignores_range=True)
+    with pytest.raises(WeightsError, match='after 20 of'):
+        fetch(server.url, tmp_path / 'file')
+    assert not (tmp_path / 'file').exists()
+
+
+def test_an_error_of_the_server_is_passed_on(server: Server, tmp_path: Path) -> None:
+    server.behave(status=404)
+    with pytest.raises(WeightsError, match='HTTP Error 404'):
+        fetch(server.url, tmp_path / 'file')
+    assert names(tmp_path) == []
+
+
+def test_no_server_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match='Connection refused'):
+        fetch('http://127.0.0.1:1/file', tmp_path / 'file')
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize('scheme', ['http', 'ftp', 'file'])
+def test_nothing_but_tls_is_asked(server: Server, tmp_path: Path, scheme: str) -> None:
+    behaviour = server.behave()
+    with pytest.raises(WeightsError, match='only https is allowed'):
+        download(server.url.replace('http', scheme, 1), tmp_path / 'file', PINNED)
+    assert behaviour.ranges == []
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize('location', ['https://127.0.0.1/file', 'ftp://127.0.0.1/file'])
+def test_a_redirect_may_not_leave_the_allowed_schemes(
+        server: Server, tmp_path: Path, location: str) -> None:
+    server.behave(status=302, location=location)
+    with pytest.raises(WeightsError, match='only http is allowed'):
+        fetch(server.url, tmp_path / 'file')
+
+
+def test_another_host_is_believed_by_its_bytes_alone(server: Server, tmp_path: Path) -> None:
+    """As Hugging Face sends everybody to a host for large files."""
+    elsewhere = server.url.replace('127.0.0.1', 'localhost').replace('/file', '/moved')
+    server.behave(status=302, location=elsewhere)
+    fetch(server.url, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == CONTENT
+    server.behave(status=302, location=elsewhere, content=bytes(len(CONTENT)))
+    with pytest.raises(WeightsError, match='other bytes than expected'):
+        fetch(server.url, tmp_path / 'other')
+    assert names(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('location', ['http://[', 'http://', f'http://{"a" * 70}/', '/file',
+                                      'http://127.0.0.1:none/'],
+                         ids=['bracket', 'nothing', 'long label', 'loop', 'port'])
+def test_a_redirect_to_nowhere_is_one_clear_error(server: Server, tmp_path: Path, location: str
+                                                  ) -> None:
+    behaviour = server.behave(status=302, location=location)
+    with pytest.raises(WeightsError):
+        fetch(server.url, tmp_path / 'file')
+    assert len(behaviour.ranges) <= MOST_REQUESTS
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize('length', ['many', '-5', '1e9', '99999999999999999999'])
+def test_a_length_that_is_none_is_one_clear_error(server: Server, tmp_path: Path, length: str
+                                                  ) -> None:
+    server.behave(length=length)
+    with pytest.raises(WeightsError):
+        fetch(server.url, tmp_path / 'file')
+    assert names(tmp_path) == []
+
+
+def test_an_answer_without_end_is_read_to_the_length_expected(server: Server, tmp_path: Path
+                                                              ) -> None:
+    server.behave(endless=True, sends_length=False)
+    fetch(server.url, tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == CONTENT, 'which it began with'
+    server.behave(endless=True, sends_length=False, content=bytes(1000))
+    with pytest.raises(WeightsError, match='other bytes than expected'):
+        fetch(server.url, tmp_path / 'other')
+    assert names(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize(('code', 'message'), [
+    (errno.ENOSPC, 'no space left in .*XDG_CACHE_HOME'),
+    (errno.EROFS, r'cannot write to .* \(Read-only file system\).*XDG_CACHE_HOME')])
+def test_a_disk_that_refuses_is_told_from_a_network_that_does(
+        server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, message: str
+        ) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, errno.errorcode[code] if code == errno.ENOSPC
+                      else 'Read-only file system')
+    monkeypatch.setattr(module, 'commit', refuse)
+    server.behave()
+    with pytest.raises(CacheError, match=message):
+        fetch(server.url, tmp_path / 'file')
+    assert not (tmp_path / 'file').exists()
+
+
+def test_a_full_disk_in_the_middle_is_a_cache_error(server: Server, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk(module.PartialFile):
+        def __init__(self, target: Path) -> None:
+            super().__init__(target)
+            self._stream.close()
+            self._stream = Path('/dev/full').open('wb')  # noqa: SIM115
+
+    monkeypatch.setattr(module, 'PartialFile', FullDisk)
+    server.behave()
+    with pytest.raises(CacheError, match='no space left'):
+        fetch(server.url, tmp_path / 'file')
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, 'Input/output error')
+    path = tmp_path / 'file'
+    write_atomically(path, b'old')
+    monkeypatch.setattr('os.fsync', fail)
+    with pytest.raises(CacheError, match='Input/output error'):
+        write_atomically(path, b'new')
+    assert path.read_bytes() == b'old'
+    assert names(tmp_path) == ['file']
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / 'file'
+    versions = [bytes([fill]) * 100_000 for fill in range(2)]
+    write_atomically(path, versions[0])
+    stop = threading.Event()
+
+    def write() -> None:
+        for version in itertools.cycle(versions):
+            write_atomically(path, version)
+            if stop.is_set():
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert all(path.read_bytes() in versions for _ in range(200))
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_only_one_holds_the_lock(tmp_path: Path) -> None:
+    inside = 0
+    most = 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            with exclusive(tmp_path / 'file'):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(SWITCH_S)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
