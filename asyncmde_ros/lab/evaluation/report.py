@@ -5,6 +5,7 @@ The page needs nothing else: its pictures are in it, and it forbids a browser to
 
 import base64
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -22,6 +23,7 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import write_atomically
 from asyncmde_ros.lab.evaluation import plots
 from asyncmde_ros.lab.evaluation.plots import Map, Sample
+from asyncmde_ros.lab.evaluation.record import Record
 from asyncmde_ros.lab.evaluation.table import (
     ALIGNMENTS,
     COLUMN_OF,
@@ -30,7 +32,6 @@ from asyncmde_ros.lab.evaluation.table import (
     RATIO_DECIMALS,
     ROWS,
     Better,
-    Record,
     best_texts,
     by_alignment,
     distinct,
@@ -67,7 +68,7 @@ def write(out: Path, records: Sequence[Record], meta: Mapping[str, Any],
     there, and the same input gives the same bytes.  The numbers are written before any picture
     is drawn.  Raises AsyncMDEError where a file cannot be written or matplotlib is missing.
     """
-    _write(out / RESULTS, _records_json(records))
+    _write(out / RESULTS, records_json(records))
     _write(out / META, json.dumps(strict(meta), indent=2, allow_nan=False) + '\n')
     _write(out / CSV, _results_csv(records))
     _write(out / PER_FRAME, _per_frame_csv(records))
@@ -109,32 +110,27 @@ def _write(path: Path, content: str | bytes) -> None:
         raise AsyncMDEError(f'{path} cannot be written: {error.strerror}') from error
 
 
-def _records_json(records: Sequence[Record]) -> str:
+def records_json(records: Sequence[Record]) -> str:
     """Return a JSON list with a line for each key: long lists of frames stay on theirs."""
     bodies = (',\n  '.join(f'{json.dumps(key)}: {json.dumps(value, allow_nan=False)}'
-                           for key, value in strict(record).items()) for record in records)
+                           for key, value in strict(record.to_json()).items())
+              for record in records)
     return '[\n' + ',\n'.join(f' {{\n  {body}\n }}' for body in bodies) + '\n]\n'
 
 
 def _results_csv(records: Sequence[Record]) -> str:
     """Return a line for each record; what else a record holds in single values comes last."""
-    known = [*IDENTITY, *COLUMN_OF]
-    extra = dict.fromkeys(key for record in records for key, value in record.items()
-                          if key not in known and not isinstance(value, Mapping | list | tuple))
-    return _csv([*known, *extra], (strict(record) for record in records))
+    extra = [field.name for field in dataclasses.fields(Record)
+             if field.name not in (*IDENTITY, *COLUMN_OF, 'per_lag', 'per_frame')]
+    return _csv([*IDENTITY, *COLUMN_OF, *extra], (strict(record.to_json()) for record in records))
 
 
 def _per_frame_csv(records: Sequence[Record]) -> str:
     """Return a line for each frame of each record."""
-    lines = []
-    for record in records:
-        per_frame = strict(record.get('per_frame') or {})
-        errors, lags = per_frame.get('absrel') or [], per_frame.get('lag') or []
-        for frame in range(max(len(errors), len(lags))):
-            lines.append({key: record[key] for key in IDENTITY} | {
-                'frame': frame,
-                'lag': lags[frame] if frame < len(lags) else None,
-                'absrel': errors[frame] if frame < len(errors) else None})
+    lines = ({key: getattr(record, key) for key in IDENTITY}
+             | {'frame': frame, 'lag': lag, 'absrel': strict(error)}
+             for record in records for frame, (error, lag) in enumerate(
+                 zip(record.per_frame.absrel, record.per_frame.lag, strict=True)))
     return _csv([*IDENTITY, 'frame', 'lag', 'absrel'], lines)
 
 
@@ -259,15 +255,15 @@ def _results(records: Sequence[Record]) -> str:
             lines = []
             schedule = None
             for record in part:
-                if record['sequence'] != sequence:
+                if record.sequence != sequence:
                     continue
                 cells = []
                 for column in columns:
                     text = format_number(number(record, column.key), column.decimals)
                     cells.append(_cell(text, best[column.key].get(group_of(record)) == text))
-                new = record['schedule'] != schedule
-                schedule = record['schedule']
-                lines.append(_line(record['row'], schedule, cells, new))
+                new = record.schedule != schedule
+                schedule = record.schedule
+                lines.append(_line(record.row, schedule, cells, new))
             bodies.append(f'<tbody><tr class="group"><th colspan="{len(columns) + 2}">'
                           f'<span>{escape(sequence)}</span></th></tr>{"".join(lines)}</tbody>')
         parts.append(_alignment_heading(alignment) + _table(heading, bodies))

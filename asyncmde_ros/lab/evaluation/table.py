@@ -1,18 +1,17 @@
-"""What the columns of an evaluation mean, and the tables that a terminal shows.
-
-A record is one row of the evaluation: one (sequence, row, schedule, alignment).
-"""
+"""What the columns of an evaluation mean, and the tables that a terminal shows."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-Record = Mapping[str, Any]
+from asyncmde_ros.lab.evaluation.record import LagScores, Record
 
 IDENTITY = ('sequence', 'row', 'schedule', 'alignment')
-TEACHER = 'teacher'
+TEACHER, OURS = 'teacher', 'async'
+EVERY_FRAME = 'every'
+"""The schedule of rows that need none."""
+
 MISSING = '-'
 RATIO_DECIMALS = 3
 
@@ -143,15 +142,15 @@ class Ratio:
     mean: float | None
 
 
-def number(record: Record, key: str) -> float | None:
-    """Return ``record[key]`` as a float, None where it is absent, None, NaN or infinite."""
-    value = record.get(key)
+def number(scores: Record | LagScores, key: str) -> float | None:
+    """Return a score as a float, None where it is None, NaN or infinite."""
+    value = getattr(scores, key)
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def distinct(records: Iterable[Record], key: str) -> list[str]:
     """Return the values of ``key`` in order of first appearance."""
-    return list(dict.fromkeys(record[key] for record in records))
+    return list(dict.fromkeys(getattr(record, key) for record in records))
 
 
 def by_alignment(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -162,8 +161,8 @@ def by_alignment(records: Sequence[Record]) -> dict[str, list[Record]]:
     rank = {key: {value: index for index, value in enumerate(distinct(records, key))}
             for key in IDENTITY}
     ordered = sorted(records, key=lambda record: tuple(
-        rank[key][record[key]] for key in ('sequence', 'schedule', 'row')))
-    return {alignment: [record for record in ordered if record['alignment'] == alignment]
+        rank[key][getattr(record, key)] for key in ('sequence', 'schedule', 'row')))
+    return {alignment: [record for record in ordered if record.alignment == alignment]
             for alignment in rank['alignment']}
 
 
@@ -196,7 +195,7 @@ def best_texts(records: Sequence[Record], column: Column) -> dict[tuple[str, ...
 
 def group_of(record: Record) -> tuple[str, ...]:
     """Return what a record is compared within: its sequence, alignment and schedule."""
-    return record['sequence'], record['alignment'], record['schedule']
+    return record.sequence, record.alignment, record.schedule
 
 
 def ratios(records: Sequence[Record]) -> list[Ratio]:
@@ -205,13 +204,13 @@ def ratios(records: Sequence[Record]) -> list[Ratio]:
     ``records`` are of one alignment.  A sequence whose teacher is missing, or is itself the
     reference and so has no error, has no ratio.  Empty where no sequence has one.
     """
-    of_teacher = {record['sequence']: value for record in records if record['row'] == TEACHER
-                  and record.get('reference') != TEACHER
+    of_teacher = {record.sequence: value for record in records if record.row == TEACHER
+                  and record.reference != TEACHER
                   if (value := number(record, 'absrel'))}
     others: dict[tuple[str, str], dict[str, float | None]] = {}
     for record in records:
-        if record['row'] != TEACHER and record['sequence'] in of_teacher:
-            others.setdefault((record['schedule'], record['row']), {})[record['sequence']] = \
+        if record.row != TEACHER and record.sequence in of_teacher:
+            others.setdefault((record.schedule, record.row), {})[record.sequence] = \
                 number(record, 'absrel')
     found = []
     for schedule in distinct(records, 'schedule'):
@@ -255,7 +254,7 @@ def _format_records(records: Sequence[Record], columns: Sequence[Column]) -> str
     best = {column.key: best_texts(records, column) for column in columns}
     lines: list[list[str]] = []
     for record in records:
-        cells = [record['sequence'], record['schedule'], record['row']]
+        cells = [record.sequence, record.schedule, record.row]
         for column in columns:
             text = format_number(number(record, column.key), column.decimals)
             mark = '*' if best[column.key].get(group_of(record)) == text else ' '
