@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.arguments import positive_count
-from asyncmde_ros.lab.evaluation.table import ROWS
+from asyncmde_ros.lab.evaluation.glossary import ROWS
 
 LISTED_WIDTH = 80
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from asyncmde_ros.images.codec import RGB
 from asyncmde_ros.images.picture import colorize
 from asyncmde_ros.lab.charts import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION, chart
-from asyncmde_ros.lab.evaluation.record import Record
-from asyncmde_ros.lab.evaluation.table import EVERY_FRAME, OURS, TEACHER, distinct, number
+from asyncmde_ros.lab.evaluation.glossary import EVERY_FRAME, OURS, TEACHER
+from asyncmde_ros.lab.evaluation.record import Record, distinct, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,7 +181,7 @@ def _row_colors(records: Sequence[Record]) -> dict[str, str]:
 def _curve(record: Record) -> list[tuple[int, float]]:
     """Return (lag, AbsRel) for the lags that have an error, in order."""
     return sorted((point.lag, error) for point in record.per_lag
-                  if (error := number(point, 'absrel')) is not None)
+                  if (error := finite(point.absrel)) is not None)
 
 
 def _errors(record: Record) -> npt.NDArray[np.float64]:
@@ -203,7 +203,7 @@ def _draw_levels(panel: 'Axes', records: Sequence[Record], colors: Mapping[str, 
     bottom, top = panel.get_ylim()
     above = []
     for record in records:
-        row, mean = record.row, number(record, 'absrel')
+        row, mean = record.row, finite(record.absrel)
         if mean is None:
             continue
         if row != TEACHER and mean > limit:

@@ -1,7 +1,8 @@
 """What an evaluation found, as results.json has it: one record a row, schedule and alignment."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class Record:
     """One row of the evaluation; the names and order of the fields are those of results.json.
 
     Other programs read that file: a new field comes before ``per_lag``, and none is renamed.
-    What the scores mean, :data:`table.COLUMNS` says; None was not measured or is undefined.
+    What the scores mean, :data:`glossary.COLUMNS` says; None was not measured or is undefined.
     """
 
     sequence: str
@@ -72,3 +73,13 @@ class Record:
         """Return the record that :meth:`to_json` gave."""
         return cls(**{**content, 'per_lag': [LagScores(**lag) for lag in content['per_lag']],
                       'per_frame': FrameSeries(**content['per_frame'])})
+
+
+def finite(score: float | None) -> float | None:
+    """Return a score, None where it is None, NaN or infinite."""
+    return None if score is None or not math.isfinite(score) else score
+
+
+def distinct(records: Iterable[Record], key: str) -> list[str]:
+    """Return the values of a field in order of their first appearance."""
+    return list(dict.fromkeys(getattr(record, key) for record in records))

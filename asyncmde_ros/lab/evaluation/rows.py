@@ -13,10 +13,10 @@ import numpy as np
 from asyncmde_ros.engine.interface import Graph
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.evaluation import predict
+from asyncmde_ros.lab.evaluation.glossary import EVERY_FRAME, TEACHER
 from asyncmde_ros.lab.evaluation.image_model import ImageModel
 from asyncmde_ros.lab.evaluation.schedule import Schedule
 from asyncmde_ros.lab.evaluation.stage import Prediction, Stage
-from asyncmde_ros.lab.evaluation.table import EVERY_FRAME, TEACHER
 from asyncmde_ros.pipeline.evidence import Ingredients
 
 

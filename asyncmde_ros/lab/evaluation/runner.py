@@ -15,8 +15,8 @@ from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable
 from asyncmde_ros.lab import machine
-from asyncmde_ros.lab.charts import require_matplotlib
 from asyncmde_ros.lab.evaluation import plots, report
+from asyncmde_ros.lab.evaluation.glossary import EVERY_FRAME, OURS, TEACHER
 from asyncmde_ros.lab.evaluation.latency import Sizes, Stated, Statement
 from asyncmde_ros.lab.evaluation.record import Record
 from asyncmde_ros.lab.evaluation.rows import REMEMBERING, PeerRow, predictions
@@ -25,7 +25,6 @@ from asyncmde_ros.lab.evaluation.scorer import Scorer
 from asyncmde_ros.lab.evaluation.sequence import Sequence as Footage
 from asyncmde_ros.lab.evaluation.sequence import open_sequence
 from asyncmde_ros.lab.evaluation.stage import Prediction, Stage
-from asyncmde_ros.lab.evaluation.table import EVERY_FRAME, OURS, TEACHER
 from asyncmde_ros.model.geometry import network_size
 from asyncmde_ros.pipeline.settings import Settings
 
@@ -54,7 +53,7 @@ def evaluate(model: Model, request: Request, out: Path, arguments: Sequence[str]
     that a second run takes seconds.  Raises AsyncMDEError or MediaError for input that cannot be
     used, before anything slow is started.
     """
-    require_matplotlib()
+    report.require_libraries()
     footages = [open_sequence(path, request.frames) for path in request.sequences]
     schedules = [parse(text) for text in request.schedules]
     _require_different(request, footages, schedules)

@@ -19,6 +19,7 @@ from asyncmde_ros.lab.evaluation.alignment import (
     valid_truth,
 )
 from asyncmde_ros.lab.evaluation.cache import digest, stored_json
+from asyncmde_ros.lab.evaluation.glossary import ALIGNMENTS, TEACHER
 from asyncmde_ros.lab.evaluation.metrics import FrameScores
 from asyncmde_ros.lab.evaluation.plots import Sample
 from asyncmde_ros.lab.evaluation.record import FrameSeries, LagScores, Record
@@ -26,7 +27,6 @@ from asyncmde_ros.lab.evaluation.sequence import Calibration
 from asyncmde_ros.lab.evaluation.sequence import Sequence as Footage
 from asyncmde_ros.lab.evaluation.sparsification import sparsification
 from asyncmde_ros.lab.evaluation.stage import VERSION, Prediction
-from asyncmde_ros.lab.evaluation.table import ALIGNMENTS, TEACHER
 from asyncmde_ros.lab.media.frames import ASSUMED_RATE_HZ
 
 Maps = npt.NDArray[np.floating]

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,9 +19,10 @@ from hypothesis import strategies as st
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.evaluation import report
+from asyncmde_ros.lab.evaluation.glossary import COLUMN_OF, COLUMNS
 from asyncmde_ros.lab.evaluation.plots import Sample, contact_sheet
 from asyncmde_ros.lab.evaluation.record import FrameSeries, LagScores, Record
-from asyncmde_ros.lab.evaluation.table import COLUMN_OF, COLUMNS, format_table, ratios
+from asyncmde_ros.lab.evaluation.table import format_table, tables
 
 FRAMES = 12
 META = {'command': 'asyncmde eval kitchen --out out', 'commit': 'abc1234', 'date': '2026-01-01',
@@ -99,6 +101,13 @@ def test_what_was_not_measured_is_a_dash_and_never_the_best(missing: float | Non
     assert cells(table, 'kitchen', 'fixed:4', 'async') == ['0.1000']
 
 
+def test_a_column_without_good_values_marks_none() -> None:
+    table = format_table([record(row='hold', coverage=0.5), record(), record(row='moved',
+                                                                             coverage=0.9)],
+                         ['coverage'])
+    assert '0.900' in table and '*' not in table.partition('\n')[2]
+
+
 def test_the_best_edge_is_as_steep_as_the_truth_not_steeper() -> None:
     table = format_table([record(row='hold', edge_sharpness=1.4), record(edge_sharpness=0.9)],
                          ['edge_sharpness'])
@@ -148,23 +157,39 @@ def test_ratios_to_the_teacher_and_their_mean() -> None:
     records = [record('kitchen', 'teacher', 'every', absrel=0.1),
                record('tartanair', 'teacher', 'every', absrel=0.2),
                record('kitchen', absrel=0.11), record('tartanair', absrel=0.26)]
-    ratio, = ratios(records)
-    assert (ratio.row, ratio.schedule) == ('async', 'fixed:4')
-    assert ratio.by_sequence == pytest.approx({'kitchen': 1.1, 'tartanair': 1.3})
-    assert ratio.mean == pytest.approx(1.2)
+    ratios = ratios_of(records)
+    assert list(ratios.index) == [('fixed:4', 'async')]
+    assert list(ratios.columns) == ['kitchen', 'tartanair', 'mean']
+    assert list(ratios.iloc[0]) == pytest.approx([1.1, 1.3, 1.2])
     assert cells(format_table(records), 'fixed:4', 'async') == ['1.100', '1.300', '1.200']
 
 
+def ratios_of(records: list[Record]) -> Any:
+    table, = tables(records)
+    return table.ratios()
+
+
 def test_a_mean_over_fewer_sequences_than_the_others_have_is_none() -> None:
-    ratio, = ratios([record('kitchen', 'teacher', 'every'),
-                     record('tartanair', 'teacher', 'every'), record('kitchen', absrel=0.11)])
-    assert ratio.by_sequence == {'kitchen': pytest.approx(1.1), 'tartanair': None}
-    assert ratio.mean is None
+    ratios = ratios_of([record('kitchen', 'teacher', 'every'),
+                        record('tartanair', 'teacher', 'every'), record('kitchen', absrel=0.11)])
+    assert list(ratios.iloc[0]) == pytest.approx([1.1, math.nan, math.nan], nan_ok=True)
+
+
+def test_ratios_keep_the_order_of_schedules_and_rows() -> None:
+    ratios = ratios_of([record(row='teacher', schedule='every'), record(row='hold'), record(),
+                        record(schedule='fixed:2', absrel=None)])
+    assert list(ratios.index) == [('fixed:4', 'hold'), ('fixed:4', 'async'), ('fixed:2', 'async')]
 
 
 @pytest.mark.parametrize('of_teacher', [0.0, None, math.nan])
 def test_a_teacher_without_an_error_gives_no_ratio(of_teacher: float | None) -> None:
-    assert ratios([record(row='teacher', schedule='every', absrel=of_teacher), record()]) == []
+    assert ratios_of([record(row='teacher', schedule='every', absrel=of_teacher),
+                      record()]).empty
+
+
+def test_a_sequence_may_be_called_mean() -> None:
+    records = [record('mean', 'teacher', 'every', absrel=0.1), record('mean', absrel=0.2)]
+    assert cells(format_table(records), 'fixed:4', 'async') == ['2.000', '2.000']
 
 
 def test_results_are_a_list_of_records_in_strict_json(
@@ -349,3 +374,19 @@ def test_without_matplotlib_the_numbers_are_kept_and_the_error_names_the_extra(
         write(tmp_path, both_alignments(), rng)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         'meta.json', 'per_frame.csv', 'results.csv', 'results.json']
+
+
+@pytest.mark.parametrize('library', ['pandas', 'jinja2'])
+def test_a_missing_library_of_reports_is_named_with_the_extra(
+        library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(AsyncMDEError, match=library + r': pip install "\.\[eval\]"'):
+        report.require_libraries()
+
+
+def test_the_numbers_of_other_commands_need_no_library_of_reports() -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', 'import sys; from asyncmde_ros.cli.main import build_parser\n'
+         'build_parser()\nfrom asyncmde_ros.lab.evaluation import runner\n'
+         'assert not {"pandas", "jinja2"} & set(sys.modules)'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

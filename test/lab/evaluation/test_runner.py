@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.lab.evaluation.glossary import ROWS
 from asyncmde_ros.lab.evaluation.rows import (
     EVERY_FRAME_ROWS,
     REMEMBERING,
@@ -22,7 +23,6 @@ from asyncmde_ros.lab.evaluation.rows import (
     VARIANTS,
     PeerRow,
 )
-from asyncmde_ros.lab.evaluation.table import ROWS
 from asyncmde_ros.lab.media.video import VideoWriter
 from asyncmde_ros.resources import share_directory
 
