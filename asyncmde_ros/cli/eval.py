@@ -1,12 +1,13 @@
 """``asyncmde eval``: accuracy against lag, on the real schedule, against peers."""
 
 import argparse
+import sys
 import textwrap
 from pathlib import Path
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.arguments import positive_count
-from asyncmde_ros.lab.evaluation.table import ROWS
+from asyncmde_ros.lab.evaluation.glossary import ROWS
 
 LISTED_WIDTH = 80
 
@@ -83,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros.engine.interface import Precision
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.lab.evaluation import latency
-    from asyncmde_ros.lab.evaluation.runner import Peer, Request, evaluate
+    from asyncmde_ros.lab.evaluation.rows import PeerRow
+    from asyncmde_ros.lab.evaluation.runner import Request, evaluate
     from asyncmde_ros.lab.evaluation.table import format_table
     from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
     rows = args.rows.split(',')
@@ -95,10 +97,11 @@ def run(args: argparse.Namespace) -> int:
         weights.fetch(weights.registry.model('vits').foundation)
     model = Model(precision=Precision(args.precision), foundation=args.foundation_weights,
                   fast=args.fast_weights, glance=args.glance_weights)
+    peers = [PeerRow.parse(text) for text in args.onnx]
     records = evaluate(model, Request(
-        args.sequences, args.schedule.split(','), rows, [Peer.parse(text) for text in args.onnx],
-        args.frames, args.short_side,
-        Settings(motion_compensation=MotionCompensation(args.motion)), latencies), args.out)
+        args.sequences, args.schedule.split(','), rows, peers, args.frames, args.short_side,
+        Settings(motion_compensation=MotionCompensation(args.motion)), latencies), args.out,
+        sys.argv[1:])
     print(format_table(records))
     print(f'report: {args.out / "report.html"}')
     return 0
