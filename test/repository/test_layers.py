@@ -14,7 +14,7 @@ import asyncmde_ros
 PACKAGE = Path(asyncmde_ros.__file__).parent
 LAYERS = [{'errors', 'files', 'processes', 'resources', 'streams'},
           {'model'},
-          {'images', 'network', 'weights'},
+          {'images', 'network', 'scale', 'weights'},
           {'engine'},
           {'pipeline'},
           {'ros'},

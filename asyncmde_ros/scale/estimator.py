@@ -1,0 +1,99 @@
+"""From a relative map and what was measured in it to the scale of that moment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asyncmde_ros.scale.filter import WANDER, ScaleFilter, Wander
+from asyncmde_ros.scale.fit import Fit, fit
+from asyncmde_ros.scale.observations import Array, Map, Observations, sample
+
+TOLERANCE_S = 0.05
+"""Farther apart, an observation and a map do not show the same: something that moves at 2 m/s is
+0.1 m elsewhere."""
+
+STRIDE = 8
+"""Every eighth row and column are enough for a median."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """What is known of 1/m = ``a`` relative + ``b`` at a moment.
+
+    ``covariance`` (2, 2) is of (a, b).  ``age_s`` is how long ago the newest observation was
+    that was believed.  Of this moment's ``observations`` that lie in the image, ``inliers`` were
+    used; 0 where none was believed.  ``residual`` is the inliers' standard deviation from the
+    fit as a share of inverse depth, None without any.  ``degenerate``: they did not tell the
+    shift, which is held.  ``sources`` are named whose observations were believed last.
+    """
+
+    a: float
+    b: float
+    covariance: Array
+    age_s: float
+    observations: int
+    inliers: int
+    residual: float | None
+    degenerate: bool
+    sources: tuple[str, ...]
+
+
+class ScaleEstimator:
+    """Takes each map with its observations, in the order of time; not thread-safe."""
+
+    def __init__(self, wander: Wander = WANDER, tolerance_s: float = TOLERANCE_S) -> None:
+        """``tolerance_s``: observations that are farther from a map in time are left out."""
+        self._wander, self._tolerance_s = wander, tolerance_s
+        self._start()
+
+    def _start(self) -> None:
+        self._filter = ScaleFilter(self._wander)
+        self._stamp_s: float | None = None
+        self._believed_s = 0.0
+        self._sources: tuple[str, ...] = ()
+
+    def update(self, stamp_s: float, relative: Map, observations: Sequence[Observations],
+               refreshed: bool = False) -> Scale | None:
+        """Return the scale at ``stamp_s``; None where nothing was ever measured.
+
+        ``relative`` (h, w) is relative inverse depth, NaN where unknown.  ``refreshed``: it comes
+        from another keyframe than the last one, and so may have another scale.  Without
+        observations the scale is held, and its covariance grows.  Time that goes back starts
+        anew.  ValueError for a map that is not two-dimensional.
+        """
+        if relative.ndim != 2:
+            raise ValueError(f'a map of shape {relative.shape}: must be (rows, cols)')
+        if self._stamp_s is not None and stamp_s < self._stamp_s:
+            self._start()
+        typical = _typical(relative)
+        elapsed_s = 0.0 if self._stamp_s is None else stamp_s - self._stamp_s
+        self._stamp_s = stamp_s
+        self._filter.predict(elapsed_s, refreshed, typical)
+        timely = [some for some in observations
+                  if abs(some.stamp_s - stamp_s) <= self._tolerance_s]
+        samples = sample(relative, timely)
+        before = self._filter.state
+        found = fit(samples, before[1] if before else 0.0, before)
+        if found is not None and self._filter.update(found, typical):
+            self._believed_s = stamp_s
+            self._sources = tuple(dict.fromkeys(some.source for some in timely))
+        else:
+            found = None
+        return self._scale(stamp_s, samples.relative.size, found)
+
+    def _scale(self, stamp_s: float, observations: int, found: Fit | None) -> Scale | None:
+        state = self._filter.state
+        if state is None:
+            return None
+        return Scale(*state, self._filter.covariance, stamp_s - self._believed_s, observations,
+                     0 if found is None else int(np.count_nonzero(found.inliers)),
+                     None if found is None else found.residual,
+                     found is not None and found.degenerate, self._sources)
+
+
+def _typical(relative: Map) -> float:
+    """Return the map's median value, 0 where it has none."""
+    values = relative[::STRIDE, ::STRIDE]
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else 0.0

@@ -1,0 +1,159 @@
+"""One scale over time: what many fits say together, and no jump without evidence."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from asyncmde_ros.scale.fit import Fit
+from asyncmde_ros.scale.observations import Array
+
+GATES = {1: 10.8, 2: 13.8}
+"""Chi-squared that one fit in a thousand exceeds, by degrees of freedom."""
+
+EVIDENCE = 3
+"""Fits in a row, each in agreement with the one before, that make the filter believe what it
+did not expect."""
+
+FIRST_SCALE = 1.0
+"""Standard deviation of ``a`` before anything was measured, in units of the first fit's."""
+
+FIRST_SHIFT = 2.0
+"""Standard deviation of ``b`` before anything was measured, in units of ``a`` times the map's
+median: in rendered rooms, seen by Depth Anything V2 Small, it is 1 to 4 of them."""
+
+
+@dataclass(frozen=True)
+class Wander:
+    """How far scale and shift may wander: ``per_s`` in a second, ``at_refresh`` with each one.
+
+    Standard deviations; a random walk's variance grows with time.  In units of ``a``, and of
+    ``a`` times the map's median.  The defaults are what exact fits do on rendered clips: 2.6 % and
+    1.3 % from one frame to the next at 30 Hz, 28 % and 9 % at a refresh (median deviations).
+    """
+
+    scale_per_s: float = 0.15
+    shift_per_s: float = 0.1
+    scale_at_refresh: float = 0.3
+    shift_at_refresh: float = 0.1
+
+
+WANDER = Wander()
+
+
+class ScaleFilter:
+    """A Kalman filter of the state x = (a, b), which is constant but for :class:`Wander`.
+
+    Prediction: P += Q.  A fit z with covariance R of both values: K = P (P + R)^-1,
+    x += K (z - x), P = (I - K) P (I - K)^T + K R K^T.  A degenerate fit is one equation,
+    a r + b at the mean r of its points.  It moves ``a`` alone, as if ``b`` were right (a consider
+    filter; Schmidt, 1966): the shift is held, and P says how little is known at other distances.
+    A fit whose squared Mahalanobis distance exceeds its gate is not believed, until EVIDENCE of
+    them agree among themselves; the filter then starts anew from the last.
+    ``a`` never becomes negative.  (Kalman filter and Joseph's form: Bar-Shalom, Li and
+    Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, chapter 5.)
+    """
+
+    def __init__(self, wander: Wander = WANDER) -> None:
+        self._wander = wander
+        self._state: Array | None = None
+        self._covariance = np.zeros((2, 2))
+        self._doubted: list[Fit] = []
+
+    @property
+    def state(self) -> tuple[float, float] | None:
+        """(a, b), None before the first fit."""
+        return None if self._state is None else (float(self._state[0]), float(self._state[1]))
+
+    @property
+    def covariance(self) -> Array:
+        """Of (a, b), (2, 2)."""
+        return self._covariance.copy()
+
+    def predict(self, elapsed_s: float, refreshed: bool, typical: float) -> None:
+        """Let time pass; ``typical`` is the map's median value, ``refreshed`` if it is a new one.
+        """
+        if self._state is None:
+            return
+        wander = self._wander
+        unit = abs(self._state[0]) * np.array([1.0, abs(typical)])
+        rate = np.array([wander.scale_per_s, wander.shift_per_s])
+        jump = np.array([wander.scale_at_refresh, wander.shift_at_refresh]) * refreshed
+        self._covariance += np.diag(unit ** 2 * (rate ** 2 * max(elapsed_s, 0.0) + jump ** 2))
+
+    def update(self, fit: Fit, typical: float) -> bool:
+        """Take in a fit; return whether it was believed."""
+        if self._state is None:
+            self._start(fit, typical)
+            return True
+        if _agrees(fit, self._state, self._covariance):
+            self._doubted.clear()
+            self._blend(fit, self._state)
+            return True
+        if self._doubted and not _alike(self._doubted[-1], fit):
+            self._doubted.clear()
+        self._doubted.append(fit)
+        if len(self._doubted) < EVIDENCE:
+            return False
+        self._doubted.clear()
+        self._start(fit, typical)
+        return True
+
+    def _start(self, fit: Fit, typical: float) -> None:
+        """Begin with no shift, about, and blend in the fit."""
+        level = abs(fit.a * typical)
+        shift = fit.b if fit.degenerate else 0.0
+        self._covariance = np.diag([(FIRST_SCALE * fit.a) ** 2, (FIRST_SHIFT * level) ** 2])
+        self._state = np.array([fit.a, shift])
+        self._blend(fit, self._state)
+
+    def _blend(self, fit: Fit, known: Array) -> None:
+        equation = _equation(fit, known)
+        before = self._covariance
+        if fit.degenerate:
+            # As if the shift were certain; what it is not stays in the covariance.
+            along, noise = float(equation.observed[0, 0]), float(equation.noise[0, 0])
+            gain = np.array([[before[0, 0] * along / (before[0, 0] * along ** 2 + noise)], [0.0]])
+        else:
+            gain = before @ _inverse(before + equation.noise)
+        state = known + gain @ equation.innovation
+        if state[0] <= 0:
+            return
+        rest = np.eye(2) - gain @ equation.observed
+        self._state = state
+        self._covariance = rest @ before @ rest.T + gain @ equation.noise @ gain.T
+
+
+class _Equation(NamedTuple):
+    """``innovation`` (m,) = ``observed`` (m, 2) (x - state) + noise of covariance (m, m)."""
+
+    innovation: Array
+    observed: Array
+    noise: Array
+
+
+def _equation(fit: Fit, state: Array) -> _Equation:
+    """Return what a fit says of a state: two equations, or one for what lies at one distance."""
+    both = np.array([fit.a, fit.b]) - state
+    if not fit.degenerate:
+        return _Equation(both, np.eye(2), fit.covariance)
+    observed = np.array([[fit.centre, 1.0]])
+    return _Equation(observed @ both, observed, fit.covariance[:1, :1] * fit.centre ** 2)
+
+
+def _agrees(fit: Fit, state: Array, covariance: Array) -> bool:
+    innovation, observed, noise = _equation(fit, state)
+    expected = observed @ covariance @ observed.T + noise
+    return bool(innovation @ _inverse(expected) @ innovation <= GATES[len(innovation)])
+
+
+def _alike(one: Fit, other: Fit) -> bool:
+    return (one.degenerate == other.degenerate
+            and _agrees(other, np.array([one.a, one.b]), one.covariance))
+
+
+def _inverse(matrix: Array) -> Array:
+    """Return a covariance's inverse; scaled to ones first, as a and b may differ by any factor."""
+    spread = np.sqrt(np.diag(matrix))
+    units = np.outer(spread, spread)
+    return np.asarray(np.linalg.inv(matrix / units) / units, np.float64)

@@ -1,0 +1,162 @@
+"""Scale and shift of one relative map by what was measured in it, whatever of that is wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.scale.observations import Array, Samples
+
+HYPOTHESES = 200
+"""Lines through two points that are tried: with 40 % wrong, all are bad with a probability of
+1e-39; the pairs are the same every time."""
+
+JUDGES = 500
+"""Points that judge a hypothesis; more cost time and say the same."""
+
+MODEL_ERROR = 0.1
+"""Share of inverse depth by which a good point may miss the fit because the map's shape is wrong,
+before that is known (Depth Anything V2 Small has an AbsRel of about 0.1)."""
+
+MODEL_ERROR_RANGE = 0.01, 0.3
+CUTOFF = 3.0
+"""Standard deviations at which a hypothesis gets nothing for a point."""
+
+HUBER = 1.345
+"""95 % efficiency for Gaussian errors (Huber, Robust Statistics, 1981)."""
+
+OUTLIER = 4.0
+"""Standard deviations from which on a point is left out: gross, or moving."""
+
+ITERATIONS = 10
+MEDIAN_TO_SIGMA = 1.4826
+"""Standard deviation of a Gaussian over its median absolute deviation."""
+
+DEGENERATE = 0.25
+"""Relative standard deviation of ``a`` by the points alone from which on they do not tell the
+shift: all are at about one distance, or too few."""
+
+FEWEST_CELLS = 4
+"""Cells of the image that must have inliers: two fix both values, and two more confirm them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """``a`` relative + ``b`` is inverse depth in 1/m.
+
+    ``covariance`` (2, 2) is of (a, b) by these points alone, where ``degenerate`` with ``b``
+    given: then only [0, 0] counts.  ``inliers`` (n,) tells which points were used; ``residual``
+    is the standard deviation of (measured - fitted) / fitted inverse depth over them.
+    """
+
+    a: float
+    b: float
+    covariance: Array
+    inliers: npt.NDArray[np.bool_]
+    residual: float
+    degenerate: bool
+    centre: float
+    """Mean relative value of the inliers."""
+
+
+def fit(samples: Samples, shift: float, prior: tuple[float, float] | None = None) -> Fit | None:
+    """Fit ``a`` and ``b``; where the points do not tell ``b``, ``a`` for the ``shift`` given.
+
+    Minimises sum w_i rho((q_i - a r_i - b) / s_i) with q_i the measured inverse depth, r_i the
+    map's value and Huber's rho, by iteratively reweighted least squares (Holland and Welsch,
+    1977); what is OUTLIER s_i away is left out.  s_i^2 = sigma_i^2 + (e p_i)^2, with p_i = a r_i
+    + b and e the share of inverse depth by which the map's shape errs, estimated from the median
+    residual: a depth network errs by a share of the distance, and so counts near and far alike.
+    It starts with the best line through two points, or through one with ``shift``, or
+    ``prior`` (a, b), by the number of points near it (RANSAC; Fischler and Bolles, 1981).
+
+    ``a`` is positive.  None where no positive ``a`` fits, or without points.
+    """
+    if samples.relative.size == 0:
+        return None
+    start = _consensus(samples, shift, prior)
+    if start is None:
+        return None
+    found = _refined(samples, start, held=False)
+    if found is not None:
+        return found
+    # With the shift given, other points may belong together.
+    start = _consensus(samples, shift, prior, held=True)
+    return None if start is None else _refined(samples, start, held=True)
+
+
+def _consensus(samples: Samples, shift: float, prior: tuple[float, float] | None,
+               held: bool = False) -> tuple[float, float] | None:
+    """Return the (a, b) that most points are near to; with ``held``, among those with ``shift``.
+    """
+    r, q = samples.relative, samples.inverse_depth
+    rng = np.random.default_rng(0)
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+        single = rng.permutation(r.size)[:HYPOTHESES]
+        lines = [np.stack([(q[single] - shift) / r[single], np.full(single.size, shift)])]
+        if not held:
+            first, second = rng.integers(0, r.size, (2, HYPOTHESES))
+            slope = (q[second] - q[first]) / (r[second] - r[first])
+            lines.append(np.stack([slope, q[first] - slope * r[first]]))
+            if prior is not None:
+                lines.append(np.array(prior)[:, None])
+    a, b = np.concatenate(lines, axis=1)
+    sound = np.isfinite(a) & np.isfinite(b) & (a > 0)
+    if not sound.any():
+        return None
+    a, b = a[sound], b[sound]
+    judges = rng.permutation(r.size)[:JUDGES]
+    p = a[:, None] * r[judges] + b[:, None]
+    error = (q[judges] - p) ** 2 / (samples.sigma[judges] ** 2 + (MODEL_ERROR * p) ** 2
+                                    + np.finfo(float).tiny)
+    # Behind the camera is as wrong as can be.
+    cost = np.where(p > 0, np.minimum(error, CUTOFF ** 2), CUTOFF ** 2) @ samples.weight[judges]
+    best = int(np.argmin(cost))
+    return float(a[best]), float(b[best])
+
+
+def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | None:
+    """Return the reweighted least squares from ``start``; None where they do not tell both.
+
+    With ``held``, b stays that of ``start``, and None is where a does not come out positive.
+    """
+    r, q = samples.relative, samples.inverse_depth
+    a, b = start
+    share, gate = MODEL_ERROR, OUTLIER
+    design = r[:, None] if held else np.stack([r, np.ones_like(r)], axis=1)
+    covariance = np.zeros((2, 2))
+    inliers = np.zeros(r.size, bool)
+    for _ in range(ITERATIONS):
+        p = a * r + b
+        variance = samples.sigma ** 2 + (share * p) ** 2
+        distance = np.abs(q - p) / np.sqrt(np.maximum(variance, np.finfo(float).tiny))
+        inliers = (p > 0) & (distance < gate)
+        if not inliers.any():
+            return None
+        weight = (samples.weight * np.minimum(1, HUBER / np.maximum(distance, HUBER)))[inliers]
+        weight /= variance[inliers]
+        known = design[inliers]
+        information = known.T @ (weight[:, None] * known)
+        target = q[inliers] - b if held else q[inliers]
+        try:
+            part = np.linalg.inv(information)
+        except np.linalg.LinAlgError:
+            return None
+        solution = part @ (known.T @ (weight * target))
+        if not np.isfinite(solution).all() or solution[0] <= 0:
+            return None
+        a, b = float(solution[0]), b if held else float(solution[1])
+        covariance[:len(part), :len(part)] = part
+        p = a * r + b
+        near = inliers & (p > 0)
+        if not near.any():
+            return None
+        error = np.median(np.abs(q[near] - p[near]) / p[near])
+        share = float(np.clip(MEDIAN_TO_SIGMA * error, *MODEL_ERROR_RANGE))
+    if not held and (covariance[0, 0] > (DEGENERATE * a) ** 2
+                     or samples.weight[inliers].sum() < FEWEST_CELLS):
+        return None
+    miss = (q[inliers] - p[inliers]) / p[inliers]
+    residual = float(np.sqrt(np.average(miss ** 2, weights=samples.weight[inliers])))
+    centre = float(np.average(r[inliers], weights=samples.weight[inliers]))
+    return Fit(a, b, covariance, inliers, residual, held, centre)

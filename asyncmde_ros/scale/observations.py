@@ -1,0 +1,107 @@
+"""Distances that something measured, as pixels of the image with their inverse depth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from asyncmde_ros.model.geometry import Size
+
+Array = npt.NDArray[np.float64]
+Map = npt.NDArray[np.float32]
+
+CELLS = 16
+"""Cells along the image's longer side.  What a depth network gets wrong it gets wrong for a whole
+patch or object: neighbouring points say the same, and count as one together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """What one source measured at one moment.
+
+    ``pixels`` (n, 2) are the (x, y) in an image of ``image`` (rows, cols), centres of pixels at
+    whole numbers; ``inverse_depth`` (n,) is 1 over the depth along the optical axis, 1/m, and
+    ``sigma`` (n,) its standard deviation, 1/m.  Rows that are not finite, not in front of the
+    camera or not in the image may be there: they are left out when the map is looked at.
+    ValueError where shapes differ.
+    """
+
+    pixels: Array
+    inverse_depth: Array
+    sigma: Array
+    image: Size
+    stamp_s: float
+    source: str
+
+    def __post_init__(self) -> None:
+        count = len(self.inverse_depth)
+        if (self.pixels.shape != (count, 2) or self.inverse_depth.shape != (count,)
+                or self.sigma.shape != (count,)):
+            raise ValueError(f'shapes differ: pixels {self.pixels.shape}, inverse depth '
+                             f'{self.inverse_depth.shape}, sigma {self.sigma.shape}')
+
+    @classmethod
+    def of_depth(cls, pixels: npt.ArrayLike, depth_m: npt.ArrayLike, sigma_m: npt.ArrayLike,
+                 image: Size, stamp_s: float, source: str) -> 'Observations':
+        """Return observations of depths (n,) metres with a standard deviation (n,) or ().
+
+        To first order the inverse of d with standard deviation s has s / d^2.  A depth that is
+        not positive becomes NaN.
+        """
+        depth = np.asarray(depth_m, np.float64)
+        depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)
+        sigma = np.broadcast_to(np.asarray(sigma_m, np.float64), depth.shape)
+        return cls(np.asarray(pixels, np.float64).reshape(-1, 2), 1 / depth, sigma / depth ** 2,
+                   image, stamp_s, source)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Observations beside what the map says at their pixels; all (n,) float64.
+
+    ``relative`` is the map's value, ``inverse_depth`` and ``sigma`` are measured, in 1/m, and
+    ``weight`` in (0, 1] is 1 over how many of them share a cell of the image.
+    """
+
+    relative: Array
+    inverse_depth: Array
+    sigma: Array
+    weight: Array
+
+
+def sample(relative: Map, observations: Sequence[Observations]) -> Samples:
+    """Return what a relative map (h, w) says where something was measured.
+
+    The map may be of another size than the images that the pixels are of; both show the same.  It
+    is interpolated bilinearly.  Left out is what is not finite, not positive, outside the image,
+    or where the map has no value.
+    """
+    parts = [_sampled(relative, some) for some in observations]
+    columns = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0))
+    values, inverse_depth, sigma, cell = columns
+    _, index, counts = np.unique(cell, return_inverse=True, return_counts=True)
+    return Samples(values, inverse_depth, sigma, 1 / counts[index.reshape(-1)])
+
+
+def _sampled(relative: Map, observations: Observations) -> Array:
+    """Return (4, n): the map's value, inverse depth, sigma and the number of the cell."""
+    (rows, cols), (height, width) = observations.image, relative.shape
+    x, y = observations.pixels.T
+    good = (np.isfinite(observations.inverse_depth) & (observations.inverse_depth > 0)
+            & np.isfinite(observations.sigma) & (observations.sigma >= 0)
+            & (x >= -0.5) & (x < cols - 0.5) & (y >= -0.5) & (y < rows - 0.5))  # NaN is false
+    if not good.any():
+        return np.zeros((4, 0))
+    x, y = x[good], y[good]
+    # remap takes no more than 32767 pixels at once.
+    target = np.stack([(x + 0.5) * width / cols - 0.5, (y + 0.5) * height / rows - 0.5], axis=1)
+    values = np.concatenate([cv2.remap(  # type: ignore[call-overload]
+        np.asarray(relative, np.float32), part[None], None, cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE)[0]
+        for part in np.array_split(target.astype(np.float32), len(target) // 30000 + 1)])
+    side = max(rows, cols) / CELLS
+    cell = np.floor((y + 0.5) / side) * CELLS + np.floor((x + 0.5) / side)
+    columns = np.stack([values, observations.inverse_depth[good], observations.sigma[good], cell])
+    return np.asarray(columns[:, np.isfinite(values)], np.float64)

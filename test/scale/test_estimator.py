@@ -1,0 +1,177 @@
+"""One scale over time."""
+
+import numpy as np
+import pytest
+
+from asyncmde_ros.scale.estimator import Scale, ScaleEstimator
+from asyncmde_ros.scale.metric import metric
+from asyncmde_ros.scale.observations import Observations
+
+IMAGE = (48, 64)
+DT_S = 1 / 30
+A, B = 0.04, 0.05
+
+
+class World:
+    """A box seen from within: relative depth in a map, truth by a scale and shift of it."""
+
+    def __init__(self, noise: float = 0.01) -> None:
+        self._rng = np.random.default_rng(0)
+        self._noise = noise
+        rows, cols = np.mgrid[0:IMAGE[0], 0:IMAGE[1]]
+        self.relative = (2 + np.abs(rows - 24) / 3 + np.abs(cols - 32) / 4).astype(np.float32)
+
+    def points(self, stamp_s: float, a: float = A, b: float = B, count: int = 50,
+               at: tuple[int, int] | None = None, outliers: float = 0.0) -> Observations:
+        """Measure random pixels, or those around one."""
+        x = self._rng.integers(0, IMAGE[1], count) if at is None else np.full(count, at[0])
+        y = self._rng.integers(0, IMAGE[0], count) if at is None else np.full(count, at[1])
+        depth = 1 / (a * self.relative[y, x] + b)
+        depth *= 1 + self._noise * self._rng.standard_normal(count)
+        wrong = self._rng.random(count) < outliers
+        depth[wrong] = self._rng.uniform(0.3, 10, wrong.sum())
+        return Observations.of_depth(np.stack([x, y], 1), depth, 0.01 * depth, IMAGE, stamp_s,
+                                     'points')
+
+
+def run(estimator: ScaleEstimator, world: World, start: int, count: int, a: float = A,
+        b: float = B) -> list[Scale]:
+    found = [estimator.update(index * DT_S, world.relative,
+                              [world.points(index * DT_S, a, b, outliers=0.1)])
+             for index in range(start, start + count)]
+    assert all(scale is not None for scale in found)
+    return [scale for scale in found if scale is not None]
+
+
+def test_nothing_measured_is_no_scale() -> None:
+    world, estimator = World(), ScaleEstimator()
+    assert estimator.update(0.0, world.relative, []) is None
+    nowhere = Observations.of_depth([[5, 5], [np.nan, 1], [900, 2]], [-1, 2, 2], 0.1, IMAGE, 0.0,
+                                    'points')
+    assert estimator.update(DT_S, world.relative, [nowhere]) is None
+    assert estimator.update(2 * DT_S, np.full(IMAGE, np.nan, np.float32),
+                            [world.points(2 * DT_S)]) is None
+
+
+def test_a_steady_scale_is_found_and_does_not_jitter() -> None:
+    found = run(ScaleEstimator(), World(0.05), 0, 60)
+    world = World(0.05)
+    alone = [run(ScaleEstimator(), world, index, 1)[0] for index in range(60)]
+    depth, unsteady = (np.array([1 / (scale.a * 4 + scale.b) for scale in some[10:]])
+                       for some in (found, alone))
+    assert depth == pytest.approx(1 / (A * 4 + B), rel=0.05)
+    assert np.abs(np.diff(depth)).mean() < 0.9 * np.abs(np.diff(unsteady)).mean()
+    assert found[-1].sources == ('points',) and found[-1].age_s == 0
+    assert found[-1].inliers >= 40 and found[-1].observations == 50
+    assert found[-1].residual == pytest.approx(0.05, rel=0.5) and not found[-1].degenerate
+
+
+def test_a_step_without_evidence_is_refused_and_with_it_followed() -> None:
+    estimator, world = ScaleEstimator(), World()
+    before = run(estimator, world, 0, 20)[-1]
+    after = run(estimator, world, 20, 4, 2 * A, 2 * B)
+    assert [scale.inliers > 0 for scale in after] == [False, False, True, True]
+    for scale in after[:2]:
+        assert (scale.a, scale.b) == (before.a, before.b) and scale.age_s > 0
+    assert after[2].a == pytest.approx(2 * A, rel=0.02)
+    assert after[2].b == pytest.approx(2 * B, rel=0.1)
+
+
+def test_one_wild_frame_changes_nothing() -> None:
+    estimator, world = ScaleEstimator(), World()
+    before = run(estimator, world, 0, 20)[-1]
+    run(estimator, world, 20, 1, 3 * A, B)
+    after = run(estimator, world, 21, 1)[-1]
+    assert after.a == pytest.approx(before.a, rel=0.03)
+
+
+def test_a_refresh_may_change_the_scale_at_once() -> None:
+    """The same step of 30 %: with a new keyframe it is followed, else it is doubted."""
+    found = {}
+    for refreshed in (False, True):
+        estimator, world = ScaleEstimator(), World()
+        run(estimator, world, 0, 30)
+        scale = estimator.update(1.0, world.relative, [world.points(1.0, 1.3 * A, 1.3 * B)],
+                                 refreshed)
+        assert scale is not None
+        found[refreshed] = scale
+    assert found[False].inliers == 0
+    assert found[True].a == pytest.approx(1.3 * A, rel=0.05)
+
+
+def test_without_observations_the_scale_is_held_and_grows_uncertain() -> None:
+    estimator, world = ScaleEstimator(), World()
+    known = run(estimator, world, 0, 10)[-1]
+    held = estimator.update(0.3 + 5, world.relative, [])
+    assert held is not None
+    assert (held.a, held.b, held.observations, held.residual) == (known.a, known.b, 0, None)
+    assert held.age_s == pytest.approx(5, abs=0.1)
+    assert held.covariance[0, 0] > 10 * known.covariance[0, 0]
+    assert np.isfinite(metric(world.relative, known.a, known.b, known.covariance)).all()
+    for _ in range(3):
+        held = estimator.update(600.0, world.relative, [])
+    assert held is not None
+    assert np.isnan(metric(world.relative, held.a, held.b, held.covariance)).all()
+
+
+def test_a_wall_holds_the_shift_and_follows_the_scale() -> None:
+    estimator, world = ScaleEstimator(), World()
+    before = run(estimator, world, 0, 20)[-1]
+    scale = None
+    for index in range(20, 40):
+        stamp_s = index * DT_S
+        factor = 1 + 0.01 * (index - 19)
+        scale = estimator.update(stamp_s, world.relative, [world.points(
+            stamp_s, factor * A, B, at=(50, 40))])
+        assert scale is not None and scale.degenerate and scale.inliers > 0
+    assert scale is not None and scale.b == before.b
+    measured = world.relative[40, 50]
+    assert scale.a * measured + scale.b == pytest.approx(1.2 * A * measured + B, rel=0.03)
+
+
+def test_a_single_range_gives_metres_from_the_first_on() -> None:
+    world, estimator = World(), ScaleEstimator()
+    scale = estimator.update(0.0, world.relative, [world.points(0.0, b=0.0, count=1, at=(3, 3))])
+    assert scale is not None and scale.degenerate and scale.inliers == 1
+    assert (scale.a, scale.b) == (pytest.approx(A, rel=0.05), 0.0)
+    near = world.relative[3, 3]
+    direction = np.array([near, 1.0])
+    away = np.array([near / 4, 1.0])
+    here, there = (float(np.sqrt(v @ scale.covariance @ v)) / float(v @ (scale.a, scale.b))
+                   for v in (direction, away))
+    assert here < 0.2 < there, 'elsewhere the unknown shift counts'
+
+
+def test_a_range_and_later_points_tell_the_shift() -> None:
+    world, estimator = World(), ScaleEstimator()
+    estimator.update(0.0, world.relative, [world.points(0.0, count=1, at=(3, 3))])
+    assert run(estimator, world, 1, 5)[-1].b == pytest.approx(B, rel=0.15)
+
+
+def test_observations_of_another_time_are_left_out() -> None:
+    world, estimator = World(), ScaleEstimator()
+    assert estimator.update(10.0, world.relative, [world.points(9.0)]) is None
+    scale = estimator.update(10.0, world.relative, [world.points(9.0, 9 * A), world.points(9.99)])
+    assert scale is not None and scale.a == pytest.approx(A, rel=0.03)
+
+
+def test_time_that_goes_back_starts_anew() -> None:
+    world, estimator = World(), ScaleEstimator()
+    run(estimator, world, 100, 20)
+    assert estimator.update(0.0, world.relative, []) is None
+
+
+def test_depth_is_never_negative() -> None:
+    world, estimator = World(), ScaleEstimator()
+    for index in range(30):
+        stamp_s = index * DT_S
+        scale = estimator.update(stamp_s, world.relative, [world.points(stamp_s, 0.1, -0.41)])
+        assert scale is not None and scale.a > 0
+        depth = metric(world.relative, scale.a, scale.b)
+        assert not (depth <= 0).any()
+    assert np.isnan(depth).any() and np.isfinite(depth).any()
+
+
+def test_a_map_of_the_wrong_shape_is_named() -> None:
+    with pytest.raises(ValueError, match=r'\(3, 4, 1\)'):
+        ScaleEstimator().update(0.0, np.zeros((3, 4, 1), np.float32), [])

@@ -1,0 +1,114 @@
+"""Scale and shift of one map, by points of which some are wrong."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncmde_ros.scale.fit import fit
+from asyncmde_ros.scale.observations import Samples
+
+A, B = 0.04, 0.05
+
+
+def samples(relative: npt.ArrayLike, inverse_depth: npt.ArrayLike, share: float = 0.01) -> Samples:
+    r, q = np.asarray(relative, float), np.asarray(inverse_depth, float)
+    return Samples(r, q, share * q, np.ones(r.size))
+
+
+def room(count: int, rng: np.random.Generator, shape_error: float = 0.0) -> Samples:
+    r = rng.uniform(0.5, 20, count)
+    q = (A * r + B) * (1 + shape_error * rng.standard_normal(count))
+    return samples(r, q)
+
+
+def test_points_on_the_line_give_it() -> None:
+    found = fit(room(50, np.random.default_rng(1)), 0.0)
+    assert found is not None and not found.degenerate
+    assert (found.a, found.b) == (pytest.approx(A), pytest.approx(B))
+    assert found.inliers.all() and found.residual == pytest.approx(0, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2 ** 32 - 1), share=st.floats(0, 0.35),
+       factor=st.floats(-3, 3), unit=st.sampled_from([1e-4, 1.0, 1e4]))
+def test_gross_outliers_do_not_matter(seed: int, share: float, factor: float,
+                                      unit: float) -> None:
+    rng = np.random.default_rng(seed)
+    clean = room(60, rng, 0.01)
+    q = clean.inverse_depth.copy()
+    wrong = rng.choice(60, int(share * 60), replace=False)
+    factor = factor if abs(factor) > 0.7 else 1.0
+    q[wrong] *= np.exp(factor * rng.uniform(0.8, 1.2, len(wrong)))
+    found = fit(samples(clean.relative * unit, q), 0.0)
+    assert found is not None and not found.degenerate
+    near, far = found.a * unit * 15 + found.b, found.a * unit * 1 + found.b
+    assert near == pytest.approx(A * 15 + B, rel=0.03)
+    assert far == pytest.approx(A + B, rel=0.06)
+
+
+def test_an_object_that_moves_does_not_matter() -> None:
+    """Ten points that agree with each other, at a distance of their own."""
+    rng = np.random.default_rng(3)
+    world = room(40, rng, 0.02)
+    r = np.concatenate([world.relative, np.linspace(9, 11, 10)])
+    q = np.concatenate([world.inverse_depth, np.full(10, 2.0)])
+    found = fit(samples(r, q), 0.0)
+    assert found is not None and not found.inliers[40:].any()
+    assert found.a * 10 + found.b == pytest.approx(A * 10 + B, rel=0.03)
+
+
+def test_the_covariance_is_that_of_repeated_fits() -> None:
+    found = [fit(room(60, np.random.default_rng(seed), 0.05), 0.0) for seed in range(200)]
+    values = np.array([(one.a, one.b) for one in found if one is not None])
+    stated = np.mean([one.covariance for one in found if one is not None], axis=0)
+    assert len(values) == 200
+    ratio = np.cov(values.T) / stated
+    assert 0.5 < ratio.min() and ratio.max() < 2
+    assert values.mean(axis=0) == pytest.approx([A, B], rel=0.05)
+
+
+@settings(max_examples=40, deadline=None)
+@given(relative=st.floats(0.5, 20), count=st.integers(1, 40), shift=st.floats(-0.01, 0.05),
+       seed=st.integers(0, 2 ** 32 - 1))
+def test_all_at_one_distance_holds_the_shift(relative: float, count: int, shift: float,
+                                             seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    q = (A * relative + B) * (1 + 0.01 * rng.standard_normal(count))
+    found = fit(samples(relative * (1 + 1e-3 * rng.standard_normal(count)), q), shift)
+    assert found is not None and found.degenerate
+    assert found.b == shift
+    assert found.a * relative + shift == pytest.approx(A * relative + B, rel=0.03)
+
+
+def test_a_single_range_is_one_equation() -> None:
+    found = fit(samples([4.0], [0.5]), 0.1)
+    assert found is not None and found.degenerate
+    assert (found.a, found.b) == (pytest.approx(0.1), 0.1)
+    assert found.covariance[0, 0] > 0
+
+
+def test_what_falls_with_what_should_rise_gives_no_negative_scale() -> None:
+    r = np.linspace(1, 10, 30)
+    found = fit(samples(r, 1 - 0.09 * r), 0.0)
+    assert found is None or found.a > 0
+
+
+def test_points_of_one_cell_do_not_tell_the_shift() -> None:
+    """Many points on one small thing are one opinion."""
+    r = np.linspace(3, 6, 100)
+    some = Samples(r, A * r + B, 0.001 * r, np.full(100, 1 / 100))
+    found = fit(some, 0.0)
+    assert found is not None and found.degenerate
+
+
+def test_without_a_point_there_is_no_fit() -> None:
+    assert fit(samples([], []), 0.0) is None
+    assert fit(samples([0.0], [0.5]), 0.0) is None, 'the map is 0 there: no scale makes it 0.5'
+
+
+def test_the_same_points_give_the_same_fit() -> None:
+    first, second = (fit(room(300, np.random.default_rng(2), 0.1), 0.0) for _ in range(2))
+    assert first is not None and second is not None
+    assert (first.a, first.b) == (second.a, second.b)

@@ -1,0 +1,60 @@
+"""What was measured, beside what the map says there."""
+
+import numpy as np
+import pytest
+
+from asyncmde_ros.scale.observations import Observations, sample
+
+IMAGE = (48, 64)
+
+
+def seen(pixels: list[list[float]], depth_m: list[float], sigma_m: float = 0.01) -> Observations:
+    return Observations.of_depth(pixels, depth_m, sigma_m, IMAGE, 0.0, 'test')
+
+
+def test_sigma_is_that_of_the_inverse() -> None:
+    some = seen([[1, 2]], [4.0], 0.16)
+    assert (some.inverse_depth[0], some.sigma[0]) == (0.25, pytest.approx(0.01))
+
+
+def test_a_map_of_another_size_is_read_at_the_same_place() -> None:
+    """A map that grows along x by 1 a pixel of the image, whatever its own size."""
+    for scale in (1, 2, 4):
+        centres = (np.arange(IMAGE[1] // scale) + 0.5) * scale - 0.5
+        relative = np.tile(centres.astype(np.float32), (IMAGE[0] // scale, 1))
+        found = sample(relative, [seen([[10, 5], [33.25, 40]], [1, 1])])
+        assert found.relative == pytest.approx([10, 33.25], abs=0.05)
+
+
+def test_what_cannot_be_used_is_left_out() -> None:
+    relative = np.ones(IMAGE, np.float32)
+    relative[:, 32:] = np.nan
+    pixels = [[5, 5], [np.nan, 5], [-3, 5], [5, 48], [50, 5], [6, 6], [7, 7], [8, 8]]
+    depths = [2.0, 2, 2, 2, 2, np.nan, -1, np.inf]
+    found = sample(relative, [seen(pixels, depths)])
+    assert found.inverse_depth.tolist() == [0.5]
+
+
+def test_neighbours_count_as_one() -> None:
+    relative = np.ones(IMAGE, np.float32)
+    found = sample(relative, [seen([[1, 1], [2, 1], [40, 30]], [1, 1, 1]),
+                              seen([[1, 2]], [1])])
+    assert found.weight == pytest.approx([1 / 3, 1 / 3, 1, 1 / 3])
+
+
+def test_nothing_is_nothing() -> None:
+    relative = np.ones(IMAGE, np.float32)
+    for observations in ([], [seen([], [])]):
+        assert sample(relative, observations).relative.size == 0
+
+
+def test_more_points_than_opencv_takes_at_once() -> None:
+    count = 40_000
+    pixels = np.random.default_rng(0).uniform(0, 40, (count, 2))
+    some = Observations.of_depth(pixels, np.ones(count), 0.1, IMAGE, 0.0, 'lidar')
+    assert sample(np.ones(IMAGE, np.float32), [some]).relative.size == count
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match='shapes differ'):
+        Observations(np.zeros((2, 2)), np.zeros(3), np.zeros(3), IMAGE, 0.0, 'test')
