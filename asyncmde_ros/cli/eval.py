@@ -71,6 +71,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--latencies', type=Path, metavar='FILE',
                         help='what each stage takes, in place of measurements on this machine: '
                              'JSON as in config/latencies/ (docs/evaluation.md)')
+    parser.add_argument('--scale', metavar='S,S',
+                        help='metric scores of the row async beside the aligned ones, metres from '
+                             'what a sensor would measure of the truth: points:N (random, a tenth '
+                             'of them wrong), scan (one line), none (one scale for the sequence)')
     parser.add_argument('--motion', choices=('homography', 'image'), default='image',
                         help='how the memory moves: by one homography a frame, or by '
                              'optical flow as well (default: %(default)s)')
@@ -83,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
     from asyncmde_ros.engine.interface import Precision
     from asyncmde_ros.engine.loader import Model
-    from asyncmde_ros.lab.evaluation import latency
+    from asyncmde_ros.lab.evaluation import latency, metric_scale
     from asyncmde_ros.lab.evaluation.rows import PeerRow
     from asyncmde_ros.lab.evaluation.runner import Request, evaluate
     from asyncmde_ros.lab.evaluation.table import format_table
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         if row not in ROWS:
             raise AsyncMDEError(f'no row {row!r}; there are {", ".join(ROWS)}')
+    scale = () if args.scale is None else metric_scale.parse(args.scale)
     latencies = None if args.latencies is None else latency.read(args.latencies)
     if args.foundation_weights is None:
         weights.fetch(weights.registry.model('vits').foundation)
@@ -100,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
     peers = [PeerRow.parse(text) for text in args.onnx]
     records = evaluate(model, Request(
         args.sequences, args.schedule.split(','), rows, peers, args.frames, args.short_side,
-        Settings(motion_compensation=MotionCompensation(args.motion)), latencies), args.out,
-        sys.argv[1:])
+        Settings(motion_compensation=MotionCompensation(args.motion)), latencies, scale),
+        args.out, sys.argv[1:])
     print(format_table(records))
     print(f'report: {args.out / "report.html"}')
     return 0

@@ -36,6 +36,13 @@ DEGENERATE = 0.25
 """Relative standard deviation of ``a`` by the points alone from which on they do not tell the
 shift: all are at about one distance, or too few."""
 
+SPREAD = 0.1
+"""Standard deviation of the inliers' fitted inverse depth, as a share of its mean, below which
+they do not tell the shift either.  The map's own error, MODEL_ERROR, flattens a line that is
+fitted by it, to 1 / (1 + (MODEL_ERROR / SPREAD)^2) of its slope (Fuller, Measurement Error
+Models, 1987, section 1.1): here to a half.  On rendered clips a larger limit holds a wrong shift
+too often."""
+
 FEWEST_CELLS = 4
 """Cells of the image that must have inliers: two fix both values, and two more confirm them."""
 
@@ -154,9 +161,16 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
         error = np.median(np.abs(q[near] - p[near]) / p[near])
         share = float(np.clip(MEDIAN_TO_SIGMA * error, *MODEL_ERROR_RANGE))
     if not held and (covariance[0, 0] > (DEGENERATE * a) ** 2
-                     or samples.weight[inliers].sum() < FEWEST_CELLS):
+                     or samples.weight[inliers].sum() < FEWEST_CELLS
+                     or _spread(p[inliers], samples.weight[inliers]) < SPREAD):
         return None
     miss = (q[inliers] - p[inliers]) / p[inliers]
     residual = float(np.sqrt(np.average(miss ** 2, weights=samples.weight[inliers])))
     centre = float(np.average(r[inliers], weights=samples.weight[inliers]))
     return Fit(a, b, covariance, inliers, residual, held, centre)
+
+
+def _spread(values: Array, weight: Array) -> float:
+    """Return the standard deviation over the mean."""
+    mean = np.average(values, weights=weight)
+    return float(np.sqrt(np.average((values - mean) ** 2, weights=weight)) / mean)

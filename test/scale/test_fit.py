@@ -82,6 +82,16 @@ def test_all_at_one_distance_holds_the_shift(relative: float, count: int, shift:
     assert found.a * relative + shift == pytest.approx(A * relative + B, rel=0.03)
 
 
+def test_a_wall_in_a_noisy_map_is_at_one_distance() -> None:
+    """The map's noise looks like a range of distances; one blurred edge even like a slope."""
+    rng = np.random.default_rng(0)
+    r = np.concatenate([0.75 * (1 + 0.1 * rng.standard_normal(300)), np.linspace(3, 5, 5)])
+    q = np.concatenate([0.078 * (1 + 0.01 * rng.standard_normal(300)), np.linspace(0.08, 0.1, 5)])
+    found = fit(samples(r, q), 0.0)
+    assert found is not None and found.degenerate
+    assert found.a == pytest.approx(0.078 / 0.75, rel=0.03)
+
+
 def test_a_single_range_is_one_equation() -> None:
     found = fit(samples([4.0], [0.5]), 0.1)
     assert found is not None and found.degenerate

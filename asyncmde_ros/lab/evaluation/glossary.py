@@ -76,6 +76,10 @@ COLUMNS = (
     Column('gap_recovery', 'gap rec.', 3, Better.HIGHER,
            '(AbsRel of hold - AbsRel of this row) / (AbsRel of hold - AbsRel of the teacher): '
            'how much of what holding loses is won back. 1 is as good as the teacher.'),
+    Column('absrel_over_aligned', '/ aligned', 3, Better.LOWER,
+           "AbsRel over that of the same row with scale and shift fitted to each frame's whole "
+           'truth: what it costs to measure them instead. Below 1 where the robust fit, which '
+           'counts near and far alike, is the better one.'),
 )
 COLUMN_OF = {column.key: column for column in COLUMNS}
 
@@ -106,6 +110,7 @@ ROWS = {
 ALIGNMENTS = {
     'frame': 'scale and shift fitted for every frame',
     'sequence': 'one scale and shift for the whole sequence',
+    'metric': 'no fit to the truth: metres from what a sensor would measure (--scale)',
 }
 
 OTHER_MODEL = 'Another model, on every frame.'

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+METRIC = 'metric'
+"""The alignment of depth that no truth was fitted to."""
+
 
 @dataclass(frozen=True)
 class LagScores:
@@ -61,12 +64,24 @@ class Record:
     opw: float | None = None
     gap_recovery: float | None = None
     gap_recovery_fast: float | None = None
+    scale: str | None = None
+    """What the metres are from, as ``--scale`` names it; not in the file where nothing was asked.
+    """
+    absrel_over_aligned: float | None = None
     per_lag: list[LagScores]
     per_frame: FrameSeries
 
     def to_json(self) -> dict[str, Any]:
         """Return what results.json holds, before NaN and infinity are made null."""
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        if self.scale is None:
+            del content['scale'], content['absrel_over_aligned']
+        return content
+
+    @property
+    def label(self) -> str:
+        """The row's name; with what its metres are from, where they are measured."""
+        return f'{self.row} ({self.scale})' if self.alignment == METRIC else self.row
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> 'Record':

@@ -72,9 +72,10 @@ def write(out: Path, records: Sequence[Record], meta: Mapping[str, Any],
     _write(out / META, json.dumps(strict(meta), indent=2, allow_nan=False) + '\n')
     _write(out / CSV, _results_csv(records))
     _write(out / PER_FRAME, _per_frame_csv(records))
+    labelled = [dataclasses.replace(record, row=record.label) for record in records]
     pictures = {
-        'lag': _by_schedule(records, 'lag', plots.lag_curves),
-        'frames': _by_schedule(records, 'frames', plots.frame_errors),
+        'lag': _by_schedule(labelled, 'lag', plots.lag_curves),
+        'frames': _by_schedule(labelled, 'frames', plots.frame_errors),
         'strips': _strips(strips),
         'samples': [_Picture(_file_name('samples', sequence), sequence,
                              plots.contact_sheet(shown))
@@ -128,10 +129,10 @@ def _results_csv(records: Sequence[Record]) -> str:
 def _per_frame_csv(records: Sequence[Record]) -> str:
     """Return a line for each frame of each record."""
     lines = ({key: getattr(record, key) for key in IDENTITY}
-             | {'frame': frame, 'lag': lag, 'absrel': strict(error)}
+             | {'frame': frame, 'lag': lag, 'absrel': strict(error), 'scale': record.scale}
              for record in records for frame, (error, lag) in enumerate(
                  zip(record.per_frame.absrel, record.per_frame.lag, strict=True)))
-    return _csv([*IDENTITY, 'frame', 'lag', 'absrel'], lines)
+    return _csv([*IDENTITY, 'frame', 'lag', 'absrel', 'scale'], lines)
 
 
 def _csv(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:

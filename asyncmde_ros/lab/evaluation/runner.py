@@ -18,6 +18,7 @@ from asyncmde_ros.lab import machine
 from asyncmde_ros.lab.evaluation import plots, report
 from asyncmde_ros.lab.evaluation.glossary import EVERY_FRAME, OURS, TEACHER
 from asyncmde_ros.lab.evaluation.latency import Sizes, Stated, Statement
+from asyncmde_ros.lab.evaluation.metric_scale import NOTHING, Source
 from asyncmde_ros.lab.evaluation.record import Record
 from asyncmde_ros.lab.evaluation.rows import REMEMBERING, PeerRow, predictions
 from asyncmde_ros.lab.evaluation.schedule import Schedule, parse
@@ -44,6 +45,8 @@ class Request:
     settings: Settings = Settings()
     latencies: Statement | None = None
     """None measures them here."""
+    scale: Sequence[Source | None] = ()
+    """What measures the metres of the row OURS beside its aligned scores; None is nothing."""
 
 
 def evaluate(model: Model, request: Request, out: Path, arguments: Sequence[str]) -> list[Record]:
@@ -57,6 +60,7 @@ def evaluate(model: Model, request: Request, out: Path, arguments: Sequence[str]
     footages = [open_sequence(path, request.frames) for path in request.sequences]
     schedules = [parse(text) for text in request.schedules]
     _require_different(request, footages, schedules)
+    _require_metres(request, footages)
     sizes_of = [_sizes(model, request, footage, schedules) for footage in footages]
     ensure_writable(out / 'results.json')
     timed = [schedule.name for schedule in schedules if schedule.takes_time]
@@ -71,7 +75,7 @@ def evaluate(model: Model, request: Request, out: Path, arguments: Sequence[str]
     latencies: dict[str, Any] = {}
     for path, footage, sizes in zip(request.sequences, footages, sizes_of, strict=True):
         stage = Stage(model, request.settings, request.latencies, path, footage, sizes)
-        scorer = Scorer(path, footage, stage.pictures, stage.teacher)
+        scorer = Scorer(path, footage, stage.pictures, stage.teacher, request.scale)
         shown: Prediction | None = None
         for prediction in tqdm(predictions(stage, request.rows, request.peers, schedules),
                                desc=f'{footage.name}: scores', unit='row'):
@@ -102,6 +106,16 @@ def _require_different(request: Request, footages: Sequence[Footage],
             ('rows', rows, '; another model is called as its file')):
         if len(set(names)) < len(names):
             raise AsyncMDEError(f'two {what} have the same name: {", ".join(names)}{advice}')
+
+
+def _require_metres(request: Request, footages: Sequence[Footage]) -> None:
+    """Raise AsyncMDEError where the metres that were asked for cannot be scored."""
+    if request.scale and OURS not in request.rows:
+        raise AsyncMDEError(f'--scale measures the depth of the row {OURS}: add it to --rows')
+    for footage in footages:
+        if any(request.scale) and not footage.has_depth:
+            raise AsyncMDEError(f'{footage.name} has no true depth for --scale to measure: '
+                                f'only {NOTHING} can be scored on it')
 
 
 def _sizes(model: Model, request: Request, footage: Footage, schedules: Sequence[Schedule]

@@ -1,5 +1,6 @@
 """The scores of predictions for one sequence, against its truth."""
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.lab.evaluation import metrics, predict, temporal
+from asyncmde_ros.lab.evaluation import metric_scale, metrics, predict, temporal
 from asyncmde_ros.lab.evaluation.alignment import (
     ScaleShift,
     fit,
@@ -19,10 +20,10 @@ from asyncmde_ros.lab.evaluation.alignment import (
     valid_truth,
 )
 from asyncmde_ros.lab.evaluation.cache import digest, stored_json
-from asyncmde_ros.lab.evaluation.glossary import ALIGNMENTS, TEACHER
+from asyncmde_ros.lab.evaluation.glossary import OURS, TEACHER
 from asyncmde_ros.lab.evaluation.metrics import FrameScores
 from asyncmde_ros.lab.evaluation.plots import Sample
-from asyncmde_ros.lab.evaluation.record import FrameSeries, LagScores, Record
+from asyncmde_ros.lab.evaluation.record import METRIC, FrameSeries, LagScores, Record
 from asyncmde_ros.lab.evaluation.sequence import Calibration
 from asyncmde_ros.lab.evaluation.sequence import Sequence as Footage
 from asyncmde_ros.lab.evaluation.sparsification import sparsification
@@ -44,8 +45,10 @@ class Scorer:
     """The truth of one sequence, prepared once for all rows."""
 
     def __init__(self, path: Path, footage: Footage, pictures: Sequence[predict.Picture],
-                 teacher: Maps) -> None:
+                 teacher: Maps, sources: Sequence[metric_scale.Source | None] = ()) -> None:
+        """``sources``: what measures the metres of the row OURS; None is nothing."""
         self._path, self._footage, self._pictures = path, footage, pictures
+        self._sources = sources
         self._teacher = teacher.astype(np.float32)
         self._max_depth_m = footage.max_depth_m
         if footage.has_depth:
@@ -84,6 +87,8 @@ class Scorer:
                'delay_ms': prediction.delay_ms, 'maps': digest(prediction.maps),
                'trust': None if prediction.trust is None else digest(prediction.trust),
                'teacher': digest(self._teacher), 'truth': self._truth}
+        if prediction.row == OURS and self._sources:
+            key['scale'] = repr(self._sources)
         kept = stored_json(key, lambda: [record.to_json() for record in self._records(prediction)])
         return [Record.from_json(record) for record in kept]
 
@@ -96,11 +101,23 @@ class Scorer:
             metrics.resize_to(prediction.maps[index].astype(np.float32),
                               self._teacher.shape[1:]), self._teacher[index])
             for index in frames]
-        return [self._record(prediction, alignment, maps, closeness) for alignment in ALIGNMENTS]
+        aligned, whole = (self._record(prediction, alignment, maps, closeness,
+                                       self._fits(alignment, maps))
+                          for alignment in ('frame', 'sequence'))
+        if prediction.row != OURS:
+            return [aligned, whole]
+        if None in self._sources:
+            whole = dataclasses.replace(whole, scale=metric_scale.NOTHING)
+        metric = [self._record(
+            prediction, METRIC, maps, closeness, metric_scale.scales(
+                source, maps, self._truths, self._valid, prediction.keyframes, self._max_depth_m,
+                self._footage.rate_hz or ASSUMED_RATE_HZ), source.name)
+            for source in self._sources if source is not None]
+        return [aligned, *(_over(record, aligned) for record in (whole, *metric))]
 
     def _record(self, prediction: Prediction, alignment: str, maps: dict[int, predict.Depth],
-                closeness: Sequence[metrics.TeacherScores]) -> Record:
-        fits = self._fits(alignment, maps)
+                closeness: Sequence[metrics.TeacherScores],
+                fits: dict[int, ScaleShift | None], scale: str | None = None) -> Record:
         depths = {index: to_depth(maps[index], scale_shift, self._max_depth_m)
                   for index, scale_shift in fits.items() if scale_shift is not None}
         scores = {index: metrics.score(depth, self._truths[index], self._max_depth_m)
@@ -118,7 +135,7 @@ class Scorer:
             teacher_delta1=_mean(score.delta1 for score in closeness),
             absrel_at_publication=self._at_publication(prediction, fits, maps),
             **self._trust(prediction, depths), **self._temporal(depths, alignment),
-            per_lag=_per_lag(scores, lags),
+            scale=scale, per_lag=_per_lag(scores, lags),
             per_frame=FrameSeries(
                 [scores[i].absrel if i in scores else None for i in range(len(prediction.maps))],
                 [lags.get(i) for i in range(len(prediction.maps))]))
@@ -232,6 +249,13 @@ def _teacher_as_truth(teacher: Maps) -> tuple[list[predict.Depth | None], float]
         raise AsyncMDEError('the teacher sees nothing in this video; there is no reference')
     depth = np.where(teacher > floor, median / np.maximum(teacher, floor), 0).astype(np.float32)
     return list(depth), median / floor
+
+
+def _over(record: Record, aligned: Record) -> Record:
+    """Return a record with its error over that of the same depth aligned per frame."""
+    if record.scale is None or record.absrel is None or not aligned.absrel:
+        return record
+    return dataclasses.replace(record, absrel_over_aligned=record.absrel / aligned.absrel)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

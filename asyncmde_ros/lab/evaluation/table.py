@@ -18,7 +18,8 @@ IDENTITY = ('sequence', 'row', 'schedule', 'alignment')
 MISSING = '-'
 RATIO_DECIMALS = 3
 DEFAULT_COLUMNS = ('frames', 'absrel', 'rmse', 'delta1', 'edge_absrel', 'teacher_absrel',
-                   'absrel_at_publication', 'tae', 'opw', 'gap_recovery')
+                   'absrel_at_publication', 'tae', 'opw', 'gap_recovery',
+                   'absrel_over_aligned')
 """What fits a terminal; those without a single value are left out."""
 
 _BADNESS: dict[Better, Callable[['pd.Series'], 'pd.Series']] = {
@@ -89,6 +90,7 @@ def tables(records: Sequence[Record]) -> Iterator[Table]:
     keys = [*IDENTITY, 'reference', *COLUMN_OF]
     scores = pd.DataFrame([{key: getattr(record, key) for key in keys} for record in records],
                           columns=keys)
+    scores['row'] = [record.label for record in records]
     scores = scores.astype(dict.fromkeys(COLUMN_OF, float)).replace([math.inf, -math.inf],
                                                                    math.nan)
     for key in IDENTITY:

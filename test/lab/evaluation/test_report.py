@@ -229,7 +229,7 @@ def test_csv_has_a_line_for_each_record(tmp_path: Path, rng: np.random.Generator
         reader = csv.DictReader(stream)
         first, second = reader
     assert reader.fieldnames == ['sequence', 'row', 'schedule', 'alignment', *COLUMN_OF,
-                                 'reference', 'gap_recovery_fast']
+                                 'reference', 'gap_recovery_fast', 'scale']
     assert (first['sequence'], first['rmse'], first['reference']) == ('a,"b"', '', 'teacher')
     assert (second['absrel'], second['gap_recovery_fast']) == ('0.25', '')
 
@@ -238,8 +238,8 @@ def test_csv_has_a_line_for_each_frame(tmp_path: Path, rng: np.random.Generator)
     one = record(per_frame=FrameSeries([0.1, None], [None, 1]))
     write(tmp_path, [one, record(per_frame=FrameSeries([], []))], rng)
     assert (tmp_path / 'per_frame.csv').read_text().splitlines() == [
-        'sequence,row,schedule,alignment,frame,lag,absrel',
-        'kitchen,async,fixed:4,frame,0,,0.1', 'kitchen,async,fixed:4,frame,1,1,']
+        'sequence,row,schedule,alignment,frame,lag,absrel,scale',
+        'kitchen,async,fixed:4,frame,0,,0.1,', 'kitchen,async,fixed:4,frame,1,1,,']
 
 
 class Page(HTMLParser):

@@ -198,6 +198,9 @@ def test_a_video_shorter_than_a_refresh_has_rows_without_scores(video: Path, cac
     (('VIDEO', '--latencies', 'missing.json'), 'missing.json'),
     (('VIDEO', '--latencies', str(SHIPPED), '--short-side', '98'), 'a short side of 98'),
     (('VIDEO', '--latencies', str(SHIPPED), '--schedule', 'async:2000'), 'lower rate'),
+    (('VIDEO', '--scale', 'sonar'), 'points:N'),
+    (('VIDEO', '--scale', 'scan', '--rows', 'teacher,hold'), 'add it to --rows'),
+    (('VIDEO', '--scale', 'scan,none'), 'walk has no true depth'),
     (('VIDEO', '--glance-weights', 'missing.safetensors'), 'missing.safetensors'),
     (('VIDEO', 'VIDEO'), 'same name')])
 def test_wrong_requests_are_one_clear_line(arguments: tuple[str, ...], words: str, video: Path,
