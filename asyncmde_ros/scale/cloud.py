@@ -17,6 +17,7 @@ STEEPER = 3.0
 """Times as steep as the slope over REACH that a pixel at an edge is."""
 
 Mask = npt.NDArray[np.bool_]
+Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +44,16 @@ def cloud(depth_m: Map, rays: npt.NDArray[np.float32], stride: int = 1, organise
     if rays.shape != (*z.shape, 3) or (image is not None and image.shape[:2] != depth_m.shape):
         raise ValueError(f'shapes differ: depth {depth_m.shape} at a stride of {stride}, rays '
                          f'{rays.shape}, image {None if image is None else image.shape}')
-    points = rays * z[..., None]
-    good = np.isfinite(points).all(axis=2) & ~flying(depth_m, stride)
+    # A ray, like a depth, is known as a whole or not at all.
+    good = np.isfinite(z) & np.isfinite(rays[..., 0]) & ~flying(depth_m, stride)
     colors = None if image is None else image[::stride, ::stride]
+    points = rays * z[..., None]
     if organised:
         points[~good] = np.nan
         return Cloud(points, colors)
-    return Cloud(points[good], None if colors is None else colors[good])
+    kept = np.flatnonzero(good)  # takes a tenth of the time that a mask of pixels does
+    return Cloud(points.reshape(-1, 3)[kept],
+                 None if colors is None else colors.reshape(-1, 3)[kept])
 
 
 def flying(depth_m: Map, stride: int = 1) -> Mask:
@@ -62,23 +66,34 @@ def flying(depth_m: Map, stride: int = 1) -> Mask:
     """
     with np.errstate(divide='ignore', invalid='ignore'):
         p = np.divide(1, depth_m, dtype=np.float32)
-        return (_edge(p[:, ::stride], stride)
-                | _edge(np.ascontiguousarray(p[::stride].T), stride).T)
+        return _edges(p[::stride], stride) | _edges(p.T[::stride], stride).T
 
 
-def _edge(p: Map, stride: int) -> Mask:
-    """Return the same along the columns, of which every ``stride``-th pixel is looked at."""
-    places = np.arange(0, len(p), stride)
-    at = p[places]
+def _edges(lines: Map, stride: int) -> Mask:
+    """Return the same along lines (n, length), of which every ``stride``-th pixel is asked for."""
+    at = lines[:, ::stride]
+    limit = STEP * at
+    steps = np.abs(np.diff(lines, axis=1))
+    after, before = steps[:, ::stride], steps[:, stride - 1::stride]
+    found = np.zeros(at.shape, bool)
+    found[:, :after.shape[1]] = after > limit[:, :after.shape[1]]
+    found[:, 1:] |= before[:, :at.shape[1] - 1] > limit[:, 1:]
+    # Slopes are asked for where a step to one side is steep enough, which is in few places.
+    row, col = np.nonzero(found)
+    near, far = (_slope(lines, row, col * stride, reach) for reach in (1, REACH))
+    found[row, col] = (near > limit[row, col]) & (near > STEEPER * np.nan_to_num(far))
+    return found
 
-    def slope(reach: int) -> Map:
-        """Return the slope to both sides; to one at the edge of what is known, NaN alone."""
-        low, high = np.maximum(places - reach, 0), np.minimum(places + reach, len(p) - 1)
-        before = (at - p[low]) / (places - low).astype(np.float32)[:, None]
-        after = (p[high] - at) / (high - places).astype(np.float32)[:, None]
-        both = np.where(np.isnan(before), after, np.where(np.isnan(after), before,
-                                                          (before + after) / 2))
-        return np.asarray(np.abs(both), np.float32)
-    near, far = slope(1), slope(REACH)
-    # Nothing known at a distance: all that is steep counts.
-    return np.asarray((near > STEP * at) & (near > STEEPER * np.nan_to_num(far)), bool)
+
+def _slope(lines: Map, row: Index, col: Index, reach: int) -> Map:
+    """Return the slopes per pixel, (n,), over ``reach`` pixels to both sides.
+
+    To one side where that alone is known, NaN where neither is.
+    """
+    low, high = np.maximum(col - reach, 0), np.minimum(col + reach, lines.shape[1] - 1)
+    at = lines[row, col]
+    before = (at - lines[row, low]) / (col - low).astype(np.float32)
+    after = (lines[row, high] - at) / (high - col).astype(np.float32)
+    both = np.where(np.isnan(before), after,
+                    np.where(np.isnan(after), before, (before + after) / 2))
+    return np.asarray(np.abs(both), np.float32)

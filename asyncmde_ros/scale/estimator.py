@@ -25,7 +25,7 @@ class Scale:
     that was believed.  Of this moment's ``observations`` that lie in the image, ``inliers`` were
     used; 0 where none was believed.  ``residual`` is the inliers' standard deviation from the
     fit as a share of inverse depth, None without any.  ``degenerate``: they did not tell the
-    shift, which is held.  ``sources`` are named whose observations were believed last.
+    shift, which is held.  ``sources`` spoke when observations were last believed.
     """
 
     a: float

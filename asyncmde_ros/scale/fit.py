@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from asyncmde_ros.scale.observations import Array, Samples
 
-HYPOTHESES = 200
+HYPOTHESES = 100
 """Lines through two points that are tried: with 40 % wrong, all are bad with a probability of
-1e-39; the pairs are the same every time."""
+4e-20; the pairs are the same every time."""
 
-JUDGES = 500
+JUDGES = 200
 """Points that judge a hypothesis; more cost time and say the same."""
 
 MODEL_ERROR = 0.1

@@ -17,6 +17,10 @@ CELLS = 16
 patch or object: neighbouring points say the same, and count as one together."""
 
 
+MOST = 1000
+"""Observations that are used of one moment: more say the same, and cost milliseconds."""
+
+
 @dataclass(frozen=True, eq=False)
 class Observations:
     """What one source measured at one moment.
@@ -76,10 +80,13 @@ def sample(relative: Map, observations: Sequence[Observations]) -> Samples:
 
     The map may be of another size than the images that the pixels are of; both show the same.  It
     is interpolated bilinearly.  Left out is what is not finite, not positive, outside the image,
-    or where the map has no value.
+    or where the map has no value; and of more than MOST, as many of each cell as leave that.
     """
     parts = [_sampled(relative, some) for some in observations]
     columns = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0))
+    if columns.shape[1] > MOST:
+        order = np.argsort(columns[3], kind='stable')
+        columns = columns[:, order[np.linspace(0, order.size - 1, MOST).astype(np.intp)]]
     values, inverse_depth, sigma, cell = columns
     _, index, counts = np.unique(cell, return_inverse=True, return_counts=True)
     return Samples(values, inverse_depth, sigma, 1 / counts[index.reshape(-1)])

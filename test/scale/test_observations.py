@@ -48,11 +48,14 @@ def test_nothing_is_nothing() -> None:
         assert sample(relative, observations).relative.size == 0
 
 
-def test_more_points_than_opencv_takes_at_once() -> None:
-    count = 40_000
-    pixels = np.random.default_rng(0).uniform(0, 40, (count, 2))
+def test_of_very_many_points_every_part_of_the_image_keeps_some() -> None:
+    count = 40_000  # more than OpenCV's remap takes at once
+    pixels = np.random.default_rng(0).uniform(0, (63, 47), (count, 2))
     some = Observations.of_depth(pixels, np.ones(count), 0.1, IMAGE, 0.0, 'lidar')
-    assert sample(np.ones(IMAGE, np.float32), [some]).relative.size == count
+    relative = np.tile(np.arange(IMAGE[1], dtype=np.float32), (IMAGE[0], 1))
+    found = sample(relative, [some])
+    assert found.relative.size == 1000
+    assert np.histogram(found.relative, 16, (0, 63))[0].min() > 30
 
 
 def test_shapes_must_agree() -> None:
