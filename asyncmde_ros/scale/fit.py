@@ -114,8 +114,9 @@ def _consensus(samples: Samples, shift: float, prior: tuple[float, float] | None
     a, b = a[sound], b[sound]
     judges = rng.permutation(r.size)[:JUDGES]
     p = a[:, None] * r[judges] + b[:, None]
-    error = (q[judges] - p) ** 2 / (samples.sigma[judges] ** 2 + (MODEL_ERROR * p) ** 2
-                                    + np.finfo(float).tiny)
+    with np.errstate(over='ignore'):
+        error = (q[judges] - p) ** 2 / (samples.sigma[judges] ** 2 + (MODEL_ERROR * p) ** 2
+                                        + np.finfo(float).tiny)
     # Behind the camera is as wrong as can be.
     cost = np.where(p > 0, np.minimum(error, CUTOFF ** 2), CUTOFF ** 2) @ samples.weight[judges]
     best = int(np.argmin(cost))

@@ -19,15 +19,16 @@ def metric(relative: Map, a: float, b: float, covariance: Array | None = None,
            largest_m: float = math.inf) -> Map:
     """Return depth (h, w) float32 in metres, 1 / (``a`` relative + ``b``), NaN where unknown.
 
-    Unknown is what is beyond ``largest_m``, behind the camera (inverse depth not above 0), NaN
-    in ``relative``, and, with the ``covariance`` (2, 2) of (a, b), where the standard deviation
-    of inverse depth, sqrt(r^2 P_aa + 2 r P_ab + P_bb), exceeds UNCERTAIN of it.
+    Unknown is what is beyond ``largest_m``, behind the camera (inverse depth not above 0), not
+    finite in ``relative``, and, with the ``covariance`` (2, 2) of (a, b), where the standard
+    deviation of inverse depth, sqrt(r^2 P_aa + 2 r P_ab + P_bb), exceeds UNCERTAIN of it.
     """
     inverse = np.float32(a) * relative + np.float32(b)
-    known = (inverse > 0) & (inverse >= 1 / largest_m)
+    known = (inverse > 0) & (inverse >= 1 / largest_m) & (inverse < math.inf)
     if covariance is not None:
         r = relative.astype(np.float64, copy=False)
-        variance = r * (r * covariance[0, 0] + 2 * covariance[0, 1]) + covariance[1, 1]
+        with np.errstate(invalid='ignore', over='ignore'):
+            variance = r * (r * covariance[0, 0] + 2 * covariance[0, 1]) + covariance[1, 1]
         known &= variance <= (UNCERTAIN * inverse.astype(np.float64)) ** 2
     return np.divide(1, inverse, out=np.full(relative.shape, np.nan, np.float32), where=known,
                      dtype=np.float32)

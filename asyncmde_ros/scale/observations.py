@@ -17,6 +17,9 @@ CELLS = 16
 patch or object: neighbouring points say the same, and count as one together."""
 
 
+DEPTHS_M = 1e-3, 1e5
+"""No sensor measures less or more: such a number is not a distance."""
+
 MOST = 1000
 """Observations that are used of one moment: more say the same, and cost milliseconds."""
 
@@ -28,7 +31,8 @@ class Observations:
     ``pixels`` (n, 2) are the (x, y) in an image of ``image`` (rows, cols), centres of pixels at
     whole numbers; ``inverse_depth`` (n,) is 1 over the depth along the optical axis, 1/m, and
     ``sigma`` (n,) its standard deviation, 1/m.  Rows that are not finite, not in front of the
-    camera or not in the image may be there: they are left out when the map is looked at.
+    camera or not in the image may be there: they are left out when the map is looked at, and so
+    is a value that is no larger than its standard deviation, which says nothing.
     ValueError where shapes differ.
     """
 
@@ -51,12 +55,14 @@ class Observations:
                  image: Size, stamp_s: float, source: str) -> 'Observations':
         """Return observations of depths (n,) metres with a standard deviation (n,) or ().
 
-        To first order the inverse of d with standard deviation s has s / d^2.  A depth that is
-        not positive becomes NaN.
+        To first order the inverse of d with standard deviation s has s / d^2.  A depth outside
+        DEPTHS_M, or a standard deviation as large as it, becomes NaN.
         """
-        depth = np.asarray(depth_m, np.float64)
-        depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan)
-        sigma = np.broadcast_to(np.asarray(sigma_m, np.float64), depth.shape)
+        depth, sigma = np.broadcast_arrays(np.asarray(depth_m, np.float64),
+                                           np.asarray(sigma_m, np.float64))
+        nearest, farthest = DEPTHS_M
+        good = (depth >= nearest) & (depth <= farthest) & (sigma < depth)
+        depth, sigma = np.where(good, depth, np.nan), np.where(good, sigma, np.nan)
         return cls(np.asarray(pixels, np.float64).reshape(-1, 2), 1 / depth, sigma / depth ** 2,
                    image, stamp_s, source)
 
@@ -96,8 +102,10 @@ def _sampled(relative: Map, observations: Observations) -> Array:
     """Return (4, n): the map's value, inverse depth, sigma and the number of the cell."""
     (rows, cols), (height, width) = observations.image, relative.shape
     x, y = observations.pixels.T
-    good = (np.isfinite(observations.inverse_depth) & (observations.inverse_depth > 0)
-            & np.isfinite(observations.sigma) & (observations.sigma >= 0)
+    nearest, farthest = DEPTHS_M
+    good = ((observations.inverse_depth >= 1 / farthest)
+            & (observations.inverse_depth <= 1 / nearest)
+            & (observations.sigma >= 0) & (observations.sigma < observations.inverse_depth)
             & (x >= -0.5) & (x < cols - 0.5) & (y >= -0.5) & (y < rows - 0.5))  # NaN is false
     if not good.any():
         return np.zeros((4, 0))

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asyncmde_ros.scale.estimator import Scale, ScaleEstimator
 from asyncmde_ros.scale.metric import metric
@@ -175,3 +177,32 @@ def test_depth_is_never_negative() -> None:
 def test_a_map_of_the_wrong_shape_is_named() -> None:
     with pytest.raises(ValueError, match=r'\(3, 4, 1\)'):
         ScaleEstimator().update(0.0, np.zeros((3, 4, 1), np.float32), [])
+
+
+NUMBERS = st.one_of(st.floats(allow_nan=True, allow_infinity=True),
+                    st.floats(0.1, 50), st.sampled_from([0.0, 1e-30, 1e30]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(frames=st.lists(st.tuples(
+    st.lists(st.tuples(st.floats(-5, 70), st.floats(-5, 50), NUMBERS, NUMBERS), max_size=12),
+    st.sampled_from(['room', 'zero', 'constant', 'unknown', 'infinite', 'negative']),
+    st.booleans()), min_size=1, max_size=6))
+def test_whatever_is_measured_the_scale_stays_sound(
+        frames: list[tuple[list[tuple[float, float, float, float]], str, bool]]) -> None:
+    estimator = ScaleEstimator()
+    room = World().relative
+    maps = {'room': room, 'zero': 0 * room, 'constant': 0 * room + 3, 'unknown': room * np.nan,
+            'infinite': np.where(room > 5, np.inf, room).astype(np.float32), 'negative': -room}
+    for index, (rows, kind, refreshed) in enumerate(frames):
+        x, y, depth, sigma = np.array(rows, float).reshape(-1, 4).T
+        scale = estimator.update(index * DT_S, maps[kind], [
+            Observations.of_depth(np.stack([x, y], 1), depth, sigma, IMAGE, index * DT_S, 'any')],
+            refreshed)
+        if scale is None:
+            continue
+        assert np.isfinite([scale.a, scale.b]).all() and scale.a > 0
+        assert np.isfinite(scale.covariance).all()
+        assert scale.covariance == pytest.approx(scale.covariance.T)
+        assert np.diag(scale.covariance).min() >= 0
+        assert not (metric(maps[kind], scale.a, scale.b, scale.covariance) <= 0).any()

@@ -19,6 +19,10 @@ def test_the_horizon_and_beyond_are_unknown() -> None:
     assert depth[0, 0] == 1 and np.isnan(depth[0, 1:]).all(), 'no infinity, nothing negative'
 
 
+def test_what_is_infinite_is_not_at_the_camera() -> None:
+    assert np.isnan(metric(np.array([[np.inf, -np.inf]], np.float32), 1.0, 0.0, np.eye(2))).all()
+
+
 def test_a_largest_range_is_kept() -> None:
     depth = metric(np.array([[1.0, 0.1, 0.05]], np.float32), 1.0, 0.0, largest_m=10.5)
     assert depth == pytest.approx(np.array([[1, 10, np.nan]]), nan_ok=True)
