@@ -44,3 +44,14 @@ def test_every_row_of_the_faults_names_tests_that_are_there() -> None:
             tree = ast.parse((ROOT / 'test' / file).read_text(encoding='utf-8'))
             assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)
                             }, f'{file} has no {name}'
+
+
+@pytest.mark.parametrize('name', ['architecture'])
+def test_every_file_that_the_page_names_is_there(name: str) -> None:
+    page = (ROOT / 'docs' / f'{name}.md').read_text(encoding='utf-8')
+    files = re.findall(r'`([\w/]+\.(?:py|yaml))`', page)
+    rooms = re.findall(r'`(lab/\w+)`', page)
+    assert len(files) > 20
+    homes = ROOT / 'asyncmde_ros', ROOT
+    lost = [file for file in files + rooms if not any((home / file).exists() for home in homes)]
+    assert not lost
