@@ -46,7 +46,7 @@ def test_every_row_of_the_faults_names_tests_that_are_there() -> None:
                             }, f'{file} has no {name}'
 
 
-@pytest.mark.parametrize('name', ['architecture'])
+@pytest.mark.parametrize('name', ['architecture', 'glossary'])
 def test_every_file_that_the_page_names_is_there(name: str) -> None:
     page = (ROOT / 'docs' / f'{name}.md').read_text(encoding='utf-8')
     files = re.findall(r'`([\w/]+\.(?:py|yaml))`', page)
