@@ -126,6 +126,7 @@ def test_only_videos_need_pyav(module: str) -> None:
     subprocess.run([sys.executable, '-c', program], check=True)
 
 
+@pytest.mark.proves('video-unusable')
 @pytest.mark.parametrize(('code', 'words'), [
     ('sys.modules["av"] = None', 'videos need PyAV: pip install'),
     ('import av; av.__version__ = "11.0.0"', 'videos need PyAV 17 or later, and this is 11.0.0')])
