@@ -120,6 +120,7 @@ def test_depth_follows_the_newest_keyframe(camera: Camera) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.proves('stamps-jump')
 def test_time_going_backwards_drops_the_memory_and_keeps_the_stamps(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     camera.stamp_ns -= 10_000_000_000
@@ -132,6 +133,7 @@ def test_time_going_backwards_drops_the_memory_and_keeps_the_stamps(camera: Came
     assert camera.pipeline.status.resets == 1
 
 
+@pytest.mark.proves('scene-cut')
 def test_a_scene_cut_drops_the_memory_of_the_old_scene(camera: Camera) -> None:
     rng = np.random.default_rng(0)
     before, after = (cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), LANDSCAPE[::-1],
@@ -144,6 +146,7 @@ def test_a_scene_cut_drops_the_memory_of_the_old_scene(camera: Camera) -> None:
     assert camera.pipeline.status.cuts == 1
 
 
+@pytest.mark.proves('scene-cut')
 def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     fast = camera.pipeline._session.engines.fast
@@ -192,6 +195,7 @@ def test_a_memory_that_faded_away_is_not_taken_for_lost(camera: Camera) -> None:
     assert shares[0] < 1e-12 and camera.pipeline.status.cuts == 0
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0)
@@ -226,6 +230,7 @@ class Gate:
         self._working(arrays)
 
 
+@pytest.mark.proves('late-after-too-old')
 @pytest.mark.parametrize('when_too_old', OldMemory)
 def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
         camera: Camera, when_too_old: OldMemory) -> None:
@@ -282,6 +287,7 @@ def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: 
     assert later.keyframe != kept and later.source is DepthSource.NETWORK
 
 
+@pytest.mark.proves('constant-stamps')
 def test_a_memory_ages_though_the_stamps_stand_still(
         camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
@@ -297,6 +303,7 @@ def test_a_memory_ages_though_the_stamps_stand_still(
         assert result.too_old is too_old and result.depth is not None
 
 
+@pytest.mark.proves('cleanup')
 def test_a_closed_pipeline_frees_its_engines_at_once() -> None:
     model = FakeModel()
     pipeline = spatial_memory(model)  # type: ignore[arg-type]
@@ -330,6 +337,7 @@ def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera:
     assert len(asked) == 3
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
         monkeypatch: pytest.MonkeyPatch) -> None:
     model, release = FakeModel(), threading.Event()
@@ -360,6 +368,7 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
         release.set()
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
         monkeypatch: pytest.MonkeyPatch) -> None:
     model, building, go_on = FakeModel(), threading.Event(), threading.Event()
@@ -397,6 +406,7 @@ def assert_(done: bool) -> None:
     assert done
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
@@ -426,6 +436,7 @@ def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said(
         release.set()
 
 
+@pytest.mark.proves('other-size')
 def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     wide = image((360, 640))
@@ -435,6 +446,7 @@ def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera
     assert camera.pipeline.status.size == (252, 448)
 
 
+@pytest.mark.proves('other-size')
 def test_engines_that_nobody_wants_any_more_are_not_adopted(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     model = camera.pipeline._model
@@ -465,6 +477,7 @@ def test_what_is_no_rgb_image_is_refused(wrong: np.ndarray, camera: Camera) -> N
         camera.show(wrong)
 
 
+@pytest.mark.proves('script-ends')
 @pytest.mark.slow
 def test_a_script_that_ends_while_engines_are_built_ends_well(foundation_path: Path) -> None:
     program = ('import numpy as np; from asyncmde_ros.engine.loader import Model; '
@@ -475,18 +488,21 @@ def test_a_script_that_ends_while_engines_are_built_ends_well(foundation_path: P
     assert (done.returncode, done.stdout) == (0, 'BUILDING\n'), done.stderr
 
 
+@pytest.mark.proves('long-image')
 def test_an_absurdly_long_image_is_refused_before_anything_is_built(camera: Camera) -> None:
     with pytest.raises(ImageError, match='640x8'):
         camera.show(image((8, 640)))
     camera.show_until(image(), PipelineState.READY)
 
 
+@pytest.mark.proves('stamps-jump')
 def test_after_a_long_pause_the_memory_starts_anew(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     camera.stamp_ns += 3600 * 10**9
     assert camera.show(image()).state is PipelineState.WAITING_FOR_MEMORY
 
 
+@pytest.mark.proves('image-reused')
 def test_the_callers_image_may_be_reused_at_once() -> None:
     with spatial_memory(FakeModel(), size=(28, 42)) as pipeline:
         camera, buffer = Camera(pipeline), image((28, 42))
@@ -495,6 +511,7 @@ def test_the_callers_image_may_be_reused_at_once() -> None:
         assert waiting is None or not np.shares_memory(waiting.rgb, buffer)
 
 
+@pytest.mark.proves('other-size')
 def test_another_resolution_of_the_same_aspect_keeps_the_engines(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     larger = image((960, 1280))
@@ -518,6 +535,7 @@ def test_settings_act_on_the_next_frame(camera: Camera) -> None:
     assert fast.runs[-1]['beta'].array[0] == 0.75 and fast.runs[-1]['k'].array[0] == 9
 
 
+@pytest.mark.proves('fast-network-fails')
 def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     fast = camera.pipeline._model.engines.fast  # type: ignore[attr-defined]
@@ -532,6 +550,7 @@ def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: C
     assert camera.show(image()).depth is not None
 
 
+@pytest.mark.proves('build-fails')
 def test_a_failed_build_is_an_error_and_is_tried_again(
         camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     model = camera.pipeline._model
@@ -621,6 +640,7 @@ def turned_by(rotation: Rotation) -> DepthPipeline:
     return spatial_memory(FakeModel(), settings)
 
 
+@pytest.mark.proves('camera-not-upright')
 @pytest.mark.parametrize('hurry', [False, True])
 @pytest.mark.parametrize('resolution', OutputResolution)
 @pytest.mark.parametrize('rotation', Rotation)
@@ -649,6 +669,7 @@ def test_depth_and_trust_of_a_turned_image_are_the_upright_ones_turned(
     np.testing.assert_allclose(rotation.turn(ours.trust), upright.trust, atol=0.02)
 
 
+@pytest.mark.proves('camera-not-upright')
 def test_another_rotation_starts_the_memory_anew(camera: Camera) -> None:
     pipeline = camera.pipeline
     camera.show_until(image(), PipelineState.READY)
