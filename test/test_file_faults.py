@@ -20,6 +20,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -190,6 +191,30 @@ def test_each_networks_file_is_refused_in_the_others_place(
     for wrong in (foundation_path, tiny):
         with pytest.raises(WeightsError, match=f'{wrong} holds no fast network'):
             Model('vits', 'openvino', fast=wrong)
+
+
+@pytest.mark.parametrize(('damage', 'words'), [
+    ('cut', 'is damaged: .* install that again'), ('another', 'holds no fast network'),
+    ('absent', 'does not exist.* install that again')])
+def test_a_shipped_file_that_is_damaged_is_named(
+        foundation_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str,
+        words: str) -> None:
+    shipped = weights.registry.entry('asyncmde_vits')
+    content = weights.locate('asyncmde_vits').read_bytes()
+    glance = weights.locate('glance_vits')
+    path = tmp_path / 'models' / shipped.file
+    path.parent.mkdir()
+    (path.parent / glance.name).symlink_to(glance)
+    if damage != 'absent':
+        path.write_bytes(tiny_file() if damage == 'another' else content[:-1])
+    if damage == 'another':  # by a registry that was edited with it
+        shipped = replace(shipped, sha256=None, size=None)
+    entry = weights.registry.entry
+    monkeypatch.setattr(weights.registry, 'entry',
+                        lambda name: shipped if name == shipped.name else entry(name))
+    monkeypatch.setattr(lookup, 'share_directory', lambda: tmp_path)
+    with pytest.raises(WeightsError, match=f'{path} {words}'):
+        Model('vits', 'openvino', foundation=foundation_path)
 
 
 def test_a_fast_network_of_another_width_is_named(
