@@ -26,13 +26,13 @@ from asyncmde_ros.weights.storage import CacheError, exclusive, sha256, write_at
 logger = logging.getLogger(__name__)
 
 
-def fetch(name: str, source: Path | None = None, progress: bool = True) -> Path:
+def fetch(name: str, source: Path | None = None) -> Path:
     """Return the path of a foundation model's verified canonical file, getting it if need be.
 
     Without ``source``, a verified file in ``$ASYNCMDE_MODELS`` or the cache is returned at once;
     otherwise the registry's sources are tried in order.  With ``source`` (canonical, authors' or
     transformers' safetensors, or the authors' ``.pth``) that file and no other is converted into
-    the cache.  ``progress`` shows a bar on a terminal.
+    the cache.
 
     Raises CacheError where the cache cannot be written, and WeightsError that names every place
     tried, why it failed, and what to do.
@@ -43,7 +43,7 @@ def fetch(name: str, source: Path | None = None, progress: bool = True) -> Path:
     if source is not None:
         return _convert(entry, source)
     found = lookup.search(entry).path
-    return found if found is not None else _fetch(entry, progress)
+    return found if found is not None else _fetch(entry)
 
 
 def _convert(entry: Foundation, source: Path) -> Path:
@@ -64,7 +64,7 @@ def _convert(entry: Foundation, source: Path) -> Path:
     return target
 
 
-def _fetch(entry: Foundation, progress: bool) -> Path:
+def _fetch(entry: Foundation) -> Path:
     target = cache_directory() / entry.file
     part = target.with_name(f'{target.name}.part')
     with exclusive(target):
@@ -77,7 +77,7 @@ def _fetch(entry: Foundation, progress: bool) -> Path:
         for source in entry.sources:
             logger.info('trying %s', source.title)
             try:
-                _store(entry, target, _obtain(entry, source, part, progress), source.title,
+                _store(entry, target, _obtain(entry, source, part), source.title,
                        source.sha256, source.reproduces_canonical)
                 part.unlink(missing_ok=True)
                 return target
@@ -94,9 +94,9 @@ def _fetch(entry: Foundation, progress: bool) -> Path:
         f'or set {lookup.MODELS_VARIABLE} to a folder that has {entry.file}')
 
 
-def _obtain(entry: Foundation, source: Source, part: Path, progress: bool) -> Tensors:
+def _obtain(entry: Foundation, source: Source, part: Path) -> Tensors:
     if isinstance(source, HuggingFace):
-        return huggingface.obtain(source, part, progress)
+        return huggingface.obtain(source, part)
     return npm.obtain(source, shapes(entry.config))
 
 

@@ -14,7 +14,6 @@ import urllib.request
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
@@ -36,12 +35,12 @@ MAX_CONNECTIONS = 5
 """A connection that breaks off is resumed, this many times at most in all."""
 
 
-def obtain(source: HuggingFace, part: Path, progress: bool) -> Tensors:
+def obtain(source: HuggingFace, part: Path) -> Tensors:
     """Return the tensors of the pinned file, under the authors' names and in the file's dtype.
 
     The file is that in the cache of Hugging Face's library, or is downloaded to ``part``, whose
     lock the caller holds.  ``part`` stays, whole or not, so that another call has no more to
-    download than is missing; the caller deletes it.  ``progress`` shows a bar on a terminal.
+    download than is missing; the caller deletes it.
 
     Raises CacheError where ``part`` cannot be written, and WeightsError where the file cannot be
     had.
@@ -54,7 +53,7 @@ def obtain(source: HuggingFace, part: Path, progress: bool) -> Tensors:
         raise WeightsError(f'HF_HUB_OFFLINE is set and {cached} is not there: unset it')
     endpoint = (os.environ.get('HF_ENDPOINT') or ENDPOINT).rstrip('/')
     download(f'{endpoint}/{source.repo}/resolve/{source.revision}/{source.file.name}', part,
-             source.file, progress)
+             source.file)
     return to_original_names(read_safetensors(part))
 
 
@@ -66,15 +65,15 @@ def cached_path(source: HuggingFace) -> Path:
     return cache / f'models--{source.repo.replace("/", "--")}' / 'blobs' / source.sha256
 
 
-def download(url: str, part: Path, pinned: Pinned, progress: bool = True) -> None:
+def download(url: str, part: Path, pinned: Pinned) -> None:
     """Fill ``part`` up, from what an earlier call left in it, to the bytes that are ``pinned``.
 
-    Raises CacheError where it cannot be written, and WeightsError where the server cannot be
-    reached, or sends something else, which is deleted.
+    A bar shows the progress on a terminal.  Raises CacheError where ``part`` cannot be written,
+    and WeightsError where the server cannot be reached, or sends something else, which is deleted.
     """
     _check_scheme(url, ('https', 'http'))
     for resumed in (part.exists(), False):
-        _receive(url, part, pinned, progress)
+        _receive(url, part, pinned)
         found = sha256(part)
         if found == pinned.sha256:
             return
@@ -88,24 +87,24 @@ def download(url: str, part: Path, pinned: Pinned, progress: bool = True) -> Non
                        f'{pinned.sha256}')
 
 
-def _receive(url: str, part: Path, pinned: Pinned, progress: bool) -> None:
+def _receive(url: str, part: Path, pinned: Pinned) -> None:
     """Fill ``part`` up to the pinned size, over as many connections as it takes."""
     # What the network raises is a WeightsError by then.
     with writing_to(part.parent), part.open('ab') as stream:
         try:
             if stream.tell() > pinned.size:
                 _clear(stream)
-            _append(url, stream, pinned, progress)
+            _append(url, stream, pinned)
         finally:
             if stream.tell() == 0:
                 part.unlink()
 
 
-def _append(url: str, stream: BinaryIO, pinned: Pinned, progress: bool) -> None:
+def _append(url: str, stream: BinaryIO, pinned: Pinned) -> None:
     opener = urllib.request.build_opener(_Redirects)
     reason = 'the server closed the connection'
     with tqdm(total=pinned.size, initial=stream.tell(), desc=pinned.name, unit='B',
-              unit_scale=True, unit_divisor=1024, disable=None if progress else True) as bar:
+              unit_scale=True, unit_divisor=1024, disable=None) as bar:
         for _ in range(MAX_CONNECTIONS):
             if stream.tell() == pinned.size:
                 return
@@ -160,5 +159,5 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _check_scheme(url: str, schemes: Collection[str]) -> None:
-    if urlsplit(url).scheme not in schemes:
+    if url.partition(':')[0].lower() not in schemes:
         raise WeightsError(f'refusing {url}: only {" or ".join(schemes)} is allowed')

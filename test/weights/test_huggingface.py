@@ -36,7 +36,7 @@ RESOLVED = f'/example/tiny-hf/resolve/{"a" * 40}/model.safetensors'
 """The path of the file on every server that speaks as Hugging Face does."""
 MOST_REQUESTS = 60
 """Five connections, each with the ten redirects that urllib follows."""
-fetch = partial(download, pinned=PINNED, progress=False)
+fetch = partial(download, pinned=PINNED)
 
 
 @dataclass
@@ -180,7 +180,7 @@ def test_the_bar_counts_every_byte_once(server: Server, tmp_path: Path,
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     server.behave(ignores_range=True)
     (tmp_path / 'file').write_bytes(CONTENT[:1_000_000])
-    fetch(server.url, tmp_path / 'file', progress=True)
+    fetch(server.url, tmp_path / 'file')
     last = capsys.readouterr().err.strip().rpartition('\r')[2]
     assert re.match(r'model\.safetensors: 100%.* 3\.00M/3\.00M \[.*B/s\]', last), last
 
@@ -329,12 +329,21 @@ def hub(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def test_a_mirror_is_asked_as_the_hub_is(server: Server, hub: Path, tmp_path: Path) -> None:
-    tensors = huggingface.obtain(SOURCE, tmp_path / 'part', progress=False)
+    tensors = huggingface.obtain(SOURCE, tmp_path / 'part')
     assert tensors.keys() == tiny_checkpoint().keys()
     assert server.handler.behaviour.paths == [RESOLVED]
     assert (tmp_path / 'part').read_bytes() == MODEL, 'the caller may fail to keep the tensors'
-    huggingface.obtain(SOURCE, tmp_path / 'part', progress=False)
+    huggingface.obtain(SOURCE, tmp_path / 'part')
     assert server.handler.behaviour.paths == [RESOLVED]
+
+
+@pytest.mark.parametrize('endpoint', ['http://[', 'http://', 'mirror.example.org', '/mirror'])
+def test_a_mirror_that_is_no_address_is_one_clear_error(
+        hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv('HF_ENDPOINT', endpoint)
+    with pytest.raises(WeightsError, match=endpoint.rstrip('/').replace('[', r'\[')):
+        huggingface.obtain(SOURCE, tmp_path / 'part')
+    assert not (tmp_path / 'part').exists()
 
 
 @pytest.mark.parametrize('value', ['1', 'yes', 'True'])
@@ -344,10 +353,10 @@ def test_offline_nobody_is_asked_and_the_place_is_named(
     monkeypatch.setenv('HF_HUB_OFFLINE', value)
     place = hub / 'models--example--tiny-hf' / 'blobs' / SOURCE.sha256
     with pytest.raises(WeightsError, match=f'HF_HUB_OFFLINE is set and {place} is not there'):
-        huggingface.obtain(SOURCE, tmp_path / 'part', progress=False)
+        huggingface.obtain(SOURCE, tmp_path / 'part')
     place.parent.mkdir(parents=True)
     place.write_bytes(MODEL)
-    tensors = huggingface.obtain(SOURCE, tmp_path / 'part', progress=False)
+    tensors = huggingface.obtain(SOURCE, tmp_path / 'part')
     assert tensors.keys() == tiny_checkpoint().keys()
     assert server.handler.behaviour.paths == [] and not (tmp_path / 'part').exists()
 
@@ -357,7 +366,7 @@ def test_a_damaged_file_in_the_librarys_cache_is_left_aside(
     place = huggingface.cached_path(SOURCE)
     place.parent.mkdir(parents=True)
     place.write_bytes(MODEL[:-1])
-    huggingface.obtain(SOURCE, tmp_path / 'part', progress=False)
+    huggingface.obtain(SOURCE, tmp_path / 'part')
     assert server.handler.behaviour.paths == [RESOLVED]
 
 
@@ -375,5 +384,5 @@ def test_what_the_library_has_fetched_is_not_downloaded_again(
                    env=os.environ | {'HF_HUB_DISABLE_TELEMETRY': '1'})
     assert RESOLVED in server.handler.behaviour.paths
     server.handler.behaviour.paths.clear()
-    huggingface.obtain(SOURCE, tmp_path / 'part', progress=False)
+    huggingface.obtain(SOURCE, tmp_path / 'part')
     assert server.handler.behaviour.paths == []

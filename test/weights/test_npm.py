@@ -313,5 +313,5 @@ def test_the_real_hugging_face_file_becomes_canonical_tensors(tmp_path: Path) ->
         urllib.request.urlopen(huggingface.ENDPOINT, timeout=REACHABLE_S).close()
     except OSError as error:
         pytest.skip(f'left out: Hugging Face is not reachable ({error})')
-    tensors = huggingface.obtain(source, tmp_path / 'raw', progress=False)
+    tensors = huggingface.obtain(source, tmp_path / 'raw')
     canonical.canonicalise(tensors, entry.config)
