@@ -8,7 +8,7 @@ import itertools
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -172,12 +172,14 @@ def test_parameters_set_over_the_service_change_the_running_node(
                              ('memory.temporal_smoothing', float('nan'), 'range'),
                              ('memory.gate_temperature', 'hot', 'number'),
                              ('memory.motion_compensation', 'magic', 'one of'),
-                             ('input.size', '126x168', 'read'), ('backend', 'torch', 'read')):
+                             ('input.size', '84x112', 'cleanup'),
+                             ('backend', 'torch', 'cleanup')):
         result = peer.set_parameter(name, value)
         assert not result.successful and why in result.reason, (name, result.reason)
     descriptors = peer.describe(['memory.temporal_smoothing', 'backend'])
     assert descriptors[0].floating_point_range[0].to_value == 1.0 and descriptors[0].description
-    assert descriptors[1].read_only and 'openvino' in descriptors[1].additional_constraints
+    assert 'openvino' in descriptors[1].additional_constraints
+    assert 'unconfigured' in descriptors[1].additional_constraints
 
 
 @pytest.mark.parametrize('reliability', [ReliabilityPolicy.BEST_EFFORT,
@@ -568,6 +570,53 @@ def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path
         assert peer.transition('cleanup') and peer.state() == 'unconfigured'
         assert node.text().count('loading the networks') == 1, 'deactivate lost the model'
         assert node.interrupt()[0] == 0
+    finally:
+        node.close()
+
+
+def test_what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure(
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    bad = (('backend', 'magic', 'one of'), ('input.size', '100x100', 'multiples'),
+           ('input.size', 3, 'type'), ('fast_path.threads', 999, 'range'),
+           ('model.name', '', 'one of'), ('imu.rotation', [1.0, 0.0], 'quaternion'))
+    good = (('input.size', '84x112'), ('precision', 'fp32'), ('fast_path.model', 'glance'),
+            ('fast_path.threads', 1), ('imu.rotation', [0, 0, 0, 1]))
+
+    def refused(changes: Sequence[tuple[str, object, str]]) -> None:
+        for name, value, why in changes:
+            result = peer.set_parameter(name, value)
+            assert not result.successful and why in result.reason, (name, value, result.reason)
+
+    def too_late(step: str) -> None:
+        refused(bad)
+        refused([(name, value, f'ros2 lifecycle set /depth_node {step}') for name, value in good])
+        assert peer.set_parameter('memory.max_age', 7.0).successful
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false')
+    try:
+        assert peer.state() == 'unconfigured'
+        refused((*bad, ('autostart', True, 'read-only')))
+        for name, value in good:
+            assert peer.set_parameter(name, value).successful, name
+        assert peer.transition('configure')
+        assert f'networks loaded at {SMALL}' not in node.text()
+        node.wait_for('networks loaded at 84x112')
+        node.wait_for('precision fp32')
+        too_late('cleanup')
+        assert peer.transition('activate')
+        too_late('deactivate')
+        assert peer.transition('deactivate') and peer.transition('cleanup')
+
+        # No fast network is shipped for this model: configure fails, and nothing is lost.
+        assert peer.set_parameter('model.name', 'vitb').successful
+        assert not peer.transition('configure') and peer.state() == 'unconfigured'
+        for name, value in (('model.name', 'vits'), ('input.size', SMALL),
+                            ('fast_path.model', 'spatial_memory')):
+            assert peer.set_parameter(name, value).successful, name
+        assert peer.transition('configure') and peer.transition('activate')
+        node.wait_for(f'networks loaded at {SMALL}')
+        message = image_message(picture())
+        peer.until(lambda: len(peer.depths) >= 2 and peer.diagnosed('network size') == SMALL,
+                   lambda: peer.show(message))
     finally:
         node.close()
 
