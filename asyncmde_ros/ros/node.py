@@ -92,10 +92,6 @@ class DepthNode(PatientNode):
         self._state: PipelineState | None = None
         self._warps, self._refused = False, ''
         parameters.declare(self)
-        given = getattr(self, '_parameter_overrides', {})  # rclpy has no public way to them
-        for name, meant in parameters.misspelt(given).items():
-            self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
-                                      f'did you mean {meant}?')
         for file in files_of(sys.argv):
             if trouble := objection(file, self.get_fully_qualified_name()):
                 self.get_logger().warning(trouble)

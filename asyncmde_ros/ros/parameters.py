@@ -12,6 +12,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.pipeline.declaration import Declaration, Settable, read
 from asyncmde_ros.pipeline.settings import ROTATION_BY_TF, Settings
 from asyncmde_ros.ros.configuration import BY_NAME, PARAMETERS, Configuration
@@ -54,7 +55,10 @@ def descriptor(declaration: Declaration) -> ParameterDescriptor:
 
 
 def declare(node: PatientNode) -> None:
-    """Declare every parameter; from now on refuse bad values, and changes that come too late."""
+    """Declare every parameter; from now on refuse bad values, and changes that come too late.
+
+    Raises AsyncMDEError for a value that was given at start and is bad; warns of misspelt names.
+    """
     def check(parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             trouble = _objection(node, parameter)
@@ -63,11 +67,21 @@ def declare(node: PatientNode) -> None:
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(check)
+    given = getattr(node, '_parameter_overrides', {})  # rclpy has no public way to them
     for declaration in PARAMETERS:
         default = declaration.default
+        if declaration.name in given:
+            try:
+                declaration.read(given[declaration.name].value)
+            except ValueError as error:  # rclpy's own words are of less help
+                raise AsyncMDEError(f'the parameter {declaration.name} cannot be set: {error}'
+                                    ) from error
         node.declare_parameter(declaration.name,
                                list(default) if isinstance(default, tuple) else default,
                                descriptor(declaration))
+    for name, meant in misspelt(given).items():
+        node.get_logger().warning(f'the parameter {name} is unknown and has no effect: did you '
+                                  f'mean {meant}?')
 
 
 def _objection(node: PatientNode, parameter: Parameter) -> str | None:

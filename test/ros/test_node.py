@@ -726,7 +726,7 @@ def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(tmp_path: Pat
     node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.max_agee:=1.0', '-p', 'backend:=torch',
                        environment=node_environment(ASYNCMDE_MODELS=str(tmp_path)))
     try:
-        node.wait_for('no parameter memory.max_agee, and it is ignored: did you mean '
+        node.wait_for('the parameter memory.max_agee is unknown and has no effect: did you mean '
                       'memory.max_age?')
         assert node.text().count('did you mean') == 1
     finally:
@@ -757,7 +757,7 @@ def test_a_parameter_file_for_another_node_is_named_with_ours(tmp_path: Path) ->
     node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false', '-r', '__ns:=/front',
                        '--params-file', str(file))
     try:
-        node.wait_for(f'{file} has parameters for /depth only, and none of them is set: this '
+        node.wait_for(f'{file} has parameters for /depth only, so it has no effect: this '
                       'node is /front/depth_node')
     finally:
         node.close()
