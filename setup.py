@@ -70,7 +70,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    license_files=['docs/LICENSE'],
+    license_files=['LICENSE'],
     entry_points={'console_scripts': [
         f'depth_node = {PACKAGE}.ros.main:main',
         f'asyncmde = {PACKAGE}.cli.main:main',

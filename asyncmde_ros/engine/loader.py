@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros import weights
-from asyncmde_ros.engine.choice import choose
+from asyncmde_ros.engine.choice import AUTO_BACKEND, choose
 from asyncmde_ros.engine.interface import (
+    DEFAULT_PRECISION,
     Buffer,
     DepthEngine,
     Engine,
@@ -28,6 +29,7 @@ from asyncmde_ros.engine.interface import (
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.proof import prove, prove_depth
 from asyncmde_ros.errors import EngineError, WeightsError
+from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.model.geometry import Size, patch_grid
 from asyncmde_ros.model.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
 from asyncmde_ros.resources import share_directory
@@ -78,8 +80,8 @@ def log_progress(what: str, share: float) -> None:
 class Model:
     """Verified weights and graphs of one model, ready to be compiled for any size."""
 
-    def __init__(self, name: str = 'vits', backend: str = 'auto',
-                 precision: Precision = Precision.AUTO, threads: Threads = Threads(),
+    def __init__(self, name: str = DEFAULT_MODEL, backend: str = AUTO_BACKEND,
+                 precision: Precision = DEFAULT_PRECISION, threads: Threads = Threads(),
                  foundation: Path | None = None, fast: Path | None = None,
                  engines: Path | None = None, progress: Progress = log_progress,
                  glance: Path | None = None) -> None:

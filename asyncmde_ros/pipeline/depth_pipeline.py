@@ -19,6 +19,7 @@ from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, stil
 from asyncmde_ros.pipeline.moved_depth import View
 from asyncmde_ros.pipeline.session import DepthSource, Session, build, resolved
 from asyncmde_ros.pipeline.settings import (
+    DEFAULT_FAST_PATH,
     FastPathModel,
     MotionCompensation,
     OldMemory,
@@ -133,7 +134,7 @@ class DepthPipeline:
 
     def __init__(self, model: Model, settings: Settings | None = None,
                  size: Size | None = None, cancel: threading.Event | None = None,
-                 fast_path: FastPathModel = FastPathModel.AUTO) -> None:
+                 fast_path: FastPathModel = DEFAULT_FAST_PATH) -> None:
         """Compile the engines and start the slow path; takes seconds, building takes minutes.
 
         ``size`` fixes the network's (rows, cols), of the image turned upright; None follows the

@@ -15,10 +15,9 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
-from asyncmde_ros.model.geometry import Size, parse_size
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline.depth_pipeline import (
     DepthPipeline,
     DepthResult,
@@ -27,7 +26,7 @@ from asyncmde_ros.pipeline.depth_pipeline import (
 )
 from asyncmde_ros.pipeline.overload import MS, Overload
 from asyncmde_ros.pipeline.session import DepthSource
-from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
+from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
@@ -93,10 +92,6 @@ class DepthNode(PatientNode):
         self._state: PipelineState | None = None
         self._warps, self._refused = False, ''
         parameters.declare(self)
-        given = getattr(self, '_parameter_overrides', {})  # rclpy has no public way to them
-        for name, meant in parameters.misspelt(given).items():
-            self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
-                                      f'did you mean {meant}?')
         for file in files_of(sys.argv):
             if trouble := objection(file, self.get_fully_qualified_name()):
                 self.get_logger().warning(trouble)
@@ -113,7 +108,7 @@ class DepthNode(PatientNode):
 
     async def autostart(self) -> bool:
         """Configure and activate if the parameter says so; False if that failed."""
-        if not self.get_parameter('autostart').value:
+        if not parameters.read_configuration(self).autostart:
             return True
         return (await self.configure() is TransitionCallbackReturn.SUCCESS
                 and self.trigger_activate() is TransitionCallbackReturn.SUCCESS)
@@ -185,20 +180,15 @@ class DepthNode(PatientNode):
 
         At the end of the process it may still be at work, and nothing of the node may then be.
         """
-        value = {name: self.get_parameter(name).value for name in (
-            'model.name', 'backend', 'precision', 'input.size', 'fast_path.model')}
-        threads, settings = parameters.read_threads(self), parameters.read_settings(self)
-        foundation, fast, glance, engines = (parameters.read_path(self, name) for name in (
-            'model.foundation_weights', 'model.fast_weights', 'model.glance_weights',
-            'engine.directory'))
+        asked, settings = parameters.read_configuration(self), parameters.read_settings(self)
         progress = self._building
 
         def build(cancel: threading.Event) -> DepthPipeline:
-            model = Model(value['model.name'], value['backend'], Precision(value['precision']),
-                          threads, foundation, fast, engines, progress, glance)
+            model = Model(asked.model, asked.backend, asked.precision, asked.threads,
+                          asked.foundation_weights, asked.fast_weights, asked.engine_directory,
+                          progress, asked.glance_weights)
             model.log_choice()
-            return DepthPipeline(model, settings, parse_size(value['input.size']), cancel,
-                                 FastPathModel(value['fast_path.model']))
+            return DepthPipeline(model, settings, asked.size, cancel, asked.fast_path)
         return build
 
     def _apply(self, changed: list[Parameter]) -> None:
@@ -214,13 +204,11 @@ class DepthNode(PatientNode):
     # Subscriptions
 
     def _subscribe(self) -> None:
-        def value(name: str) -> Any:
-            return self.get_parameter(name).value
+        asked = parameters.read_configuration(self)
         # First, since of what has arrived the executor takes the older subscription's before.
         self._calibration = Calibration(self)
-        self._warps = value('fast_path.overload') == 'warp'
-        self._images = ImageInput(self, self._on_image, value('input.image_transport'),
-                                  value('input.reliability'),
+        self._warps = asked.overload == 'warp'
+        self._images = ImageInput(self, self._on_image, asked.image_transport, asked.reliability,
                                   WAITING_FRAMES if self._warps else 1)
         self._follow_settings()
 
@@ -236,7 +224,7 @@ class DepthNode(PatientNode):
             return
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
         if by_imu and self._inertia is None:
-            self._inertia = Inertia(self, parameters.read_rotation(self))
+            self._inertia = Inertia(self, parameters.read_configuration(self).imu_rotation)
         elif not by_imu and self._inertia is not None:
             self._inertia.close()
             self._inertia = None

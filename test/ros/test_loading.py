@@ -40,7 +40,7 @@ class Building(NodeProcess):
         self.built = folder / 'built'
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
         super().__init__(folder / 'node.log', *arguments,
-                         program=[str(Path(__file__).with_name('slow_node.py'))],
+                         program=[str(ROOT / 'test' / 'support' / 'slow_node.py')],
                          environment=node_environment(ASYNCMDE_BUILT=str(self.built),
                                                       PYTHONPATH=path))
 
@@ -72,6 +72,8 @@ def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         listed = peer.call(ListParameters, 'list_parameters', ListParameters.Request())
         assert 'backend' in listed.result.names
         assert peer.set_parameter('output.resolution', 'network').successful
+        refused = peer.set_parameter('backend', 'openvino')
+        assert not refused.successful and 'the node is configuring' in refused.reason
         for label in ('configure', 'activate', 'cleanup', 'shutdown', 'no such', *INNER):
             assert not peer.transition(label), label
         assert peer.state() == 'configuring' and 'change_state refused' in node.text()

@@ -8,7 +8,7 @@ import itertools
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -174,12 +174,14 @@ def test_parameters_set_over_the_service_change_the_running_node(
                              ('memory.temporal_smoothing', float('nan'), 'range'),
                              ('memory.gate_temperature', 'hot', 'number'),
                              ('memory.motion_compensation', 'magic', 'one of'),
-                             ('input.size', '126x168', 'read'), ('backend', 'torch', 'read')):
+                             ('input.size', '84x112', 'cleanup'),
+                             ('backend', 'torch', 'cleanup')):
         result = peer.set_parameter(name, value)
         assert not result.successful and why in result.reason, (name, result.reason)
     descriptors = peer.describe(['memory.temporal_smoothing', 'backend'])
     assert descriptors[0].floating_point_range[0].to_value == 1.0 and descriptors[0].description
-    assert descriptors[1].read_only and 'openvino' in descriptors[1].additional_constraints
+    assert 'openvino' in descriptors[1].additional_constraints
+    assert 'unconfigured' in descriptors[1].additional_constraints
 
 
 @pytest.mark.proves('other-qos')
@@ -589,6 +591,53 @@ def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path
         node.close()
 
 
+def test_what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure(
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    bad = (('backend', 'magic', 'one of'), ('input.size', '100x100', 'multiples'),
+           ('input.size', 3, 'type'), ('fast_path.threads', 999, 'range'),
+           ('model.name', '', 'one of'), ('imu.rotation', [1.0, 0.0], 'quaternion'))
+    good = (('input.size', '84x112'), ('precision', 'fp32'), ('fast_path.model', 'glance'),
+            ('fast_path.threads', 1), ('imu.rotation', [0, 0, 0, 1]))
+
+    def refused(changes: Sequence[tuple[str, object, str]]) -> None:
+        for name, value, why in changes:
+            result = peer.set_parameter(name, value)
+            assert not result.successful and why in result.reason, (name, value, result.reason)
+
+    def too_late(step: str) -> None:
+        refused(bad)
+        refused([(name, value, f'ros2 lifecycle set /depth_node {step}') for name, value in good])
+        assert peer.set_parameter('memory.max_age', 7.0).successful
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false')
+    try:
+        assert peer.state() == 'unconfigured'
+        refused((*bad, ('autostart', True, 'read-only')))
+        for name, value in good:
+            assert peer.set_parameter(name, value).successful, name
+        assert peer.transition('configure')
+        assert f'networks loaded at {SMALL}' not in node.text()
+        node.wait_for('networks loaded at 84x112')
+        node.wait_for('precision fp32')
+        too_late('cleanup')
+        assert peer.transition('activate')
+        too_late('deactivate')
+        assert peer.transition('deactivate') and peer.transition('cleanup')
+
+        # No fast network is shipped for this model: configure fails, and nothing is lost.
+        assert peer.set_parameter('model.name', 'vitb').successful
+        assert not peer.transition('configure') and peer.state() == 'unconfigured'
+        for name, value in (('model.name', 'vits'), ('input.size', SMALL),
+                            ('fast_path.model', 'spatial_memory')):
+            assert peer.set_parameter(name, value).successful, name
+        assert peer.transition('configure') and peer.transition('activate')
+        node.wait_for(f'networks loaded at {SMALL}')
+        message = image_message(picture())
+        peer.until(lambda: len(peer.depths) >= 2 and peer.diagnosed('network size') == SMALL,
+                   lambda: peer.show(message))
+    finally:
+        node.close()
+
+
 @pytest.mark.proves('bad-request')
 def test_a_request_that_goes_wrong_is_refused_and_the_node_lives(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
@@ -699,7 +748,7 @@ def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(tmp_path: Pat
     node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.max_agee:=1.0', '-p', 'backend:=torch',
                        environment=node_environment(ASYNCMDE_MODELS=str(tmp_path)))
     try:
-        node.wait_for('no parameter memory.max_agee, and it is ignored: did you mean '
+        node.wait_for('the parameter memory.max_agee is unknown and has no effect: did you mean '
                       'memory.max_age?')
         assert node.text().count('did you mean') == 1
     finally:
@@ -732,7 +781,7 @@ def test_a_parameter_file_for_another_node_is_named_with_ours(tmp_path: Path) ->
     node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false', '-r', '__ns:=/front',
                        '--params-file', str(file))
     try:
-        node.wait_for(f'{file} has parameters for /depth only, and none of them is set: this '
+        node.wait_for(f'{file} has parameters for /depth only, so it has no effect: this '
                       'node is /front/depth_node')
     finally:
         node.close()

@@ -32,7 +32,7 @@ from asyncmde_ros.lab.soak.schedule import (
     Plan,
     plans,
 )
-from asyncmde_ros.ros.parameters import SPECIFICATIONS
+from asyncmde_ros.ros.configuration import PARAMETERS
 
 START_S = 180.0
 """Longest wait for the node to load and to answer its first image, as in the benchmark."""
@@ -53,7 +53,7 @@ discovery."""
 
 SPIN_S = 0.02
 
-DEFAULTS = {specification.name: specification.default for specification in SPECIFICATIONS}
+DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
 @dataclass(frozen=True)
