@@ -26,7 +26,7 @@ GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']
 RTX = ['tensorrt-rtx>=1.4,<2; platform_machine == "x86_64"']
 # The versions that were tried: Rerun's API changes from one to the next.
 VIEW = ['rerun-sdk>=0.23.4,<0.42', *BAGS]
-EVAL = ['matplotlib>=3.7']
+EVAL = ['matplotlib>=3.7', 'pandas>=2.2,<4', 'jinja2>=3.1,<4']
 TRAIN = ['torch>=2.11,<2.14', 'onnx>=1.17', 'onnxscript>=0.5',
          'tomli>=2; python_version < "3.11"', *EVAL]
 
@@ -34,6 +34,7 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={f'{PACKAGE}.lab.evaluation': ['*.j2']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'config/resource/{PACKAGE}']),
         (SHARE, ['package.xml']),

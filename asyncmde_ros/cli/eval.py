@@ -1,6 +1,7 @@
 """``asyncmde eval``: accuracy against lag, on the real schedule, against peers."""
 
 import argparse
+import sys
 import textwrap
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from asyncmde_ros.engine.choice import CPU_SHORT_SIDE
 from asyncmde_ros.engine.interface import DEFAULT_PRECISION, Precision
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.arguments import positive_count
-from asyncmde_ros.lab.evaluation.table import ROWS
+from asyncmde_ros.lab.evaluation.glossary import ROWS
 from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 
@@ -89,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.lab.evaluation import latency
-    from asyncmde_ros.lab.evaluation.runner import Peer, Request, evaluate
+    from asyncmde_ros.lab.evaluation.rows import PeerRow
+    from asyncmde_ros.lab.evaluation.runner import Request, evaluate
     from asyncmde_ros.lab.evaluation.table import format_table
     rows = args.rows.split(',')
     for row in rows:
@@ -100,10 +102,11 @@ def run(args: argparse.Namespace) -> int:
         weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     model = Model(precision=Precision(args.precision), foundation=args.foundation_weights,
                   fast=args.fast_weights, glance=args.glance_weights)
+    peers = [PeerRow.parse(text) for text in args.onnx]
     records = evaluate(model, Request(
-        args.sequences, args.schedule.split(','), rows, [Peer.parse(text) for text in args.onnx],
-        args.frames, args.short_side,
-        Settings(motion_compensation=MotionCompensation(args.motion)), latencies), args.out)
+        args.sequences, args.schedule.split(','), rows, peers, args.frames, args.short_side,
+        Settings(motion_compensation=MotionCompensation(args.motion)), latencies), args.out,
+        sys.argv[1:])
     print(format_table(records))
     print(f'report: {args.out / "report.html"}')
     return 0

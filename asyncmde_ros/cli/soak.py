@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import random
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, write_atomically
 from asyncmde_ros.lab.arguments import positive_number
 from asyncmde_ros.lab.charts import require_matplotlib
+from asyncmde_ros.lab.text import json_by_line
 from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.model.geometry import AUTO_SIZE, size_text
 
@@ -100,14 +100,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _json_lines(report: Mapping[str, Any]) -> bytes:
     """Return JSON with a line for each item of a list, which people and diffs can read."""
-    parts = []
-    for key, value in report.items():
-        items = [json.dumps(_rounded(item), allow_nan=False) for item in value] if isinstance(
-            value, list) else None
-        text = json.dumps(value, indent=1, allow_nan=False) if items is None else (
-            '[\n' + ',\n'.join(items) + '\n]')
-        parts.append(f'{json.dumps(key)}: {text}')
-    return ('{\n' + ',\n'.join(parts) + '\n}\n').encode()
+    return (json_by_line({key: [_rounded(item) for item in value] if isinstance(value, list)
+                          else value for key, value in report.items()}, 2) + '\n').encode()
 
 
 def _rounded(value: Any) -> Any:

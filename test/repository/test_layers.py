@@ -24,7 +24,7 @@ LAYERS = [{'errors', 'files', 'processes', 'resources', 'streams'},
           {'cli'}]
 """Who may import whom: each room and root module those of the lines above it, and itself."""
 
-LAB = [{'arguments', 'charts', 'machine', 'media'},
+LAB = [{'arguments', 'charts', 'machine', 'media', 'text'},
        {'bench'},
        {'soak'},
        {'evaluation', 'training', 'view'},

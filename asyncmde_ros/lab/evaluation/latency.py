@@ -25,7 +25,7 @@ from asyncmde_ros.errors import AsyncMDEError, EngineError
 from asyncmde_ros.lab import machine
 from asyncmde_ros.lab.evaluation.cache import Arrays, stored_arrays
 from asyncmde_ros.lab.evaluation.predict import Foundation, Teacher, nowhere
-from asyncmde_ros.lab.evaluation.schedule import Asynchronous, Schedule
+from asyncmde_ros.lab.evaluation.schedule import Schedule
 from asyncmde_ros.lab.evaluation.simulation import Background
 from asyncmde_ros.lab.media.frames import ASSUMED_RATE_HZ
 from asyncmde_ros.model.geometry import Size, network_size
@@ -176,7 +176,7 @@ class Measured(Latencies):
     def _alone_ms(self) -> float:
         def measure() -> list[float]:
             every = self._model.threads.fast + self._model.threads.slow
-            alone = Foundation(self._model.with_threads(Threads(every, every)),
+            alone = Foundation(self._model.in_half().with_threads(Threads(every, every)),
                                self._sizes.network)
             picture = _noise(self._sizes.network)
             return [_median_ms(lambda: alone.depth(picture))]
@@ -208,8 +208,7 @@ class Stated(Latencies):
         self.__dict__ |= {'moved': self._moved(), 'spatial_memory': self._spatial_memory(),
                           'alone_ms': self._alone_ms()}
         for schedule in schedules:
-            if isinstance(schedule, Asynchronous):
-                self.moved.background(schedule.rate_hz, schedule.stated_ms)
+            schedule.watch(sizes.refresh, self.moved.background)
 
     def _of(self, what: str, stated: Mapping[int, float], size: Size) -> float:
         side = min(size)

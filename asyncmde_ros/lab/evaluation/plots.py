@@ -10,7 +10,8 @@ import numpy.typing as npt
 from asyncmde_ros.images.codec import RGB
 from asyncmde_ros.images.picture import colorize
 from asyncmde_ros.lab.charts import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION, chart
-from asyncmde_ros.lab.evaluation.table import TEACHER, Record, distinct, number
+from asyncmde_ros.lab.evaluation.glossary import EVERY_FRAME, OURS, TEACHER
+from asyncmde_ros.lab.evaluation.record import Record, distinct, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,16 +20,13 @@ if TYPE_CHECKING:
 
 Map = npt.NDArray[np.float32]
 
-EVERY_FRAME = 'every'
-
-_COLORS = {TEACHER: BLACK, 'async': BLUE, 'hold': ORANGE, 'hold_mc': GREEN,
+_COLORS = {TEACHER: BLACK, OURS: BLUE, 'hold': ORANGE, 'hold_mc': GREEN,
            'teacher_rate': PURPLE, 'fast': SKY, 'spatial_memory': VERMILION}
 _OTHER_COLORS = (GRAY, '#882255', '#44AA99', '#332288', '#999933', '#AA4466', '#661100',
                  '#117733')
-_MARKERS = {'async': 'o', 'hold': 's', 'hold_mc': 'D', 'teacher_rate': '^', 'fast': 'v',
+_MARKERS = {OURS: 'o', 'hold': 's', 'hold_mc': 'D', 'teacher_rate': '^', 'fast': 'v',
             'spatial_memory': 'P'}
 _OTHER_MARKER = 'X'
-_OURS = 'async'
 
 _WIDTH_IN = 10.0
 _PANELS_ACROSS = 3
@@ -67,12 +65,12 @@ def lag_curves(records: Sequence[Record], schedule: str, alignment: str) -> byte
     Rows that see every frame have no lag: the teacher is a dashed line and the others dotted
     ones, at their mean.  None where no record of this schedule and alignment has two lags.
     """
-    part = [record for record in records if record['alignment'] == alignment]
-    curves = [record for record in part if record['schedule'] == schedule and _curve(record)]
+    part = [record for record in records if record.alignment == alignment]
+    curves = [record for record in part if record.schedule == schedule and _curve(record)]
     if all(len(_curve(record)) < 2 for record in curves):
         return None
     sequences = distinct(curves, 'sequence')
-    levels = [record for record in part if record['schedule'] == EVERY_FRAME]
+    levels = [record for record in part if record.schedule == EVERY_FRAME]
     colors = _row_colors(records)
     across = min(_PANELS_ACROSS, len(sequences))
     down = -(-len(sequences) // across)
@@ -80,11 +78,11 @@ def lag_curves(records: Sequence[Record], schedule: str, alignment: str) -> byte
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for panel, sequence in zip(panels, sequences, strict=False):
             panel.set_title(sequence)
-            shown = [record for record in curves if record['sequence'] == sequence]
+            shown = [record for record in curves if record.sequence == sequence]
             for record in shown:
                 _draw_curve(panel, record, colors)
             highest = max(error for record in shown for _, error in _curve(record))
-            _draw_levels(panel, [record for record in levels if record['sequence'] == sequence],
+            _draw_levels(panel, [record for record in levels if record.sequence == sequence],
                          colors, _HEADROOM * highest)
             panel.set_xlabel('lag [frames]')
             panel.xaxis.get_major_locator().set_params(integer=True)
@@ -101,14 +99,14 @@ def frame_errors(records: Sequence[Record], schedule: str, alignment: str) -> by
 
     None where no record of this schedule and alignment has an error of any frame.
     """
-    part = [record for record in records if record['alignment'] == alignment
+    part = [record for record in records if record.alignment == alignment
             and np.isfinite(_errors(record)).any()]
-    curves = [record for record in part if record['schedule'] == schedule]
+    curves = [record for record in part if record.schedule == schedule]
     if not curves:
         return None
     sequences = distinct(curves, 'sequence')
     # The teacher sees every frame whatever the schedule: it is the line to compare with.
-    teachers = [record for record in part if record['row'] == TEACHER and record not in curves]
+    teachers = [record for record in part if record.row == TEACHER and record not in curves]
     colors = _row_colors(records)
     with chart(_WIDTH_IN, 0.6 + 2.2 * len(sequences)) as (figure, png):
         panels = figure.subplots(len(sequences), 1, squeeze=False)[:, 0]
@@ -116,14 +114,14 @@ def frame_errors(records: Sequence[Record], schedule: str, alignment: str) -> by
             panel.set_title(sequence)
             panel.set_ylabel('AbsRel')
             # Ours comes last, so that it lies on top.
-            for record in sorted((*teachers, *curves), key=lambda item: item['row'] == _OURS):
-                if record['sequence'] == sequence:
-                    row = record['row']
+            for record in sorted((*teachers, *curves), key=lambda item: item.row == OURS):
+                if record.sequence == sequence:
+                    row = record.row
                     panel.plot(_errors(record), label=row, color=colors[row],
                                linestyle='--' if row == TEACHER else '-',
-                               linewidth=1.8 if row == _OURS else 1.1)
+                               linewidth=1.8 if row == OURS else 1.1)
             _draw_refreshes(panel, [record for record in curves
-                                    if record['sequence'] == sequence])
+                                    if record.sequence == sequence])
             panel.margins(x=0.01)
         panels[-1].set_xlabel('frame')
         _legend(figure, panels)
@@ -182,19 +180,19 @@ def _row_colors(records: Sequence[Record]) -> dict[str, str]:
 
 def _curve(record: Record) -> list[tuple[int, float]]:
     """Return (lag, AbsRel) for the lags that have an error, in order."""
-    return sorted((point['lag'], error) for point in record.get('per_lag') or ()
-                  if (error := number(point, 'absrel')) is not None)
+    return sorted((point.lag, error) for point in record.per_lag
+                  if (error := finite(point.absrel)) is not None)
 
 
 def _errors(record: Record) -> npt.NDArray[np.float64]:
     """Return AbsRel of every frame, (frames,), NaN where there is none."""
-    return np.array((record.get('per_frame') or {}).get('absrel') or [], np.float64)
+    return np.array(record.per_frame.absrel, np.float64)
 
 
 def _draw_curve(panel: 'Axes', record: Record, colors: Mapping[str, str]) -> None:
     lags, errors = zip(*_curve(record), strict=True)
-    row = record['row']
-    ours = row == _OURS
+    row = record.row
+    ours = row == OURS
     panel.plot(lags, errors, label=row, color=colors[row], marker=_MARKERS.get(row, _OTHER_MARKER),
                markersize=4, linewidth=2.2 if ours else 1.4, zorder=3 if ours else 2)
 
@@ -205,7 +203,7 @@ def _draw_levels(panel: 'Axes', records: Sequence[Record], colors: Mapping[str, 
     bottom, top = panel.get_ylim()
     above = []
     for record in records:
-        row, mean = record['row'], number(record, 'absrel')
+        row, mean = record.row, finite(record.absrel)
         if mean is None:
             continue
         if row != TEACHER and mean > limit:
@@ -224,7 +222,7 @@ def _draw_levels(panel: 'Axes', records: Sequence[Record], colors: Mapping[str, 
 def _draw_refreshes(panel: 'Axes', records: Sequence[Record]) -> None:
     """Tick the frames at which the memory became younger, as the first row that has lags says."""
     for record in records:
-        lags = np.array(record['per_frame'].get('lag') or [], np.float64)
+        lags = np.array(record.per_frame.lag, np.float64)
         if np.nanmax(lags, initial=0) > 0:
             refreshed = np.flatnonzero(np.diff(lags) < 0) + 1
             panel.plot(refreshed, np.full(len(refreshed), 0.02), '|', color='#777777',

@@ -23,6 +23,15 @@ class Schedule(ABC):
     """Maps every frame of a sequence to what is there for it."""
 
     name: str
+    takes_time: bool
+    """Whether refreshes take as long as on a real machine."""
+
+    @abstractmethod
+    def alone(self) -> 'Schedule | None':
+        """Return that of a foundation model with the whole machine to itself.
+
+        None where refreshes take no time: it would be there for every frame.
+        """
 
     @abstractmethod
     def keyframes(self, frames: int, latency_ms: Callable[[], float]) -> list[int | None]:
@@ -46,10 +55,14 @@ class Fixed(Schedule):
     """
 
     interval: int
+    takes_time = False
 
     @property
     def name(self) -> str:  # type: ignore[override]
         return f'fixed:{self.interval}'
+
+    def alone(self) -> None:
+        return None
 
     def keyframes(self, frames: int, latency_ms: Callable[[], float]) -> list[int | None]:
         return [index - index % self.interval for index in range(frames)]
@@ -80,10 +93,14 @@ class Asynchronous(Schedule):
 
     rate_hz: float
     stated_ms: float | None = None
+    takes_time = True
 
     @property
     def name(self) -> str:  # type: ignore[override]
         return f'async:{self.rate_hz:g}'
+
+    def alone(self) -> 'Asynchronous':
+        return Asynchronous(self.rate_hz)
 
     def delay(self, latency_ms: float) -> int:
         """Frames from the start of a refresh to the first frame that sees it, at least 1."""

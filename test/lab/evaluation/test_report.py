@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,11 +19,12 @@ from hypothesis import strategies as st
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.evaluation import report
+from asyncmde_ros.lab.evaluation.glossary import COLUMN_OF, COLUMNS
 from asyncmde_ros.lab.evaluation.plots import Sample, contact_sheet
-from asyncmde_ros.lab.evaluation.table import COLUMN_OF, COLUMNS, format_table, ratios
+from asyncmde_ros.lab.evaluation.record import FrameSeries, LagScores, Record
+from asyncmde_ros.lab.evaluation.table import format_table, tables
 
 FRAMES = 12
-MEASURED = [column.key for column in COLUMNS if column.key != 'frames']
 META = {'command': 'asyncmde eval kitchen --out out', 'commit': 'abc1234', 'date': '2026-01-01',
         'hardware': 'two cores', 'versions': {'numpy': '2.0'}, 'sizes': [252, 336]}
 SECTIONS = ('Results', "AbsRel over the teacher's", 'Error against lag', 'Error frame by frame',
@@ -30,19 +32,19 @@ SECTIONS = ('Results', "AbsRel over the teacher's", 'Error against lag', 'Error 
 
 
 def record(sequence: str = 'kitchen', row: str = 'async', schedule: str = 'fixed:4',
-           alignment: str = 'frame', absrel: float | None = 0.1, **more: Any) -> dict[str, Any]:
+           alignment: str = 'frame', absrel: float | None = 0.1, **more: Any) -> Record:
     """Return a record with AbsRel alone, and lags and frames that go with it."""
     interval = int(schedule.partition(':')[2] or 1)
-    lags = [frame % interval for frame in range(FRAMES)]
-    return {
+    lags: list[int | None] = [frame % interval for frame in range(FRAMES)]
+    return Record(**{
         'sequence': sequence, 'row': row, 'schedule': schedule, 'alignment': alignment,
-        'frames': FRAMES, **dict.fromkeys(MEASURED), 'absrel': absrel,
-        'per_lag': [{'lag': lag, 'frames': lags.count(lag), 'absrel': absrel, 'rmse': None,
-                     'delta1': None} for lag in range(interval)],
-        'per_frame': {'absrel': [absrel] * FRAMES, 'lag': lags}, **more}
+        'frames': FRAMES, 'reference': 'truth', 'absrel': absrel,
+        'per_lag': [LagScores(lag, lags.count(lag), absrel, None, None)
+                    for lag in range(interval)],
+        'per_frame': FrameSeries([absrel] * FRAMES, lags), **more})
 
 
-def both_alignments(sequence: str = 'kitchen') -> list[dict[str, Any]]:
+def both_alignments(sequence: str = 'kitchen') -> list[Record]:
     return [record(sequence, row, schedule, alignment, absrel)
             for alignment in ('frame', 'sequence')
             for row, schedule, absrel in (('teacher', 'every', 0.1), ('hold', 'fixed:4', 0.15),
@@ -58,7 +60,7 @@ def samples(rng: np.random.Generator) -> list[Sample]:
     return [full, replace(full, frame=4, lag=None, truth=None, trust=None)]
 
 
-def write(out: Path, records: list[dict[str, Any]], rng: np.random.Generator,
+def write(out: Path, records: list[Record], rng: np.random.Generator,
           sequence: str = 'kitchen') -> str:
     """Write a report with pictures of every kind; return its page."""
     strip = rng.uniform(0.2, 1, (FRAMES, 12)).astype(np.float32)
@@ -97,6 +99,13 @@ def test_what_was_not_measured_is_a_dash_and_never_the_best(missing: float | Non
     table = format_table([record(row='hold', absrel=missing), record(absrel=0.1)], ['absrel'])
     assert cells(table, 'kitchen', 'fixed:4', 'hold') == ['-']
     assert cells(table, 'kitchen', 'fixed:4', 'async') == ['0.1000']
+
+
+def test_a_column_without_good_values_marks_none() -> None:
+    table = format_table([record(row='hold', coverage=0.5), record(), record(row='moved',
+                                                                             coverage=0.9)],
+                         ['coverage'])
+    assert '0.900' in table and '*' not in table.partition('\n')[2]
 
 
 def test_the_best_edge_is_as_steep_as_the_truth_not_steeper() -> None:
@@ -148,35 +157,51 @@ def test_ratios_to_the_teacher_and_their_mean() -> None:
     records = [record('kitchen', 'teacher', 'every', absrel=0.1),
                record('tartanair', 'teacher', 'every', absrel=0.2),
                record('kitchen', absrel=0.11), record('tartanair', absrel=0.26)]
-    ratio, = ratios(records)
-    assert (ratio.row, ratio.schedule) == ('async', 'fixed:4')
-    assert ratio.by_sequence == pytest.approx({'kitchen': 1.1, 'tartanair': 1.3})
-    assert ratio.mean == pytest.approx(1.2)
+    ratios = ratios_of(records)
+    assert list(ratios.index) == [('fixed:4', 'async')]
+    assert list(ratios.columns) == ['kitchen', 'tartanair', 'mean']
+    assert list(ratios.iloc[0]) == pytest.approx([1.1, 1.3, 1.2])
     assert cells(format_table(records), 'fixed:4', 'async') == ['1.100', '1.300', '1.200']
 
 
+def ratios_of(records: list[Record]) -> Any:
+    table, = tables(records)
+    return table.ratios()
+
+
 def test_a_mean_over_fewer_sequences_than_the_others_have_is_none() -> None:
-    ratio, = ratios([record('kitchen', 'teacher', 'every'),
-                     record('tartanair', 'teacher', 'every'), record('kitchen', absrel=0.11)])
-    assert ratio.by_sequence == {'kitchen': pytest.approx(1.1), 'tartanair': None}
-    assert ratio.mean is None
+    ratios = ratios_of([record('kitchen', 'teacher', 'every'),
+                        record('tartanair', 'teacher', 'every'), record('kitchen', absrel=0.11)])
+    assert list(ratios.iloc[0]) == pytest.approx([1.1, math.nan, math.nan], nan_ok=True)
+
+
+def test_ratios_keep_the_order_of_schedules_and_rows() -> None:
+    ratios = ratios_of([record(row='teacher', schedule='every'), record(row='hold'), record(),
+                        record(schedule='fixed:2', absrel=None)])
+    assert list(ratios.index) == [('fixed:4', 'hold'), ('fixed:4', 'async'), ('fixed:2', 'async')]
 
 
 @pytest.mark.parametrize('of_teacher', [0.0, None, math.nan])
 def test_a_teacher_without_an_error_gives_no_ratio(of_teacher: float | None) -> None:
-    assert ratios([record(row='teacher', schedule='every', absrel=of_teacher), record()]) == []
+    assert ratios_of([record(row='teacher', schedule='every', absrel=of_teacher),
+                      record()]).empty
+
+
+def test_a_sequence_may_be_called_mean() -> None:
+    records = [record('mean', 'teacher', 'every', absrel=0.1), record('mean', absrel=0.2)]
+    assert cells(format_table(records), 'fixed:4', 'async') == ['2.000', '2.000']
 
 
 def test_results_are_a_list_of_records_in_strict_json(
         tmp_path: Path, rng: np.random.Generator) -> None:
     odd = record(absrel=math.nan, rmse=math.inf, delta1=np.float32(0.5), frames=np.int64(12))
-    odd['per_frame']['absrel'][3] = -math.inf
+    odd.per_frame.absrel[3] = -math.inf
     write(tmp_path, [odd, record()], rng)
     first, second = json.loads((tmp_path / 'results.json').read_text(), parse_constant=pytest.fail)
     assert first['absrel'] is None and first['rmse'] is None
     assert first['delta1'] == 0.5 and first['frames'] == 12
     assert first['per_frame']['absrel'] == [None] * FRAMES
-    assert second == record()
+    assert Record.from_json(second) == record()
 
 
 @given(st.recursive(
@@ -198,18 +223,20 @@ def test_meta_is_written_as_given(tmp_path: Path, rng: np.random.Generator) -> N
 
 
 def test_csv_has_a_line_for_each_record(tmp_path: Path, rng: np.random.Generator) -> None:
-    write(tmp_path, [record('a,"b"', rmse=math.nan, note='mine'), record(absrel=0.25)], rng)
+    odd = record('a,"b"', rmse=math.nan, reference='teacher')
+    write(tmp_path, [odd, record(absrel=0.25)], rng)
     with (tmp_path / 'results.csv').open(newline='') as stream:
         reader = csv.DictReader(stream)
         first, second = reader
-    assert reader.fieldnames == ['sequence', 'row', 'schedule', 'alignment', *COLUMN_OF, 'note']
-    assert (first['sequence'], first['rmse'], first['note']) == ('a,"b"', '', 'mine')
-    assert (second['absrel'], second['note']) == ('0.25', '')
+    assert reader.fieldnames == ['sequence', 'row', 'schedule', 'alignment', *COLUMN_OF,
+                                 'reference', 'gap_recovery_fast']
+    assert (first['sequence'], first['rmse'], first['reference']) == ('a,"b"', '', 'teacher')
+    assert (second['absrel'], second['gap_recovery_fast']) == ('0.25', '')
 
 
 def test_csv_has_a_line_for_each_frame(tmp_path: Path, rng: np.random.Generator) -> None:
-    one = record(per_frame={'absrel': [0.1, None], 'lag': [None, 1]})
-    write(tmp_path, [one, record(per_frame=None)], rng)
+    one = record(per_frame=FrameSeries([0.1, None], [None, 1]))
+    write(tmp_path, [one, record(per_frame=FrameSeries([], []))], rng)
     assert (tmp_path / 'per_frame.csv').read_text().splitlines() == [
         'sequence,row,schedule,alignment,frame,lag,absrel',
         'kitchen,async,fixed:4,frame,0,,0.1', 'kitchen,async,fixed:4,frame,1,1,']
@@ -292,9 +319,9 @@ def test_sequences_whose_file_names_would_clash_keep_their_pictures(
 
 
 def test_a_report_of_nothing_but_gaps(tmp_path: Path) -> None:
-    empty = record(absrel=None, frames=0, per_lag=[], per_frame={'absrel': [], 'lag': []})
-    unknown = record(row='hold', absrel=None)
-    unknown['per_frame']['lag'] = [None] * FRAMES
+    empty = record(absrel=None, frames=0, per_lag=[], per_frame=FrameSeries([], []))
+    unknown = record(row='hold', absrel=None,
+                     per_frame=FrameSeries([None] * FRAMES, [None] * FRAMES))
     nothing = np.full((8, 8), np.nan, np.float32)
     blank = Sample(0, None, np.zeros((8, 8, 3), np.uint8), None, nothing, nothing, None)
     report.write(tmp_path, [empty, unknown], dict.fromkeys(META), {'kitchen': [blank], 'x': []},
@@ -347,3 +374,19 @@ def test_without_matplotlib_the_numbers_are_kept_and_the_error_names_the_extra(
         write(tmp_path, both_alignments(), rng)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         'meta.json', 'per_frame.csv', 'results.csv', 'results.json']
+
+
+@pytest.mark.parametrize('library', ['pandas', 'jinja2'])
+def test_a_missing_library_of_reports_is_named_with_the_extra(
+        library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(AsyncMDEError, match=library + r': pip install "\.\[eval\]"'):
+        report.require_libraries()
+
+
+def test_the_numbers_of_other_commands_need_no_library_of_reports() -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', 'import sys; from asyncmde_ros.cli.main import build_parser\n'
+         'build_parser()\nfrom asyncmde_ros.lab.evaluation import runner\n'
+         'assert not {"pandas", "jinja2"} & set(sys.modules)'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -15,8 +15,14 @@ import cv2
 import numpy as np
 
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.lab.evaluation.runner import VARIANTS, Peer
-from asyncmde_ros.lab.evaluation.table import ROWS
+from asyncmde_ros.lab.evaluation.glossary import ROWS
+from asyncmde_ros.lab.evaluation.rows import (
+    EVERY_FRAME_ROWS,
+    REMEMBERING,
+    SCHEDULED_ROWS,
+    VARIANTS,
+    PeerRow,
+)
 from asyncmde_ros.lab.media.video import VideoWriter
 from asyncmde_ros.resources import share_directory
 
@@ -162,13 +168,12 @@ def test_every_row_is_there_and_stated_latencies_make_the_schedule(
         (row, schedule) for row in set(ROWS) - alone for schedule in ('fixed:6', 'async:30')
         if (row, schedule) != ('teacher_rate', 'fixed:6')}
     for record in by.values():
-        memory = record['row'] in (*VARIANTS, 'spatial_memory')
-        assert (record['trust_ause'] is not None) == memory
+        assert (record['trust_ause'] is not None) == (record['row'] in REMEMBERING)
         assert set(record) == set(by['hold', 'fixed:6']), 'all have the same fields'
     assert [point['lag'] for point in by['hold', 'async:30']['per_lag']] == [2, 3]
     assert min(point['lag'] for point in by['small_refresh', 'async:30']['per_lag']) == 2
     assert min(point['lag'] for point in by['large_refresh', 'async:30']['per_lag']) == 3
-    errors = {row: by[row, 'fixed:6']['absrel'] for row in VARIANTS}
+    errors = {row.name: by[row.name, 'fixed:6']['absrel'] for row in VARIANTS}
     assert errors['large_refresh'] == errors['async'] != errors['small_refresh']
     assert json.loads((out / 'meta.json').read_text())['latencies']['walk']['fast_ms'] == 5
     page = (out / 'report.html').read_text()
@@ -206,7 +211,12 @@ def test_wrong_requests_are_one_clear_line(arguments: tuple[str, ...], words: st
 def test_peers_are_parsed(tmp_path: Path) -> None:
     model = tmp_path / 'peer.onnx'
     model.touch()
-    assert Peer.parse(f'{model},depth,unit') == Peer(model, 'depth', 'unit')
-    assert Peer.parse(str(model)) == Peer(model, 'disparity', 'imagenet')
+    assert PeerRow.parse(f'{model},depth,unit') == PeerRow(model, 'depth', 'unit')
+    assert PeerRow.parse(str(model)) == PeerRow(model, 'disparity', 'imagenet')
     with pytest.raises(AsyncMDEError, match='only'):
-        Peer.parse(f'{model},upside_down')
+        PeerRow.parse(f'{model},upside_down')
+
+
+def test_every_row_has_a_meaning_and_a_name_of_its_own() -> None:
+    names = [row.name for row in (*EVERY_FRAME_ROWS, *SCHEDULED_ROWS)]
+    assert len(set(names)) == len(names) and set(names) == set(ROWS)

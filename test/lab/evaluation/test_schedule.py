@@ -69,3 +69,9 @@ def test_parse() -> None:
                  'weekly'):
         with pytest.raises(AsyncMDEError, match='fixed:N'):
             parse(text)
+
+
+def test_only_what_takes_time_has_a_foundation_model_at_its_own_rate() -> None:
+    assert not Fixed(4).takes_time and Fixed(4).alone() is None
+    assert Asynchronous(30, 150).takes_time
+    assert Asynchronous(30, 150).alone() == Asynchronous(30), 'stated is a refresh in the node'
