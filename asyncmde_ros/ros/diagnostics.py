@@ -8,8 +8,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from asyncmde_ros.model.geometry import size_text
-from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.slow_path import STALL_S
+from asyncmde_ros.pipeline.clock import REAL
+from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
 from asyncmde_ros.pipeline.statistics import Snapshot
 
 REFRESHES_OF = 'slow path, refreshes of '
@@ -69,7 +69,7 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
         return DiagnosticStatus.ERROR, f'the slow path fails: {slow.last_error}'
     if status.glance is not None and status.glance.failing:
         return DiagnosticStatus.ERROR, f'the glances fail: {status.glance.last_error}'
-    if stalled_s > STALL_S:
+    if stalled_s > REAL.stall_s:
         return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
     if figures.input_hz == 0:
         return DiagnosticStatus.WARN, ': '.join(filter(None, ('no images', around.trouble)))

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.model.geometry import Size
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 
 NANOSECONDS = 1_000_000_000
 UINT32_MAX = 2**32 - 1

@@ -19,14 +19,9 @@ from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
 from asyncmde_ros.model.geometry import Size, parse_size
-from asyncmde_ros.pipeline.depth_pipeline import (
-    DepthPipeline,
-    DepthResult,
-    Measure,
-    PipelineState,
-)
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, Measure
 from asyncmde_ros.pipeline.overload import MS, Overload
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
 from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters

@@ -14,7 +14,7 @@ from asyncmde_ros.images.picture import colorize
 from asyncmde_ros.images.tone import RangeTracker
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.preprocess import at_size
-from asyncmde_ros.pipeline.depth_pipeline import DepthResult
+from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.messages import (
     MEMORY_SOURCE,

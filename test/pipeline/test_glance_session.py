@@ -7,16 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.fakes import FakeEngine, FakeModel
+from support.fakes import Ahead, FakeEngine, FakeModel
 
 from asyncmde_ros.engine.interface import DepthEngine
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.pipeline import refresh_policy, slow_path
-from asyncmde_ros.pipeline.depth_pipeline import (
-    DepthPipeline,
-    DepthResult,
-    PipelineState,
-)
+from asyncmde_ros.pipeline import refresh_policy
+from asyncmde_ros.pipeline.clock import Clock
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.results import DepthResult, PipelineState
 from asyncmde_ros.pipeline.session import DepthSource, resolved
 from asyncmde_ros.pipeline.settings import FastPathModel, OutputResolution, Settings
 from asyncmde_ros.pipeline.slow_path import SlowPathState
@@ -36,7 +34,10 @@ class Camera:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.model = FakeModel()
-        self.pipeline = DepthPipeline(self.model, settings)  # type: ignore[arg-type]
+        self.ahead = Ahead()
+        self.pipeline = DepthPipeline(
+            self.model, settings,  # type: ignore[arg-type]
+            clock=Clock(self.ahead.seconds, stall_s=3600.0, refresh_retry_s=0.01))
         self.stamp_ns = 10**9
 
     def show(self, rgb: np.ndarray | None = None, hurry: bool = False) -> DepthResult:
@@ -58,8 +59,7 @@ class Camera:
 
 
 @pytest.fixture
-def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
-    monkeypatch.setattr(slow_path, 'RETRY_S', 0.01)
+def camera() -> Iterator[Camera]:
     camera = Camera()
     with camera.pipeline:
         yield camera
@@ -189,16 +189,20 @@ def test_switched_off_both_background_paths_rest(camera: Camera) -> None:
     assert camera.until(resting).depth is not None
 
 
-def test_glances_that_hang_are_restarted_with_engines_of_their_own(
-        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_glances_that_hang_are_restarted_with_engines_of_their_own(camera: Camera) -> None:
     camera.ready()
     release, stuck = threading.Event(), engine(camera.model.glance)
-    stuck.compute = lambda arrays: None if release.wait(DEADLINE_S) else None
-    monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
+    hanging = threading.Event()
+
+    def hang(arrays: object) -> None:
+        hanging.set()
+        release.wait(DEADLINE_S)
+    stuck.compute = hang
     try:
+        camera.until(lambda _: hanging.is_set())
+        camera.ahead.by_s = 3601.0
         camera.until(lambda _: camera.pipeline.status.restarts == 1
                      and engine(camera.model.glance) is not stuck)
-        monkeypatch.setattr(slow_path, 'STALL_S', DEADLINE_S)
         camera.ready()
     finally:
         release.set()

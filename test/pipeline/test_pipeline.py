@@ -8,15 +8,15 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from support.fakes import FakeEngine, FakeModel
+from support.fakes import Ahead, FakeEngine, FakeModel
 
 from asyncmde_ros.engine.interface import Engines
 from asyncmde_ros.engine.loader import Model, Threads
@@ -24,15 +24,11 @@ from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.lab.evaluation.predict import Foundation
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.preprocess import shrink
-from asyncmde_ros.pipeline import depth_pipeline, slow_path
-from asyncmde_ros.pipeline.depth_pipeline import (
-    MOST_RESTARTS,
-    DepthPipeline,
-    DepthResult,
-    PipelineState,
-)
+from asyncmde_ros.pipeline.clock import REAL, Clock
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.engine_manager import MOST_RESTARTS
 from asyncmde_ros.pipeline.priority import NICENESS
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
 from asyncmde_ros.pipeline.settings import (
     FastPathModel,
     MotionCompensation,
@@ -63,9 +59,22 @@ def spatial_memory(model: object, *args: object, **options: object) -> DepthPipe
 class Camera:
     """Feeds a pipeline frames with rising stamps until something happens."""
 
-    def __init__(self, pipeline: DepthPipeline) -> None:
+    def __init__(self, pipeline: DepthPipeline, model: FakeModel | None = None) -> None:
+        """``model``: what the pipeline runs, where that is a fake."""
         self.pipeline = pipeline
         self.stamp_ns = 1_000_000_000
+        self._model = model
+
+    @property
+    def model(self) -> FakeModel:
+        assert self._model is not None
+        return self._model
+
+    @property
+    def fast(self) -> FakeEngine:
+        """The fast path's engine in use."""
+        assert self.model.engines is not None
+        return engine(self.model.engines.fast)
 
     def show(self, rgb: np.ndarray, hurry: bool = False) -> DepthResult:
         self.stamp_ns += FRAME_NS
@@ -89,10 +98,23 @@ class Camera:
             time.sleep(0.005)
 
 
+def engine(of: object) -> FakeEngine:
+    assert isinstance(of, FakeEngine)
+    return of
+
+
+@contextmanager
+def watched(clock: Clock = REAL, settings: Settings | None = None) -> Iterator[Camera]:
+    """A camera on a pipeline of fakes."""
+    model = FakeModel()
+    with spatial_memory(model, settings, clock=clock) as pipeline:
+        yield Camera(pipeline, model)
+
+
 @pytest.fixture
 def camera() -> Iterator[Camera]:
-    with spatial_memory(FakeModel()) as pipeline:
-        yield Camera(pipeline)
+    with watched() as camera:
+        yield camera
 
 
 def test_depth_is_withheld_until_the_first_refresh_then_given_for_every_frame(
@@ -146,8 +168,7 @@ def test_a_scene_cut_drops_the_memory_of_the_old_scene(camera: Camera) -> None:
 
 def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
-    fast = camera.pipeline._session.engines.fast
-    assert isinstance(fast, FakeEngine)
+    fast = camera.fast
     shares = [1.0]
 
     def compute(arrays: Mapping[str, np.ndarray]) -> None:
@@ -178,8 +199,7 @@ def test_a_memory_that_faded_away_is_not_taken_for_lost(camera: Camera) -> None:
     """Without refreshes the keyframe's share falls for ever; what sees is the fast network."""
     camera.show_until(image(), PipelineState.READY)
     camera.rest()
-    fast = camera.pipeline._session.engines.fast
-    assert isinstance(fast, FakeEngine)
+    fast = camera.fast
     shares = [1.0]
 
     def compute(arrays: Mapping[str, np.ndarray]) -> None:
@@ -213,15 +233,19 @@ def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
 class Gate:
     """Holds the slow path's engine up between ``shut`` and ``open``."""
 
-    def __init__(self, pipeline: DepthPipeline) -> None:
-        engine = pipeline._session.engines.slow
-        assert isinstance(engine, FakeEngine)
-        self._working, self._open = engine.compute, threading.Event()
+    def __init__(self, model: FakeModel) -> None:
+        assert model.engines is not None
+        slow = engine(model.engines.slow)
+        self._working, self._open = slow.compute, threading.Event()
         self._open.set()
-        engine.compute = self._compute
+        slow.compute = self._compute
         self.shut, self.open = self._open.clear, self._open.set
+        self.held = threading.Event()
+        """Set once a refresh is held up."""
 
     def _compute(self, arrays: Mapping[str, np.ndarray]) -> None:
+        if not self._open.is_set():
+            self.held.set()
         assert self._open.wait(DEADLINE_S)
         self._working(arrays)
 
@@ -230,7 +254,7 @@ class Gate:
 def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
         camera: Camera, when_too_old: OldMemory) -> None:
     """The refresh that comes at last is used at once, even by a frame with no time for it."""
-    gate = Gate(camera.pipeline)
+    gate = Gate(camera.model)
     camera.show_until(image(), PipelineState.READY)
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0,
                                        old_memory=OldMemory.WITHHOLD)
@@ -258,11 +282,17 @@ def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
 
 def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: Camera) -> None:
     """As above, but the refresh is there just before the old memory is too old."""
-    gate = Gate(camera.pipeline)
+    gate = Gate(camera.model)
     kept = camera.show_until(image(), PipelineState.READY).keyframe
-    cache, deadline = camera.pipeline._session.cache, time.monotonic() + DEADLINE_S
+    status, deadline = camera.pipeline.status.slow_path, time.monotonic() + DEADLINE_S
+    assert kept is not None
+
+    def refreshed_from(stamp_ns: int) -> bool:
+        """Whether the newest refresh is complete, and of a frame from ``stamp_ns`` on."""
+        return (status.state is SlowPathState.WAITING and status.stamp_ns is not None
+                and status.stamp_ns >= stamp_ns)
     # At rest: of the last frame there is a refresh, or there is one that no frame has taken yet.
-    while kept.frame_id != camera.pipeline._frame_id and cache._pending is None:
+    while not (refreshed_from(camera.stamp_ns) or refreshed_from(kept.stamp_ns + 1)):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     gate.shut()
@@ -271,7 +301,7 @@ def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: 
     camera.pipeline.settings = replace(camera.pipeline.settings,
                                        old_memory=OldMemory.WITHHOLD)
     gate.open()
-    while cache._pending is None:
+    while not refreshed_from(kept.stamp_ns + 1):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     late = camera.show(image(), hurry=True)
@@ -282,27 +312,25 @@ def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: 
     assert later.keyframe != kept and later.source is DepthSource.NETWORK
 
 
-def test_a_memory_ages_though_the_stamps_stand_still(
-        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0
-    monkeypatch.setattr(depth_pipeline, 'time', SimpleNamespace(
-        monotonic=lambda: now_s, perf_counter=time.perf_counter))
-    camera.show_until(image(), PipelineState.READY)
-    camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0)
-    camera.rest()
-    camera.show(image())
-    for passed_s, too_old in ((0.9, False), (0.2, True)):
-        now_s += passed_s
-        result = camera.pipeline.process(image(), camera.stamp_ns)
-        assert result.too_old is too_old and result.depth is not None
+def test_a_memory_ages_though_the_stamps_stand_still() -> None:
+    ahead = Ahead()
+    with watched(Clock(ahead.seconds)) as camera:
+        camera.show_until(image(), PipelineState.READY)
+        camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=3600.0)
+        camera.rest()
+        camera.show(image())
+        for passed_s, too_old in ((1800.0, False), (1801.0, True)):
+            ahead.by_s += passed_s
+            result = camera.pipeline.process(image(), camera.stamp_ns)
+            assert result.too_old is too_old and result.depth is not None
 
 
 def test_a_closed_pipeline_frees_its_engines_at_once() -> None:
     model = FakeModel()
     pipeline = spatial_memory(model)  # type: ignore[arg-type]
     Camera(pipeline).show_until(image(), PipelineState.READY)
-    engines = [weakref.ref(pipeline._session.engines.fast),
-               weakref.ref(pipeline._session.engines.slow)]
+    assert model.engines is not None
+    engines = [weakref.ref(model.engines.fast), weakref.ref(model.engines.slow)]
     model.engines = None
     gc.collect()
     gc.disable()  # a node at rest collects nothing for minutes
@@ -330,23 +358,25 @@ def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera:
     assert len(asked) == 3
 
 
-def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    model, release = FakeModel(), threading.Event()
-    with spatial_memory(model) as pipeline:
-        camera = Camera(pipeline)
+def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on() -> None:
+    release, hanging, ahead = threading.Event(), threading.Event(), Ahead()
+    with watched(Clock(ahead.seconds, stall_s=3600.0)) as camera:
+        pipeline, model = camera.pipeline, camera.model
         camera.show_until(image(), PipelineState.READY)
-        assert model.engines is not None and isinstance(model.engines.slow, FakeEngine)
+        assert model.engines is not None
         refreshes = pipeline.status.slow_path.refreshes
-        model.engines.slow.compute = lambda arrays: assert_(release.wait(DEADLINE_S))
+
+        def hang(arrays: object) -> None:
+            hanging.set()
+            assert release.wait(DEADLINE_S)
+        engine(model.engines.slow).compute = hang
         deadline = time.monotonic() + DEADLINE_S
-        # Only what hangs for ever may be taken for it, not a thread that a busy machine holds up.
-        with monkeypatch.context() as patch:
-            patch.setattr(slow_path, 'STALL_S', 0.3)
-            while len(model.compiled) == 1:
-                assert camera.show(image()).depth is not None, 'depth goes on meanwhile'
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+        while len(model.compiled) == 1:
+            assert camera.show(image()).depth is not None, 'depth goes on meanwhile'
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            if hanging.is_set():
+                ahead.by_s = 3601.0  # the refresh under way began before
         hung_at = camera.stamp_ns
         again = None
         while again is None or again.keyframe is None or again.keyframe.stamp_ns <= hung_at:
@@ -360,11 +390,10 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on(
         release.set()
 
 
-def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    model, building, go_on = FakeModel(), threading.Event(), threading.Event()
-    with spatial_memory(model) as pipeline:
-        camera, gate = Camera(pipeline), Gate(pipeline)
+def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced() -> None:
+    building, go_on, ahead = threading.Event(), threading.Event(), Ahead()
+    with watched(Clock(ahead.seconds, stall_s=3600.0)) as camera:
+        pipeline, model, gate = camera.pipeline, camera.model, Gate(camera.model)
         camera.show_until(image(), PipelineState.READY)
         working = model.compile
 
@@ -375,21 +404,22 @@ def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced(
         model.compile = slowly  # type: ignore[method-assign]
         gate.shut()
         deadline = time.monotonic() + DEADLINE_S
-        with monkeypatch.context() as patch:
-            patch.setattr(slow_path, 'STALL_S', 0.2)
-            while not building.is_set():
-                assert camera.show(image()).depth is not None and time.monotonic() < deadline
-                time.sleep(0.005)
-        resets, session = pipeline.status.resets, pipeline._session
+        while not building.is_set():
+            assert camera.show(image()).depth is not None and time.monotonic() < deadline
+            time.sleep(0.005)
+            if gate.held.is_set():
+                ahead.by_s = 3601.0
+        resets = pipeline.status.resets
+        assert pipeline.status.restarts == 1
         gate.open()
         while pipeline.status.slow_path.refreshes < 3:
             assert camera.show(image()).depth is not None and time.monotonic() < deadline
             time.sleep(0.005)
         go_on.set()
-        while pipeline._builder is not None:
+        while pipeline.status.restarts == 1:
             assert camera.show(image()).depth is not None and time.monotonic() < deadline
             time.sleep(0.005)
-        assert pipeline._session is session and pipeline.status.resets == resets
+        assert pipeline.status.resets == resets, 'the memory is the one that there was'
         assert pipeline.status.restarts == 0
 
 
@@ -397,9 +427,7 @@ def assert_(done: bool) -> None:
     assert done
 
 
-def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
+def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said() -> None:
     model, release = FakeModel(), threading.Event()
     working = model.compile
 
@@ -412,7 +440,7 @@ def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said(
                                                else assert_(release.wait(DEADLINE_S)))
         return engines
     model.compile = compile_  # type: ignore[method-assign]
-    with spatial_memory(model) as pipeline:
+    with spatial_memory(model, clock=Clock(stall_s=0.2)) as pipeline:
         camera, deadline = Camera(pipeline), time.monotonic() + DEADLINE_S
         while len(model.compiled) < 1 + MOST_RESTARTS:
             camera.show(image())
@@ -437,8 +465,7 @@ def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera
 
 def test_engines_that_nobody_wants_any_more_are_not_adopted(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
-    model = camera.pipeline._model
-    assert isinstance(model, FakeModel)
+    model = camera.model
     ready, working = threading.Event(), model.compile
 
     def held(size: Size, cancel: threading.Event | None = None) -> Engines:
@@ -446,14 +473,15 @@ def test_engines_that_nobody_wants_any_more_are_not_adopted(camera: Camera) -> N
         return working(size, cancel)
     model.compile = held  # type: ignore[method-assign]
     camera.show(image((360, 640)))
-    session, builder = camera.pipeline._session, camera.pipeline._builder
+    (builder,) = [thread for thread in threading.enumerate() if thread.name == 'engine_builder']
     camera.show_until(image(), PipelineState.READY)
+    resets = camera.pipeline.status.resets
     ready.set()
-    assert builder is not None
     builder.join(DEADLINE_S)
-    assert model.compiled[-1] == (252, 448) and camera.pipeline._built is not None
-    assert camera.show(image()).state is PipelineState.READY
-    assert camera.pipeline._session is session and camera.pipeline._built is None
+    assert model.compiled[-1] == (252, 448) and not builder.is_alive()
+    for _ in range(3):
+        assert camera.show(image()).state is PipelineState.READY
+    assert camera.pipeline.status.resets == resets, 'the memory is the one that there was'
     assert camera.pipeline.status.restarts == 0
     assert camera.pipeline.status.size == (252, 336)
 
@@ -488,11 +516,20 @@ def test_after_a_long_pause_the_memory_starts_anew(camera: Camera) -> None:
 
 
 def test_the_callers_image_may_be_reused_at_once() -> None:
-    with spatial_memory(FakeModel(), size=(28, 42)) as pipeline:
-        camera, buffer = Camera(pipeline), image((28, 42))
+    model = FakeModel()
+    with spatial_memory(model, Settings(slow_path_enabled=False), size=(28, 42)) as pipeline:
+        camera, buffer = Camera(pipeline, model), image((28, 42), value=90)
         camera.show(buffer)
-        waiting = pipeline._session._mailbox._item
-        assert waiting is None or not np.shares_memory(waiting.rgb, buffer)
+        buffer[...] = 250
+        assert model.engines is not None
+        seen: list[float] = []
+        engine(model.engines.slow).compute = lambda arrays: seen.append(arrays['image'].mean())
+        pipeline.settings = Settings()
+        deadline = time.monotonic() + DEADLINE_S
+        while not seen:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert abs(seen[0] - (90 / 255 - 0.45) / 0.225) < 0.3  # about what normalising makes of it
 
 
 def test_another_resolution_of_the_same_aspect_keeps_the_engines(camera: Camera) -> None:
@@ -511,16 +548,13 @@ def test_settings_act_on_the_next_frame(camera: Camera) -> None:
                                 temporal_smoothing=0.75, gate_temperature=9.0)
     result = camera.show(image())
     assert result.depth is not None and result.depth.shape == (252, 336)
-    model = pipeline._model
-    assert isinstance(model, FakeModel) and model.engines is not None
-    fast = model.engines.fast
-    assert isinstance(fast, FakeEngine)
+    fast = camera.fast
     assert fast.runs[-1]['beta'].array[0] == 0.75 and fast.runs[-1]['k'].array[0] == 9
 
 
 def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
-    fast = camera.pipeline._model.engines.fast  # type: ignore[attr-defined]
+    fast = camera.fast
     working = fast.compute
 
     def poison(arrays: dict[str, np.ndarray]) -> None:
@@ -532,22 +566,21 @@ def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: C
     assert camera.show(image()).depth is not None
 
 
-def test_a_failed_build_is_an_error_and_is_tried_again(
-        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = camera.pipeline._model
-    working = model.compile
+def test_a_failed_build_is_an_error_and_is_tried_again() -> None:
+    with watched(Clock(build_retry_s=0.05)) as camera:
+        model = camera.model
+        working = model.compile
 
-    def fail(*_: object) -> Engines:
-        raise EngineError('injected')
-    model.compile = fail  # type: ignore[method-assign]
-    monkeypatch.setattr(depth_pipeline, 'BUILD_RETRY_S', 0.05)
-    deadline = time.monotonic() + DEADLINE_S
-    with pytest.raises(EngineError, match='no engines for this image size: injected'):
-        while time.monotonic() < deadline:
-            camera.show(image((360, 640)))
-            time.sleep(0.005)
-    model.compile = working  # type: ignore[method-assign]
-    camera.show_until(image((360, 640)), PipelineState.READY)
+        def fail(*_: object) -> Engines:
+            raise EngineError('injected')
+        model.compile = fail  # type: ignore[method-assign]
+        deadline = time.monotonic() + DEADLINE_S
+        with pytest.raises(EngineError, match='no engines for this image size: injected'):
+            while time.monotonic() < deadline:
+                camera.show(image((360, 640)))
+                time.sleep(0.005)
+        model.compile = working  # type: ignore[method-assign]
+        camera.show_until(image((360, 640)), PipelineState.READY)
 
 
 def scene(shift: int = 0) -> np.ndarray:
@@ -568,7 +601,7 @@ def test_a_hurried_frame_gets_the_last_depth_without_the_network(camera: Camera)
     assert waiting.depth is None, 'without a memory there is nothing to move'
     seen = camera.show_until(scene(), PipelineState.READY)
     assert seen.source is DepthSource.NETWORK
-    fast = camera.pipeline._model.engines.fast  # type: ignore[attr-defined]
+    fast = camera.fast
     for index in range(3):
         runs = len(fast.runs)
         camera.stamp_ns += FRAME_NS
@@ -586,7 +619,7 @@ def test_motion_compensation_acts_on_the_next_frame(camera: Camera) -> None:
     camera.show_until(scene(), PipelineState.READY)
     camera.rest()
     camera.show(scene())  # no swap after this: "step" leads to the frame before
-    fast = pipeline._model.engines.fast  # type: ignore[attr-defined]
+    fast = camera.fast
     for index, mode in enumerate((MotionCompensation.IMAGE, MotionCompensation.HOMOGRAPHY,
                                   MotionCompensation.OFF), start=1):
         pipeline.settings = replace(pipeline.settings, motion_compensation=mode)
@@ -602,13 +635,8 @@ def test_motion_compensation_acts_on_the_next_frame(camera: Camera) -> None:
 
 # A camera that is not mounted upright
 
-def show_through(pipeline: DepthPipeline) -> None:
+def show_through(fast: FakeEngine) -> None:
     """Let the fake network give the image's red channel for depth, and half of it for trust."""
-    model = pipeline._model
-    assert isinstance(model, FakeModel) and model.engines is not None
-    fast = model.engines.fast
-    assert isinstance(fast, FakeEngine)
-
     def compute(arrays: Mapping[str, np.ndarray]) -> None:
         size = arrays['depth'].shape[:-3:-1]
         arrays['depth'][0, 0] = cv2.resize(arrays['image'][0, 0], size)
@@ -616,9 +644,8 @@ def show_through(pipeline: DepthPipeline) -> None:
     fast.compute = compute
 
 
-def turned_by(rotation: Rotation) -> DepthPipeline:
-    settings = Settings(rotation=rotation, cut_trust=0.0)
-    return spatial_memory(FakeModel(), settings)
+def turned_by(rotation: Rotation) -> AbstractContextManager[Camera]:
+    return watched(settings=Settings(rotation=rotation, cut_trust=0.0))
 
 
 @pytest.mark.parametrize('hurry', [False, True])
@@ -628,13 +655,14 @@ def test_depth_and_trust_of_a_turned_image_are_the_upright_ones_turned(
         rotation: Rotation, resolution: OutputResolution, hurry: bool) -> None:
     shown = {}
     for turn in (Rotation.NONE, rotation):
-        with turned_by(turn) as pipeline:
+        with turned_by(turn) as camera:
+            pipeline = camera.pipeline
             assert pipeline.status.size == turn.size((252, 336)), 'prepared for 4:3'
             pipeline.settings = replace(pipeline.settings, output_resolution=resolution)
             # As such a camera gives it: the upright scene turned the other way.
-            camera, view = Camera(pipeline), turn.inverse.turn(scene())
+            view = turn.inverse.turn(scene())
             camera.show_until(view, PipelineState.READY)
-            show_through(pipeline)
+            show_through(camera.fast)
             camera.show(view)
             result = camera.show(view, hurry)
             assert pipeline.status.rotation is turn and pipeline.status.size == (252, 336)
@@ -667,15 +695,15 @@ def test_another_rotation_starts_the_memory_anew(camera: Camera) -> None:
 
 def test_a_sensors_step_is_turned_with_the_image() -> None:
     measured = np.array([[1, 0.01, 0.05], [-0.02, 1, -0.1], [0.001, 0.002, 1]], np.float32)
-    with turned_by(Rotation.QUARTER) as pipeline:
+    with turned_by(Rotation.QUARTER) as camera:
+        pipeline, view = camera.pipeline, Rotation.THREE_QUARTERS.turn(scene())
         pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMU)
-        camera, view = Camera(pipeline), Rotation.THREE_QUARTERS.turn(scene())
         camera.show_until(view, PipelineState.READY)
         camera.rest()
         camera.show(view)
         camera.stamp_ns += FRAME_NS
         pipeline.process(view, camera.stamp_ns, measure=lambda *_: measured)
-        fast = pipeline._model.engines.fast  # type: ignore[attr-defined]
+        fast = camera.fast
         assert not fast.runs[-1]['fresh'].array.any()
         np.testing.assert_allclose(fast.runs[-1]['step'].array,
                                    Rotation.QUARTER.turn_homography(measured), atol=1e-6)

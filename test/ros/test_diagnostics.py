@@ -9,8 +9,9 @@ import time
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.slow_path import STALL_S, SlowPathState, SlowPathStatus
+from asyncmde_ros.pipeline.clock import REAL
+from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
+from asyncmde_ros.pipeline.slow_path import SlowPathState, SlowPathStatus
 from asyncmde_ros.pipeline.statistics import Snapshot
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
 
@@ -103,7 +104,7 @@ def test_why_no_image_can_be_used_is_said(output_hz: float, words: str) -> None:
 
 
 def test_a_refresh_under_way_is_no_stall() -> None:
-    slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - STALL_S / 2)
+    slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - REAL.stall_s / 2)
     assert diagnose('node', figures(), status(slow=slow), ACTIVE, Time()).status[0].level == (
         DiagnosticStatus.OK)
 

@@ -35,7 +35,7 @@ from support.ros_rig import (
     picture,
 )
 
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.slow_path import SlowPathState
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, TOO_OLD, to_nanoseconds
 

@@ -10,9 +10,8 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from asyncmde_ros.pipeline.depth_pipeline import DepthResult, PipelineState
 from asyncmde_ros.pipeline.feature_cache import Keyframe
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
 from asyncmde_ros.ros import outputs
 from asyncmde_ros.ros.messages import TOO_OLD
 from asyncmde_ros.ros.outputs import DOUBTFUL_FRAMES, MOST_DOUBTS, Outputs

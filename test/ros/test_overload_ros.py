@@ -19,7 +19,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from support.ros_rig import MOMENT_S, SMALL, NodeProcess, Peer, image_message, picture
 
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.ros.messages import to_nanoseconds
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]

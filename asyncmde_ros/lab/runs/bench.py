@@ -36,7 +36,7 @@ from asyncmde_ros.lab.runs import children
 from asyncmde_ros.lab.runs.hosting import hosted
 from asyncmde_ros.lab.runs.video_publisher import image_message
 from asyncmde_ros.model.geometry import size_text
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.ros.diagnostics import GLANCE_MS, GLANCES, REFRESHES_OF
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, float_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only

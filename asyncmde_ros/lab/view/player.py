@@ -10,7 +10,8 @@ from asyncmde_ros.lab.media.pace import Pace
 from asyncmde_ros.lab.view.recording import Recording
 from asyncmde_ros.lab.view.timing import RefreshRate, Timing
 from asyncmde_ros.model.geometry import check_aspect, network_size
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.pipeline.settings import OutputResolution, Settings
 
 logger = logging.getLogger(__name__)

@@ -490,7 +490,7 @@ def test_what_the_node_says_is_understood() -> None:
 
     from asyncmde_ros.lab.runs.bench import Listener
     from asyncmde_ros.lab.runs.hosting import hosted
-    from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
+    from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
     from asyncmde_ros.pipeline.session import DepthSource
     from asyncmde_ros.pipeline.slow_path import SlowPathStatus
     from asyncmde_ros.pipeline.statistics import Statistics

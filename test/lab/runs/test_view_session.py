@@ -20,7 +20,7 @@ from support.ros_rig import NodeProcess, Peer, image_message, node_environment, 
 from support.rrd import Entity, pa, read
 
 from asyncmde_ros.lab.view.layout import SERIES
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.ros.messages import MEMORY_SOURCE, from_nanoseconds, set_data
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
