@@ -251,7 +251,7 @@ class DepthPipeline:
         self._state = PipelineState.READY
         return DepthResult(self._state, stamp_ns, depth, trust, keyframe,
                            self._frame_id - keyframe.frame_id, source,
-                           self._memory.too_old(keyframe, settings), stopwatch.timings)
+                           self._memory.stale(keyframe, settings), stopwatch.timings)
 
     def _withhold(self, state: PipelineState, stamp_ns: int) -> DepthResult:
         self._state = state

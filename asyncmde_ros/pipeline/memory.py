@@ -49,11 +49,11 @@ class Memory:
             return self.missing(settings)
         last = session.fast.keyframe
         if last is not None and last.generation != slot.keyframe.generation and (
-                self.too_old(last, settings)):
+                self.stale(last, settings)):
             session.fast.forget()  # so that nothing of it is moved: there is a newer memory
-        if settings.old_memory is OldMemory.WITHHOLD and self.too_old(slot.keyframe, settings):
+        if settings.old_memory is OldMemory.WITHHOLD and self.stale(slot.keyframe, settings):
             session.fast.forget()  # its state will not have moved with the frames in between
-            return PipelineState.MEMORY_TOO_OLD
+            return PipelineState.MEMORY_STALE
         return slot
 
     def missing(self, settings: Settings) -> PipelineState:
@@ -61,6 +61,6 @@ class Memory:
         return (PipelineState.WAITING_FOR_MEMORY if settings.slow_path_enabled
                 else PipelineState.SLOW_PATH_OFF)
 
-    def too_old(self, keyframe: Keyframe, settings: Settings) -> bool:
+    def stale(self, keyframe: Keyframe, settings: Settings) -> bool:
         """Tell whether a keyframe is beyond the age that is allowed, at the newest frame."""
         return 0 < settings.max_memory_age_s < self.age.seconds(keyframe)

@@ -14,24 +14,29 @@ from asyncmde_ros.pipeline.upright import Rotation
 
 
 class PipelineState(str, Enum):
-    """Why there is depth, or why not."""
+    """Why there is depth, or why not.
+
+    There is (``ready``), a refresh is awaited, there is no memory and the slow path is switched
+    off, engines for this image size are being built, or the memory is too old.
+    """
 
     READY = 'ready'
-    WAITING_FOR_MEMORY = 'waiting for a refresh'
-    SLOW_PATH_OFF = 'without a memory, and the slow path is switched off'
-    BUILDING = 'building engines for this image size'
-    MEMORY_TOO_OLD = 'withholding depth, whose memory is too old'
+    WAITING_FOR_MEMORY = 'waiting_for_memory'
+    SLOW_PATH_OFF = 'slow_path_off'
+    BUILDING = 'building'
+    MEMORY_STALE = 'memory_stale'
 
 
 class DepthSource(str, Enum):
     """Where a frame's depth is from.
 
-    The fast network's, or a keyframe's that was moved and mended.
+    The fast network's, a keyframe's that was moved and mended, or the network's last one, moved
+    (``warped``).
     """
 
     NETWORK = 'network'
     MEMORY = 'memory'
-    WARPED = 'the last depth of the network, moved with the camera'
+    WARPED = 'warped'
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class DepthResult:
     while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
     [0, 1], how far the depth of each pixel is to be trusted.  Both are of the image as it was
     given, whatever the rotation.  ``lag`` counts frames since ``keyframe``, the frame that the
-    memory shows; ``source`` tells what gave the depth; ``too_old`` whether the keyframe is older
+    memory shows; ``source`` tells what gave the depth; ``stale`` whether the keyframe is older
     than the settings want.
     """
 
@@ -85,7 +90,7 @@ class DepthResult:
     keyframe: Keyframe | None = None
     lag: int | None = None
     source: DepthSource = DepthSource.NETWORK
-    too_old: bool = False
+    stale: bool = False
     timings: Timings = Timings()
 
 

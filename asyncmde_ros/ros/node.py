@@ -36,6 +36,8 @@ from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
 from asyncmde_ros.ros.parameter_files import files_of, objection
 from asyncmde_ros.ros.releases import after_parameters_are_set
+from asyncmde_ros.ros.sentences import STATES
+from asyncmde_ros.ros.tokens import ENGINE, INTERNAL, OVERRUN
 from asyncmde_ros.ros.transitions import PatientNode
 
 logger = logging.getLogger(__name__)
@@ -43,9 +45,6 @@ logger = logging.getLogger(__name__)
 DIAGNOSTICS_PERIOD_S = 1.0
 
 THROTTLE_S = 5.0
-
-OVERRUN = 'overrun'
-"""Why images are counted as dropped that a newer one replaced before their turn came."""
 
 WAITING_FRAMES = 2
 """Images that may wait, where one that waited too long is answered in a moment."""
@@ -276,10 +275,10 @@ class DepthNode(PatientNode):
             self._refused = str(error)
             self._warn(f'image dropped: {error}')
         except AsyncMDEError as error:
-            self.statistics.drop('engine')
+            self.statistics.drop(ENGINE)
             self._warn(f'no depth for this image: {error}')
         except Exception as error:  # a frame may be lost, the node may not
-            self.statistics.drop('internal')
+            self.statistics.drop(INTERNAL)
             self._warn(f'no depth for this image, through a fault of ours: {error!r}')
 
     def _turn_upright(self, camera_frame: str) -> None:
@@ -304,7 +303,7 @@ class DepthNode(PatientNode):
         now_ns = self.get_clock().now().nanoseconds  # of the simulation, where stamps are
         self.statistics.depth(
             result.source.value, MS * (now_ns - stamp_ns), work_ms, result.lag,
-            MS * (stamp_ns - result.keyframe.stamp_ns), result.too_old,
+            MS * (stamp_ns - result.keyframe.stamp_ns), result.stale,
             result.keyframe.generation)
 
     def _diagnose(self) -> None:
@@ -326,7 +325,7 @@ class DepthNode(PatientNode):
     def _report(self, result: DepthResult) -> None:
         if result.state is not self._state:
             self._state = result.state
-            logger.info('%s', result.state.value)
+            logger.info('%s', STATES[result.state])
         if result.source is DepthSource.WARPED:
             answered = self.statistics.answered
             warped = answered[DepthSource.WARPED.value] + 1

@@ -217,15 +217,15 @@ def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0)
     camera.rest()
     result = camera.show(image())
-    assert result.keyframe is not None and not result.too_old
+    assert result.keyframe is not None and not result.stale
     keyframe_ns = result.keyframe.stamp_ns
-    while not result.too_old:
+    while not result.stale:
         result = camera.show(image())
         assert result.depth is not None and result.keyframe is not None
-        assert result.too_old == (result.stamp_ns - keyframe_ns > 1e9)
+        assert result.stale == (result.stamp_ns - keyframe_ns > 1e9)
     camera.pipeline.settings = replace(camera.pipeline.settings, old_memory=OldMemory.WITHHOLD)
     result = camera.show(image())
-    assert result.depth is None and result.state is PipelineState.MEMORY_TOO_OLD
+    assert result.depth is None and result.state is PipelineState.MEMORY_STALE
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=0.0)
     assert camera.show(image()).depth is not None
 
@@ -262,7 +262,7 @@ def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
     old = camera.show(image()).keyframe
     while (result := camera.show(image())).state is PipelineState.READY:
         old = result.keyframe
-    assert result.state is PipelineState.MEMORY_TOO_OLD and old is not None
+    assert result.state is PipelineState.MEMORY_STALE and old is not None
     camera.pipeline.settings = replace(camera.pipeline.settings, old_memory=when_too_old)
     camera.show(image())
     gate.open()
@@ -271,7 +271,7 @@ def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
         result = camera.show(image(), hurry=True)
         if result.keyframe is not None and result.keyframe.generation > old.generation:
             break
-        assert result.depth is None or result.too_old
+        assert result.depth is None or result.stale
         assert time.monotonic() < deadline
         time.sleep(0.005)
     assert result.source is DepthSource.NETWORK
@@ -322,7 +322,7 @@ def test_a_memory_ages_though_the_stamps_stand_still() -> None:
         for passed_s, too_old in ((1800.0, False), (1801.0, True)):
             ahead.by_s += passed_s
             result = camera.pipeline.process(image(), camera.stamp_ns)
-            assert result.too_old is too_old and result.depth is not None
+            assert result.stale is too_old and result.depth is not None
 
 
 def test_a_closed_pipeline_frees_its_engines_at_once() -> None:

@@ -13,6 +13,7 @@ from asyncmde_ros.model.geometry import check_aspect, network_size
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.pipeline.settings import OutputResolution, Settings
+from asyncmde_ros.ros.sentences import STATES
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
 def _show(recording: Recording, frame: VideoFrame, result: DepthResult,
           refreshes: RefreshRate) -> None:
     stamp_ns = frame.stamp_ns
-    recording.log_state(stamp_ns, result.state.value)
+    recording.log_state(stamp_ns, STATES[result.state])
     recording.log_image(stamp_ns, frame.image)
     if result.depth is None or result.trust is None or result.keyframe is None:
         recording.log_no_depth(stamp_ns)

@@ -21,7 +21,7 @@ from support.rrd import Entity, pa, read
 
 from asyncmde_ros.lab.view.layout import SERIES
 from asyncmde_ros.pipeline.results import DepthSource
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, from_nanoseconds, set_data
+from asyncmde_ros.ros.messages import from_nanoseconds, set_data
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -142,7 +142,7 @@ def test_a_depth_node(peer: Peer, tmp_path: Path, foundation_path: Path) -> None
     assert 0 < min(scalars(entities, 'receipt_ms')) < 1e3 * TIMEOUT_S
     assert max(scalars(entities, 'memory_age_ms')) < 1e3 * TIMEOUT_S
     assert max(scalars(entities, 'refresh_hz')) > 0
-    assert any(MEMORY_SOURCE[DepthSource.NETWORK] in state
+    assert any(DepthSource.NETWORK.value in state
                for state in entities['/state'].values['TextLog:text'])
     assert f'{len(image.stamps_ns)} images, {len(depth.stamps_ns)} depth maps' in view.text()
 
@@ -174,7 +174,7 @@ def test_a_namespace_trust_and_a_best_effort_camera(peer: Peer, tmp_path: Path) 
             header = Header(stamp=from_nanoseconds(first_ns + count * period_ns))
             keyframe = from_nanoseconds(first_ns + count // 5 * 5 * period_ns)
             memory.publish(TimeReference(header=header, time_ref=keyframe,
-                                         source=MEMORY_SOURCE[DepthSource.NETWORK]))
+                                         source=DepthSource.NETWORK.value))
             rgb = image_message(picture((80, 80)))
             rgb.header = header
             camera.publish(rgb)
