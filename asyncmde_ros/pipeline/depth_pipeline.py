@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +15,9 @@ from asyncmde_ros.model.preprocess import at_size, shrink
 from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.engine_manager import EngineManager
 from asyncmde_ros.pipeline.memory import Memory
-from asyncmde_ros.pipeline.motion import Homography, MotionEstimator, Warp, still
+from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, still
 from asyncmde_ros.pipeline.moved_depth import Map, View
+from asyncmde_ros.pipeline.overload import MS, Overload
 from asyncmde_ros.pipeline.results import (
     DepthResult,
     DepthSource,
@@ -25,6 +25,7 @@ from asyncmde_ros.pipeline.results import (
     PipelineStatus,
     Stopwatch,
 )
+from asyncmde_ros.pipeline.rotation import RotationSensor
 from asyncmde_ros.pipeline.session import Session, build, resolved
 from asyncmde_ros.pipeline.settings import (
     FastPathModel,
@@ -40,10 +41,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_IMAGE: Size = (480, 640)
 """The aspect that is prepared before the first frame is seen."""
 
-Measure = Callable[[int, int], Homography | None]
-"""The step between the frames of two stamps [ns], None where it is not known."""
-
-
 @dataclass
 class _Live:
     """The live settings; apart from the pipeline, so that the slow path does not hold that."""
@@ -56,6 +53,7 @@ class DepthPipeline:
 
     ``process`` is called with every frame, from one thread.  It never waits for the foundation
     model: until its first refresh depth is withheld, afterwards every frame gives depth.
+    ``rotation_sensor`` is to be filled before a frame where motion comes from an IMU.
     """
 
     def __init__(self, model: Model, settings: Settings | None = None,
@@ -76,7 +74,10 @@ class DepthPipeline:
         self._capture: Capture | None = None
         self._tracked_ns: int | None = None
         self._rotation = live.settings.rotation
+        self._clock = clock
+        self.rotation_sensor = RotationSensor()
         self._motion = MotionEstimator()
+        self._overload = Overload()
         self._memory = Memory(clock.seconds)
         self._engines = EngineManager(
             partial(build, model, fast_path=resolved(fast_path, model),
@@ -124,13 +125,13 @@ class DepthPipeline:
         self._tracked_ns = None
         self._memory.reset(self._engines.session)
 
-    def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int, hurry: bool = False,
-                measure: Measure | None = None) -> DepthResult:
+    def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int, received_ns: int | None = None,
+                began_ns: int | None = None) -> DepthResult:
         """Take a frame, (H, W, 3) uint8 RGB captured at ``stamp_ns``; return its depth.
 
-        ``hurry``: rather than through the network, which takes its time, give the last depth as
-        this frame sees it.  ``measure`` gives the step between two frames, from the later one's
-        view to the earlier one's, as another sensor has it; asked with compensation by IMU only.
+        ``received_ns`` is when it arrived and ``began_ns`` when its turn came, now unless given,
+        both by the clock's nanoseconds.  A frame that waited too long for the network gets the
+        last depth as this frame sees it, where that is quicker; without ``received_ns`` none did.
 
         A stamp before the last one (a bag that loops), one over ten seconds after it, another
         image size or another rotation resets the memory; a scene cut, or trust that collapses,
@@ -140,19 +141,21 @@ class DepthPipeline:
         The steps, and what they are called, are those of docs/how_it_works.md, "A frame comes".
         """
         stopwatch, settings = Stopwatch(), self.settings
+        began_ns = self._clock.nanoseconds() if began_ns is None else began_ns
+        late = received_ns is not None and self._overload.late(received_ns, began_ns)
         _check(rgb)
         self._notice_jump(Capture(stamp_ns, rgb.shape[:2], settings.rotation))
         if not self._engines_fit(rgb.shape[:2]):
             return self._withhold(PipelineState.BUILDING, stamp_ns)
         picture = self._upright(rgb)
         stopwatch.lap()
-        view = self._track(picture, stamp_ns, settings, measure)
+        view = self._track(picture, stamp_ns, settings)
         stopwatch.lap()
         self._offer(picture, stamp_ns)
         slot = self._memory.take(self._session, settings)
         if isinstance(slot, PipelineState):
             return self._withhold(slot, stamp_ns)
-        source, maps = DepthSource.WARPED, self._session.skip(view) if hurry else None
+        source, maps = DepthSource.WARPED, self._session.extrapolate(view) if late else None
         if maps is None:
             source, maps = self._session.source, self._session.step(view, slot, settings)
             if self._lost(settings):
@@ -161,6 +164,7 @@ class DepthPipeline:
         stopwatch.lap()
         depth, trust = self._as_given(maps, rgb.shape[:2], settings)
         stopwatch.lap()
+        self._learn_load(source, began_ns)
         return self._result(stamp_ns, depth, trust, source, settings, stopwatch)
 
     @property
@@ -193,15 +197,14 @@ class DepthPipeline:
         size = self._rotation.size(self._session.picture_size)
         return self._rotation.turn(shrink(rgb, size))
 
-    def _track(self, picture: npt.NDArray[np.uint8], stamp_ns: int, settings: Settings,
-               measure: Measure | None) -> View:
+    def _track(self, picture: npt.NDArray[np.uint8], stamp_ns: int, settings: Settings) -> View:
         """Estimate the motion since the frame before; a scene cut drops the memory."""
         self._frame_id += 1
         measured, before_ns = None, self._tracked_ns
         self._tracked_ns = stamp_ns
-        if (measure is not None and before_ns is not None
-                and settings.motion_compensation is MotionCompensation.IMU):
-            measured = measure(before_ns, stamp_ns)
+        if before_ns is not None and (
+                settings.motion_compensation is MotionCompensation.IMU):
+            measured = self.rotation_sensor.step(before_ns, stamp_ns)
             if measured is not None:
                 measured = self._rotation.turn_homography(measured)
         motion = self._motion.update(self._frame_id, picture, settings.motion_compensation,
@@ -242,6 +245,13 @@ class DepthPipeline:
             self._session.fast.forget()
             raise EngineError('the fast network gave depth that is not finite')
         return depth, trust.copy()
+
+    def _learn_load(self, source: DepthSource, began_ns: int) -> None:
+        """Learn what a frame cost that was answered."""
+        if source is DepthSource.WARPED:
+            self._overload.extrapolated()
+        else:
+            self._overload.took(MS * (self._clock.nanoseconds() - began_ns))
 
     def _result(self, stamp_ns: int, depth: Map, trust: Map, source: DepthSource,
                 settings: Settings, stopwatch: Stopwatch) -> DepthResult:

@@ -94,7 +94,7 @@ class Session(ABC):
         """Return depth and trust of a frame, each (rows, cols) at a size of its own."""
 
     @abstractmethod
-    def skip(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
         """Return the last step's, moved, where that is cheaper than a step; else None."""
 
     def drop_memory(self) -> None:
@@ -160,8 +160,8 @@ class SpatialMemorySession(Session):
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
             settings.temporal_smoothing, settings.gate_temperature)
 
-    def skip(self, view: View) -> tuple[Map, Map] | None:
-        return self._fused.skip(view.step)
+    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+        return self._fused.extrapolate(view.step)
 
 
 class GlanceSession(Session):
@@ -261,7 +261,7 @@ class GlanceSession(Session):
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         return maps
 
-    def skip(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
         return None  # a step is no dearer
 
 

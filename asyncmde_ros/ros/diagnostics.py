@@ -10,8 +10,8 @@ from std_msgs.msg import Header
 from asyncmde_ros.model.geometry import size_text
 from asyncmde_ros.pipeline.clock import REAL
 from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.statistics import Snapshot
 from asyncmde_ros.ros.sentences import STATES
+from asyncmde_ros.ros.statistics import Snapshot
 from asyncmde_ros.ros.tokens import (
     DROPPED,
     GLANCE_MS,

@@ -13,22 +13,21 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
-from asyncmde_ros.model.geometry import Size, parse_size
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, Measure
-from asyncmde_ros.pipeline.overload import MS, Overload
+from asyncmde_ros.model.geometry import parse_size
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.overload import MS
 from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
-from asyncmde_ros.pipeline.statistics import Statistics
 from asyncmde_ros.ros import parameters
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
 from asyncmde_ros.ros.guard import guard_clock, guard_services, guarded
 from asyncmde_ros.ros.images import to_rgb
-from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
+from asyncmde_ros.ros.inputs import Calibration, ImageInput, ImuRotation
 from asyncmde_ros.ros.loading import BuildProgress, Loading, Recipe
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
@@ -37,6 +36,7 @@ from asyncmde_ros.ros.outputs import Outputs
 from asyncmde_ros.ros.parameter_files import files_of, objection
 from asyncmde_ros.ros.releases import after_parameters_are_set
 from asyncmde_ros.ros.sentences import STATES
+from asyncmde_ros.ros.statistics import Statistics
 from asyncmde_ros.ros.tokens import ENGINE, INTERNAL, OVERRUN
 from asyncmde_ros.ros.transitions import PatientNode
 
@@ -75,14 +75,13 @@ class DepthNode(PatientNode):
     def __init__(self) -> None:
         super().__init__('depth_node')
         self.statistics = Statistics()
-        self._overload = Overload()
         forward_logs(self.get_logger())
         self._pipeline: DepthPipeline | None = None
         self._loading: Loading | None = None
         self._building = BuildProgress()
         self._images: ImageInput | None = None
         self._calibration: Calibration | None = None
-        self._inertia: Inertia | None = None
+        self._imu_rotation: ImuRotation | None = None
         self._mounting: Mounting | None = None
         self._state: PipelineState | None = None
         self._warps, self._refused = False, ''
@@ -219,21 +218,22 @@ class DepthNode(PatientNode):
         self._follow_settings()
 
     def _unsubscribe(self) -> None:
-        for source in (self._images, self._calibration, self._inertia, self._mounting):
+        for source in (self._images, self._calibration, self._imu_rotation, self._mounting):
             if source is not None:
                 source.close()
-        self._images = self._calibration = self._inertia = self._mounting = None
+        self._images = self._calibration = self._imu_rotation = self._mounting = None
 
     def _follow_settings(self) -> None:
         """Listen to an IMU while motion comes from it, and to tf while that tells the roll."""
         if self._pipeline is None or self._images is None:
             return
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
-        if by_imu and self._inertia is None:
-            self._inertia = Inertia(self, parameters.read_rotation(self))
-        elif not by_imu and self._inertia is not None:
-            self._inertia.close()
-            self._inertia = None
+        if by_imu and self._imu_rotation is None:
+            self._imu_rotation = ImuRotation(self, self._pipeline.rotation_sensor,
+                                             parameters.read_rotation(self))
+        elif not by_imu and self._imu_rotation is not None:
+            self._imu_rotation.close()
+            self._imu_rotation = None
         by_tf = parameters.turns_by_tf(self)
         if by_tf and self._mounting is None:
             self._mounting = Mounting(self)
@@ -253,23 +253,22 @@ class DepthNode(PatientNode):
             self.statistics.drop(OVERRUN, missed)
         # Zero or absent where a middleware, or Humble, does not tell when a message came.
         received_ns = info.get('received_timestamp') or started_ns
-        late = self._overload.hurry(received_ns, started_ns)
         try:
             rgb = to_rgb(message, self._images.stream)
             calibration = self._calibration.of(message)
             stamp_ns = image_stamp_ns(message.header)
             self._refused = ''
             self._turn_upright(message.header.frame_id)
-            result = self._pipeline.process(rgb, stamp_ns, late and self._warps,
-                                            self._measure(message, rgb.shape[:2], calibration))
+            if self._imu_rotation is not None:
+                self._imu_rotation.update(calibration, rgb.shape[:2], message.header.frame_id)
+            result = self._pipeline.process(rgb, stamp_ns, received_ns if self._warps else None,
+                                            started_ns)
             self._report(result)
             if result.depth is None:
                 self.statistics.drop(result.state.value)
             else:
                 self._outputs.publish(message.header, rgb.shape[:2], calibration, result)
                 self._count(result, stamp_ns, MS * (time.time_ns() - received_ns))
-                if result.source is not DepthSource.WARPED:
-                    self._overload.took(MS * (time.time_ns() - started_ns))
         except ImageError as error:
             self.statistics.drop(error.reason)
             self._refused = str(error)
@@ -288,15 +287,6 @@ class DepthNode(PatientNode):
         rotation = self._mounting.rotation(camera_frame)
         if rotation is not self._pipeline.settings.rotation:
             self._pipeline.settings = replace(self._pipeline.settings, rotation=rotation)
-
-    def _measure(self, message: Image | CompressedImage, image: Size,
-                 calibration: CameraInfo | None) -> Measure | None:
-        """Return what knows how the camera turned, where an IMU is listened to."""
-        inertia = self._inertia
-        if inertia is None:
-            return None
-        return lambda before_ns, now_ns: inertia.step(calibration, image, message.header.frame_id,
-                                                      before_ns, now_ns)
 
     def _count(self, result: DepthResult, stamp_ns: int, work_ms: float) -> None:
         assert result.keyframe is not None and result.lag is not None
@@ -323,6 +313,8 @@ class DepthNode(PatientNode):
                              self._refused)
 
     def _report(self, result: DepthResult) -> None:
+        if self._imu_rotation is not None:
+            self._imu_rotation.tell()
         if result.state is not self._state:
             self._state = result.state
             logger.info('%s', STATES[result.state])

@@ -14,6 +14,7 @@ from asyncmde_ros.errors import EngineError
 from asyncmde_ros.pipeline import refresh_policy
 from asyncmde_ros.pipeline.clock import Clock
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.overload import INTERVALS, MOST_IN_A_ROW
 from asyncmde_ros.pipeline.results import DepthResult, PipelineState
 from asyncmde_ros.pipeline.session import DepthSource, resolved
 from asyncmde_ros.pipeline.settings import FastPathModel, OutputResolution, Settings
@@ -37,12 +38,14 @@ class Camera:
         self.ahead = Ahead()
         self.pipeline = DepthPipeline(
             self.model, settings,  # type: ignore[arg-type]
-            clock=Clock(self.ahead.seconds, stall_s=3600.0, refresh_retry_s=0.01))
+            clock=Clock(self.ahead.seconds, self.ahead.nanoseconds, stall_s=3600.0,
+                        refresh_retry_s=0.01))
         self.stamp_ns = 10**9
 
-    def show(self, rgb: np.ndarray | None = None, hurry: bool = False) -> DepthResult:
+    def show(self, rgb: np.ndarray | None = None, late: bool = False) -> DepthResult:
         self.stamp_ns += FRAME_NS
-        return self.pipeline.process(image() if rgb is None else rgb, self.stamp_ns, hurry)
+        self.ahead.now_ns = self.stamp_ns + 10 * FRAME_NS * late
+        return self.pipeline.process(image() if rgb is None else rgb, self.stamp_ns, self.stamp_ns)
 
     def until(self, condition: Callable[[DepthResult], bool],
               rgb: np.ndarray | None = None) -> DepthResult:
@@ -83,7 +86,15 @@ def test_depth_comes_with_the_first_refresh_and_then_for_every_frame(camera: Cam
         assert result.trust is not None and result.keyframe is not None and result.lag is not None
         assert result.source is DepthSource.MEMORY
         assert result.keyframe.stamp_ns == camera.stamp_ns - result.lag * FRAME_NS
-    assert camera.show(hurry=True).source is DepthSource.MEMORY  # there is nothing to skip
+
+
+def test_a_late_frame_is_answered_like_any_other(camera: Camera) -> None:
+    """Nothing would be quicker than to move the memory."""
+    camera.ready()
+    for _ in range(INTERVALS + 1):
+        camera.show()
+    for _ in range(2 * MOST_IN_A_ROW):
+        assert camera.show(late=True).source is DepthSource.MEMORY
 
 
 def test_two_sizes_and_a_glance_are_prepared_before_the_first_frame() -> None:

@@ -24,9 +24,10 @@ from asyncmde_ros.errors import EngineError, ImageError
 from asyncmde_ros.lab.evaluation.predict import Foundation
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.preprocess import shrink
-from asyncmde_ros.pipeline.clock import REAL, Clock
+from asyncmde_ros.pipeline.clock import Clock
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.engine_manager import MOST_RESTARTS
+from asyncmde_ros.pipeline.overload import INTERVALS, MOST_IN_A_ROW
 from asyncmde_ros.pipeline.priority import NICENESS
 from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
 from asyncmde_ros.pipeline.settings import (
@@ -43,6 +44,7 @@ DEADLINE_S = 60.0
 """Of what takes a moment, on a machine whose cores are busy with something else."""
 
 FRAME_NS = 33_000_000
+LATE_NS = 10 * FRAME_NS
 LANDSCAPE: Size = (480, 640)
 
 
@@ -59,10 +61,12 @@ def spatial_memory(model: object, *args: object, **options: object) -> DepthPipe
 class Camera:
     """Feeds a pipeline frames with rising stamps until something happens."""
 
-    def __init__(self, pipeline: DepthPipeline, model: FakeModel | None = None) -> None:
-        """``model``: what the pipeline runs, where that is a fake."""
+    def __init__(self, pipeline: DepthPipeline, model: FakeModel | None = None,
+                 ahead: Ahead | None = None) -> None:
+        """``model`` and ``ahead``: the pipeline's, where these are fakes."""
         self.pipeline = pipeline
         self.stamp_ns = 1_000_000_000
+        self.ahead = ahead or Ahead()
         self._model = model
 
     @property
@@ -76,9 +80,16 @@ class Camera:
         assert self.model.engines is not None
         return engine(self.model.engines.fast)
 
-    def show(self, rgb: np.ndarray, hurry: bool = False) -> DepthResult:
+    def show(self, rgb: np.ndarray, late: bool = False) -> DepthResult:
+        """Show a frame that arrives with its stamp; a ``late`` one has waited since."""
         self.stamp_ns += FRAME_NS
-        return self.pipeline.process(rgb, self.stamp_ns, hurry)
+        self.ahead.now_ns = self.stamp_ns + LATE_NS * late
+        return self.pipeline.process(rgb, self.stamp_ns, self.stamp_ns, self.ahead.now_ns)
+
+    def steady(self, rgb: np.ndarray) -> None:
+        """Show so many frames that the camera's period is known."""
+        for _ in range(INTERVALS + 1):
+            self.show(rgb)
 
     def show_until(self, rgb: np.ndarray, state: PipelineState) -> DepthResult:
         deadline = time.monotonic() + DEADLINE_S
@@ -104,11 +115,12 @@ def engine(of: object) -> FakeEngine:
 
 
 @contextmanager
-def watched(clock: Clock = REAL, settings: Settings | None = None) -> Iterator[Camera]:
+def watched(settings: Settings | None = None, **timeouts: float) -> Iterator[Camera]:
     """A camera on a pipeline of fakes."""
-    model = FakeModel()
+    model, ahead = FakeModel(), Ahead()
+    clock = Clock(ahead.seconds, ahead.nanoseconds, **timeouts)
     with spatial_memory(model, settings, clock=clock) as pipeline:
-        yield Camera(pipeline, model)
+        yield Camera(pipeline, model, ahead)
 
 
 @pytest.fixture
@@ -268,7 +280,7 @@ def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
     gate.open()
     deadline = time.monotonic() + DEADLINE_S
     while True:
-        result = camera.show(image(), hurry=True)
+        result = camera.show(image(), late=True)
         if result.keyframe is not None and result.keyframe.generation > old.generation:
             break
         assert result.depth is None or result.stale
@@ -277,13 +289,15 @@ def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
     assert result.source is DepthSource.NETWORK
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=0.0)
     camera.show_until(image(), PipelineState.READY)
-    assert camera.show(image(), hurry=True).source is DepthSource.WARPED
+    assert camera.show(image(), late=True).source is DepthSource.WARPED
 
 
 def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: Camera) -> None:
     """As above, but the refresh is there just before the old memory is too old."""
     gate = Gate(camera.model)
-    kept = camera.show_until(image(), PipelineState.READY).keyframe
+    camera.show_until(image(), PipelineState.READY)
+    camera.steady(image())
+    kept = camera.show(image()).keyframe
     status, deadline = camera.pipeline.status.slow_path, time.monotonic() + DEADLINE_S
     assert kept is not None
 
@@ -304,23 +318,22 @@ def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: 
     while not refreshed_from(kept.stamp_ns + 1):
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    late = camera.show(image(), hurry=True)
+    late = camera.show(image(), late=True)
     assert late.source is DepthSource.WARPED and late.keyframe == kept
     age_s = (late.stamp_ns - kept.stamp_ns) / 1e9
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=age_s + 0.001)
-    later = camera.show(image(), hurry=True)
+    later = camera.show(image(), late=True)
     assert later.keyframe != kept and later.source is DepthSource.NETWORK
 
 
 def test_a_memory_ages_though_the_stamps_stand_still() -> None:
-    ahead = Ahead()
-    with watched(Clock(ahead.seconds)) as camera:
+    with watched() as camera:
         camera.show_until(image(), PipelineState.READY)
         camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=3600.0)
         camera.rest()
         camera.show(image())
         for passed_s, too_old in ((1800.0, False), (1801.0, True)):
-            ahead.by_s += passed_s
+            camera.ahead.by_s += passed_s
             result = camera.pipeline.process(image(), camera.stamp_ns)
             assert result.stale is too_old and result.depth is not None
 
@@ -342,25 +355,27 @@ def test_a_closed_pipeline_frees_its_engines_at_once() -> None:
         gc.enable()
 
 
-def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(camera: Camera) -> None:
+def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(
+        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
 
-    def measure(before_ns: int, now_ns: int) -> None:
+    def step(before_ns: int, now_ns: int) -> None:
         asked.append((before_ns, now_ns))
     pipeline = camera.pipeline
+    monkeypatch.setattr(pipeline.rotation_sensor, 'step', step)
     pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMU)
     for stamp_ns in (10 * FRAME_NS, 11 * FRAME_NS, 13 * FRAME_NS, 2 * FRAME_NS, 3 * FRAME_NS):
-        pipeline.process(image(), stamp_ns, measure=measure)
+        pipeline.process(image(), stamp_ns)
     assert asked == [(10 * FRAME_NS, 11 * FRAME_NS), (11 * FRAME_NS, 13 * FRAME_NS),
                      (2 * FRAME_NS, 3 * FRAME_NS)]
     pipeline.settings = replace(pipeline.settings, motion_compensation=MotionCompensation.IMAGE)
-    pipeline.process(image(), 4 * FRAME_NS, measure=measure)
+    pipeline.process(image(), 4 * FRAME_NS)
     assert len(asked) == 3
 
 
 def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on() -> None:
-    release, hanging, ahead = threading.Event(), threading.Event(), Ahead()
-    with watched(Clock(ahead.seconds, stall_s=3600.0)) as camera:
+    release, hanging = threading.Event(), threading.Event()
+    with watched(stall_s=3600.0) as camera:
         pipeline, model = camera.pipeline, camera.model
         camera.show_until(image(), PipelineState.READY)
         assert model.engines is not None
@@ -376,7 +391,7 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
             if hanging.is_set():
-                ahead.by_s = 3601.0  # the refresh under way began before
+                camera.ahead.by_s = 3601.0  # the refresh under way began before
         hung_at = camera.stamp_ns
         again = None
         while again is None or again.keyframe is None or again.keyframe.stamp_ns <= hung_at:
@@ -391,8 +406,8 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on() -> None:
 
 
 def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced() -> None:
-    building, go_on, ahead = threading.Event(), threading.Event(), Ahead()
-    with watched(Clock(ahead.seconds, stall_s=3600.0)) as camera:
+    building, go_on = threading.Event(), threading.Event()
+    with watched(stall_s=3600.0) as camera:
         pipeline, model, gate = camera.pipeline, camera.model, Gate(camera.model)
         camera.show_until(image(), PipelineState.READY)
         working = model.compile
@@ -408,7 +423,7 @@ def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced() -> None:
             assert camera.show(image()).depth is not None and time.monotonic() < deadline
             time.sleep(0.005)
             if gate.held.is_set():
-                ahead.by_s = 3601.0
+                camera.ahead.by_s = 3601.0
         resets = pipeline.status.resets
         assert pipeline.status.restarts == 1
         gate.open()
@@ -567,7 +582,7 @@ def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: C
 
 
 def test_a_failed_build_is_an_error_and_is_tried_again() -> None:
-    with watched(Clock(build_retry_s=0.05)) as camera:
+    with watched(build_retry_s=0.05) as camera:
         model = camera.model
         working = model.compile
 
@@ -595,23 +610,59 @@ def scene(shift: int = 0) -> np.ndarray:
     return cv2.add(canvas, noise)[:, shift:shift + 640].copy()
 
 
-def test_a_hurried_frame_gets_the_last_depth_without_the_network(camera: Camera) -> None:
-    camera.stamp_ns += FRAME_NS
-    waiting = camera.pipeline.process(scene(), camera.stamp_ns, hurry=True)
+def test_a_late_frame_gets_the_last_depth_without_the_network(camera: Camera) -> None:
+    waiting = camera.show(scene(), late=True)
     assert waiting.depth is None, 'without a memory there is nothing to move'
-    seen = camera.show_until(scene(), PipelineState.READY)
+    camera.show_until(scene(), PipelineState.READY)
+    camera.steady(scene())
+    seen = camera.show(scene())
     assert seen.source is DepthSource.NETWORK
     fast = camera.fast
     for index in range(3):
         runs = len(fast.runs)
-        camera.stamp_ns += FRAME_NS
-        hurried = camera.pipeline.process(scene(8 * index), camera.stamp_ns, hurry=True)
+        late = camera.show(scene(8 * index), late=True)
         assert len(fast.runs) == runs
-        assert hurried.source is DepthSource.WARPED and hurried.stamp_ns == camera.stamp_ns
-        assert hurried.depth is not None and hurried.depth.shape == LANDSCAPE
+        assert late.source is DepthSource.WARPED and late.stamp_ns == camera.stamp_ns
+        assert late.depth is not None and late.depth.shape == LANDSCAPE
         # What it shows is as old as what it was moved from, whatever was refreshed since.
-        assert hurried.keyframe == seen.keyframe and hurried.lag == seen.lag + index + 1
+        assert late.keyframe == seen.keyframe and late.lag == seen.lag + index + 1
     assert camera.show(scene(24)).source is DepthSource.NETWORK
+
+
+def test_late_frames_without_a_memory_do_not_take_the_networks_place(camera: Camera) -> None:
+    """Only frames that were extrapolated count to those after which the network has its turn."""
+    camera.show_until(image(), PipelineState.READY)
+    camera.steady(image())
+    camera.rest()
+    camera.pipeline.reset()
+    for _ in range(MOST_IN_A_ROW):
+        assert camera.show(image(), late=True).state is PipelineState.SLOW_PATH_OFF
+    camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=True)
+    deadline = time.monotonic() + DEADLINE_S
+    while (first := camera.show(image(), late=True)).depth is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert first.source is DepthSource.NETWORK, 'there is nothing to move yet'
+    sources = [camera.show(image(), late=True).source for _ in range(MOST_IN_A_ROW + 1)]
+    assert sources == [DepthSource.WARPED] * MOST_IN_A_ROW + [DepthSource.NETWORK]
+
+
+def test_without_the_time_of_its_arrival_no_frame_is_late(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    camera.steady(image())
+    camera.ahead.now_ns += 100 * LATE_NS
+    result = camera.pipeline.process(image(), camera.stamp_ns + FRAME_NS)
+    assert result.source is DepthSource.NETWORK
+
+
+def test_a_frames_turn_begins_with_the_call_unless_it_is_told(camera: Camera) -> None:
+    camera.show_until(image(), PipelineState.READY)
+    camera.steady(image())
+    for waited_ns, source in ((0, DepthSource.NETWORK), (LATE_NS, DepthSource.WARPED)):
+        camera.stamp_ns += FRAME_NS
+        camera.ahead.now_ns = camera.stamp_ns + waited_ns
+        result = camera.pipeline.process(image(), camera.stamp_ns, camera.stamp_ns)
+        assert result.source is source
 
 
 def test_motion_compensation_acts_on_the_next_frame(camera: Camera) -> None:
@@ -645,14 +696,14 @@ def show_through(fast: FakeEngine) -> None:
 
 
 def turned_by(rotation: Rotation) -> AbstractContextManager[Camera]:
-    return watched(settings=Settings(rotation=rotation, cut_trust=0.0))
+    return watched(Settings(rotation=rotation, cut_trust=0.0))
 
 
-@pytest.mark.parametrize('hurry', [False, True])
+@pytest.mark.parametrize('late', [False, True])
 @pytest.mark.parametrize('resolution', OutputResolution)
 @pytest.mark.parametrize('rotation', Rotation)
 def test_depth_and_trust_of_a_turned_image_are_the_upright_ones_turned(
-        rotation: Rotation, resolution: OutputResolution, hurry: bool) -> None:
+        rotation: Rotation, resolution: OutputResolution, late: bool) -> None:
     shown = {}
     for turn in (Rotation.NONE, rotation):
         with turned_by(turn) as camera:
@@ -663,8 +714,8 @@ def test_depth_and_trust_of_a_turned_image_are_the_upright_ones_turned(
             view = turn.inverse.turn(scene())
             camera.show_until(view, PipelineState.READY)
             show_through(camera.fast)
-            camera.show(view)
-            result = camera.show(view, hurry)
+            camera.steady(view)
+            result = camera.show(view, late)
             assert pipeline.status.rotation is turn and pipeline.status.size == (252, 336)
             assert result.depth is not None and result.trust is not None
             assert result.depth.flags.c_contiguous
@@ -693,7 +744,7 @@ def test_another_rotation_starts_the_memory_anew(camera: Camera) -> None:
     assert pipeline.status.size == (336, 252)
 
 
-def test_a_sensors_step_is_turned_with_the_image() -> None:
+def test_a_sensors_step_is_turned_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = np.array([[1, 0.01, 0.05], [-0.02, 1, -0.1], [0.001, 0.002, 1]], np.float32)
     with turned_by(Rotation.QUARTER) as camera:
         pipeline, view = camera.pipeline, Rotation.THREE_QUARTERS.turn(scene())
@@ -701,8 +752,8 @@ def test_a_sensors_step_is_turned_with_the_image() -> None:
         camera.show_until(view, PipelineState.READY)
         camera.rest()
         camera.show(view)
-        camera.stamp_ns += FRAME_NS
-        pipeline.process(view, camera.stamp_ns, measure=lambda *_: measured)
+        monkeypatch.setattr(pipeline.rotation_sensor, 'step', lambda *_: measured)
+        camera.show(view)
         fast = camera.fast
         assert not fast.runs[-1]['fresh'].array.any()
         np.testing.assert_allclose(fast.runs[-1]['step'].array,

@@ -13,9 +13,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from asyncmde_ros.pipeline.clock import REAL
 from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
 from asyncmde_ros.pipeline.slow_path import SlowPathState, SlowPathStatus
-from asyncmde_ros.pipeline.statistics import Snapshot
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
 from asyncmde_ros.ros.sentences import STATES
+from asyncmde_ros.ros.statistics import Snapshot
 
 
 def figures(**changes: object) -> Snapshot:

@@ -23,13 +23,20 @@ CHANNELS = 2
 
 
 class Ahead:
-    """A clock that runs with the real one, and that a test may put forward."""
+    """A clock that a test may put forward.
+
+    Its seconds run with the real ones, ``by_s`` ahead; its nanoseconds are ``now_ns``.
+    """
 
     def __init__(self) -> None:
         self.by_s = 0.0
+        self.now_ns = 0
 
     def seconds(self) -> float:
         return time.monotonic() + self.by_s
+
+    def nanoseconds(self) -> int:
+        return self.now_ns
 
 
 class FakeEngine(Engine):

@@ -492,8 +492,8 @@ def test_what_the_node_says_is_understood() -> None:
     from asyncmde_ros.lab.runs.hosting import hosted
     from asyncmde_ros.pipeline.results import DepthSource, PipelineState, PipelineStatus
     from asyncmde_ros.pipeline.slow_path import SlowPathStatus
-    from asyncmde_ros.pipeline.statistics import Statistics
     from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
+    from asyncmde_ros.ros.statistics import Statistics
     from asyncmde_ros.ros.tokens import MemorySource
     slow = SlowPathStatus(refreshes=5, refreshes_of={(252, 336): 3, (336, 448): 2})
     glance = SlowPathStatus(refreshes=9, latency_ms=31.5)

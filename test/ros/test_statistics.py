@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyncmde_ros.pipeline.statistics import WINDOW_S, Statistics
+from asyncmde_ros.ros.statistics import WINDOW_S, Statistics
 
 
 class Clock:
