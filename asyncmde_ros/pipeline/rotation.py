@@ -62,6 +62,10 @@ class Gyroscope:
         self._stamps_ns: deque[int] = deque(maxlen=MOST_KEPT)
         self._rates: deque[npt.NDArray[np.float64]] = deque(maxlen=MOST_KEPT)
 
+    def __len__(self) -> int:
+        """Return how many measurements are kept."""
+        return len(self._stamps_ns)
+
     def add(self, stamp_ns: int, rate: npt.ArrayLike) -> None:
         """Take a measurement (3,); one that none can be is ignored, an older one starts anew."""
         values = np.asarray(rate, np.float64)

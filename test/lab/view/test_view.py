@@ -47,13 +47,16 @@ import itertools, sys, time
 from asyncmde_ros.cli.main import main
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 process, numbers = DepthPipeline.process, itertools.count(1)
+from asyncmde_ros.pipeline.feature_cache import FeatureCache
+from asyncmde_ros.pipeline.slow_path import SlowPathState
+front = FeatureCache.front
 def waiting(pipeline, *arguments):
-    number, cache = next(numbers), pipeline._session.cache
+    number, refreshed = next(numbers), pipeline.status.slow_path
     if number <= {WITHHELD}:
-        cache.front = lambda: None
+        FeatureCache.front = lambda cache: None
     elif number == {WITHHELD} + 1:
-        del cache.front
-        while cache._pending is None:
+        FeatureCache.front = front
+        while refreshed.refreshes == 0 or refreshed.state is not SlowPathState.WAITING:
             time.sleep(0.01)
     return process(pipeline, *arguments)
 DepthPipeline.process = waiting
