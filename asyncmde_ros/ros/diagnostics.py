@@ -10,7 +10,14 @@ from std_msgs.msg import Header
 from asyncmde_ros.model.geometry import size_text
 from asyncmde_ros.pipeline.clock import REAL
 from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
-from asyncmde_ros.ros.sentences import STATES
+from asyncmde_ros.ros.sentences import (
+    DEPTH_STALE,
+    GLANCES_FAIL,
+    NO_DEPTH,
+    REFRESHES_FAIL,
+    STALLED,
+    STATES,
+)
 from asyncmde_ros.ros.statistics import Snapshot
 from asyncmde_ros.ros.tokens import (
     DROPPED,
@@ -73,11 +80,11 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
     slow = status.slow_path
     stalled_s = _running_s(status)
     if slow.failing:
-        return DiagnosticStatus.ERROR, f'the slow path fails: {slow.last_error}'
+        return DiagnosticStatus.ERROR, f'{REFRESHES_FAIL}: {slow.last_error}'
     if status.glance is not None and status.glance.failing:
-        return DiagnosticStatus.ERROR, f'the glances fail: {status.glance.last_error}'
+        return DiagnosticStatus.ERROR, f'{GLANCES_FAIL}: {status.glance.last_error}'
     if stalled_s > REAL.stall_s:
-        return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
+        return DiagnosticStatus.ERROR, f'{STALLED}: for {stalled_s:.0f} s'
     if figures.input_hz == 0:
         return DiagnosticStatus.WARN, ': '.join(filter(None, ('no images', around.trouble)))
     if around.refused and figures.output_hz == 0:
@@ -86,10 +93,9 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
         return DiagnosticStatus.WARN, ': '.join(filter(None, (
             STATES[status.state], around.progress)))
     if figures.stale:
-        return DiagnosticStatus.WARN, ('depth rests on a memory that is too old, older than '
-                                       'memory.max_age: refreshes do not come')
+        return DiagnosticStatus.WARN, DEPTH_STALE
     if figures.output_hz == 0:
-        return DiagnosticStatus.WARN, 'images, but no depth'
+        return DiagnosticStatus.WARN, NO_DEPTH
     return DiagnosticStatus.OK, f'{figures.output_hz:.1f} Hz'
 
 

@@ -17,3 +17,11 @@ STATES = {
     PipelineState.MEMORY_STALE:
         'no depth: the memory is too old, older than memory.max_age, until the next refresh; '
         'memory.when_too_old: mark would give it all the same'}
+
+REFRESHES_FAIL = 'the slow path fails, and depth goes on with the memory that there is'
+GLANCES_FAIL = 'glances fail, and depth goes on, moved and not mended'
+STALLED = 'the slow path has stalled, and depth goes on with the memory that there is'
+DEPTH_STALE = ('depth rests on a memory that is too old, older than memory.max_age: see in '
+               'slow_path_... why refreshes do not come')
+NO_DEPTH = 'images come, but no depth: see what dropped_... counts'
+"""What else a diagnostics message says; the error, or for how long, follows."""

@@ -14,7 +14,7 @@ from asyncmde_ros.pipeline.clock import REAL
 from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
 from asyncmde_ros.pipeline.slow_path import SlowPathState, SlowPathStatus
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
-from asyncmde_ros.ros.sentences import STATES
+from asyncmde_ros.ros.sentences import GLANCES_FAIL, STATES
 from asyncmde_ros.ros.statistics import Snapshot
 
 
@@ -42,7 +42,7 @@ def test_glances_are_told_of_where_there_are_any() -> None:
     well = said(SlowPathStatus(refreshes=7, latency_ms=31.25))
     assert (well['glances'], well['glance_ms']) == ('7', '31.2')
     ill = said(SlowPathStatus(failures=1, failing=True, last_error='no memory'))
-    assert ill['said'] == 'the glances fail: no memory' and ill['glance_failures'] == '1'
+    assert ill['said'] == f'{GLANCES_FAIL}: no memory' and ill['glance_failures'] == '1'
 
 
 def test_refreshes_are_counted_by_the_size_of_the_image() -> None:
