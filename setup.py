@@ -45,7 +45,7 @@ setup(
         'av>=17,<19',
         'numpy>=1.23',
         'opencv-python-headless>=4.6',
-        'openvino>=2024.4',
+        'openvino>=2025.1',
         'safetensors>=0.4',
         'tqdm>=4.60',
     ],

@@ -41,8 +41,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                              "(default: this machine's)")
     parser.add_argument('--model', default='vits', metavar='NAME',
                         help='which networks (default: %(default)s)')
-    parser.add_argument('--precision', choices=('auto', 'fp32'), default='auto',
-                        help='auto: half precision, but float32 for warps and trust')
+    parser.add_argument('--precision', choices=('auto', 'half', 'fp32'), default='auto',
+                        help='auto and half: float16, but float32 for warps and trust')
     parser.add_argument('--foundation-weights', type=Path, metavar='FILE')
     parser.add_argument('--fast-weights', type=Path, metavar='FILE')
     parser.add_argument('--out', type=Path, metavar='DIR',

@@ -73,7 +73,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--motion', choices=('homography', 'image'), default='image',
                         help='how the memory moves: by one homography a frame, or by '
                              'optical flow as well (default: %(default)s)')
-    parser.add_argument('--precision', choices=('auto', 'fp32'), default='auto')
+    parser.add_argument('--precision', choices=('auto', 'half', 'fp32'), default='auto')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.set_defaults(run=run)
 

@@ -13,9 +13,14 @@ import numpy.typing as npt
 
 
 class Precision(str, Enum):
-    """What a backend may compute in; warps and trust are float32 either way."""
+    """What a backend may compute in; warps and trust are float32 either way.
+
+    ``HALF``: the hardware's 16-bit numbers where it has them.  ``AUTO``: 8-bit integers as well,
+    for the products that bear it, where that is faster.
+    """
 
     AUTO = 'auto'
+    HALF = 'half'
     FP32 = 'fp32'
 
 

@@ -131,6 +131,13 @@ class Model:
         other.threads, other.background = threads.resolved(), threads.in_turn()
         return other
 
+    def in_half(self) -> 'Model':
+        """Return the same model without int8: the foundation model as others run it."""
+        other = copy.copy(self)
+        if other.precision is Precision.AUTO:
+            other.precision = Precision.HALF
+        return other
+
     @property
     def backend(self) -> str:
         """Return what computes: the backend chosen, if ``auto`` was asked for."""

@@ -15,6 +15,7 @@ from asyncmde_ros.engine.interface import (
     Buffer,
     Engine,
     Fence,
+    Graph,
     HostBuffer,
     Options,
     Precision,
@@ -30,13 +31,23 @@ try:
     import openvino as ov
     from openvino import opset13 as ops
 except ImportError as error:
-    raise EngineError('the openvino backend needs OpenVINO: pip install "openvino>=2024.4"') \
+    raise EngineError('the openvino backend needs OpenVINO: pip install "openvino>=2025.1"') \
         from error
 
 
 logger = logging.getLogger(__name__)
 
 FLOAT32 = {'INFERENCE_PRECISION_HINT': 'f32'}
+
+QUANTISED_TOGETHER = 128
+"""Neighbouring activations of a token that share one scale in int8.
+
+Smaller groups are nearer to bfloat16 and slower, docs/speed.md has the figures.
+"""
+
+INT8_LARGEST = 127
+INT8_SINCE = (2026, 3)
+MATRIX_AXES = 2
 
 
 @cache
@@ -55,14 +66,16 @@ class OpenVINOEngine(Engine):
     def __init__(self, graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
                  shapes: Mapping[str, tuple[int, ...]], threads: int,
                  precision: Precision = Precision.AUTO,
-                 outputs: Sequence[str] | None = None) -> None:
+                 outputs: Sequence[str] | None = None, bears_int8: bool = False) -> None:
         """Compile ``graph``, or what of it the named ``outputs`` need.
 
         ``weights`` holds the graph's weight inputs by name, ``shapes`` the shape of each other
-        input; ``threads`` is how many cores it may use.  With ``precision`` AUTO convolutions and
+        input; ``threads`` is how many cores it may use.  With ``precision`` HALF convolutions and
         matrix products run in bfloat16 where the CPU computes in it; the warp grids stay float32
-        (a test holds that).  Where OpenVINO then compiles nothing, it is float32 throughout, with
-        a warning.  Raises EngineError naming what is missing or does not fit.
+        (a test holds that).  AUTO is HALF, but for a graph that ``bears_int8``: its linear layers
+        are quantised where this CPU gains by it (:func:`int8_pays`).  Where OpenVINO then compiles
+        nothing, it is float32 throughout, with a warning.  Raises EngineError naming what is
+        missing or does not fit.
         """
         options: dict[str, Any] = {
             'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1, 'INFERENCE_NUM_THREADS': threads,
@@ -78,6 +91,9 @@ class OpenVINOEngine(Engine):
                     if not result.input_value(0).names & set(outputs):
                         model.remove_result(result)
             model.reshape({name: list(shape) for name, shape in shapes.items()})
+            if bears_int8 and precision is Precision.AUTO and int8_pays():
+                quantise(model)
+                options['DYNAMIC_QUANTIZATION_GROUP_SIZE'] = QUANTISED_TOGETHER
             compiled = _compiled(core, model, options)
         except RuntimeError as error:
             raise EngineError(f'OpenVINO cannot compile {graph.name}: {error}') from error
@@ -101,7 +117,8 @@ class OpenVINOEngine(Engine):
 def compile_graph(wanted: Specification, options: Options) -> OpenVINOEngine:
     """Compile for the CPU."""
     return OpenVINOEngine(wanted.path, wanted.weights, wanted.shapes, options.threads,
-                          options.precision, wanted.outputs)
+                          options.precision, wanted.outputs,
+                          wanted.graph in (Graph.FOUNDATION, Graph.GLANCE))
 
 
 def _compiled(core: 'ov.Core', model: 'ov.Model', options: dict[str, Any]
@@ -117,6 +134,59 @@ def _compiled(core: 'ov.Core', model: 'ov.Model', options: dict[str, Any]
         logger.warning('OpenVINO cannot compile for the fastest numbers of this CPU: float32 '
                        'instead (%s)', one_line(error))
         return compiled
+
+
+@cache
+def int8_pays() -> bool:
+    """Tell whether int8 is faster here than what HALF computes in.
+
+    Measured on AVX-512 with VNNI: 0.75 to 0.8 of the time of bfloat16.  With AMX bfloat16 is so
+    fast that nothing is known to be gained.  Where Linux does not tell, False; with an OpenVINO
+    that computes in bfloat16 whatever is asked (up to 2026.2, as tried), too.
+    """
+    if tuple(int(part) for part in ov.__version__.split('.')[:2]) < INT8_SINCE:
+        return False
+    try:
+        text = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='replace')
+    except OSError:
+        return False
+    flags = next((line.split() for line in text.splitlines() if line.startswith('flags')), [])
+    return 'avx512_vnni' in flags and 'amx_tile' not in flags
+
+
+def quantise(model: 'ov.Model') -> None:
+    """Keep the weights of linear layers as 8-bit integers, one scale for each output.
+
+    OpenVINO then quantises what is multiplied with them as it comes, in groups of neighbouring
+    activations of one token, so that nothing has to be calibrated and a token with outliers spoils
+    no other (``DYNAMIC_QUANTIZATION_GROUP_SIZE``, docs.openvino.ai).  Products of two activations
+    (attention), convolutions and all else stay as they are.
+    """
+    for product in model.get_ordered_ops():
+        if product.get_type_name() != 'MatMul':
+            continue
+        weights = _linear_weights(product)
+        if weights is None:
+            continue
+        scale = np.abs(weights).max(axis=1, keepdims=True) / INT8_LARGEST
+        scale[scale == 0] = 1
+        integers = ops.constant(np.round(weights / scale).astype(np.int8))
+        restored = ops.multiply(ops.convert(integers, 'f16'),
+                                ops.constant(scale.astype(np.float16)))
+        linear = ops.matmul(product.input_value(0), ops.convert(restored, 'f32'), False, True)
+        linear.output(0).set_names(product.output(0).get_names())
+        product.output(0).replace(linear.output(0))
+
+
+def _linear_weights(product: 'ov.Node') -> npt.NDArray[np.float32] | None:
+    """Return the weights (outputs, inputs) of a linear layer; None of any other product."""
+    node, turned = product.input_value(1).get_node(), product.get_attributes()['transpose_b']
+    if node.get_type_name() == 'Transpose':
+        node, turned = node.input_value(0).get_node(), not turned
+    if node.get_type_name() != 'Constant' or len(node.get_output_shape(0)) != MATRIX_AXES:
+        return None
+    values = np.asarray(node.get_data(), np.float32)
+    return values if turned else values.T
 
 
 def _fill(model: 'ov.Model', weights: Mapping[str, npt.NDArray[np.floating]]) -> None:

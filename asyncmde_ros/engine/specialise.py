@@ -40,10 +40,10 @@ def specialise(graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
     """Return the ONNX file of ``graph`` with ``weights`` inside, for one size.
 
     ``shapes`` gives the shape of each data input; of the outputs the named ones are kept.  The
-    image is taken as (1, H, W, 3) uint8 RGB and normalised inside.  With AUTO features, and what
-    is computed from them, are float16.  Where the graph gives features it also gives ``check``
-    (1,), which is finite if and only if they all are.  Raises EngineError for weights that do not
-    fit.
+    image is taken as (1, H, W, 3) uint8 RGB and normalised inside.  But with FP32 features, and
+    what is computed from them, are float16.  Where the graph gives features it also gives
+    ``check`` (1,), which is finite if and only if they all are.  Raises EngineError for weights
+    that do not fit.
     """
     model = onnx.load(graph)
     _fill(model.graph, weights)
@@ -52,7 +52,7 @@ def specialise(graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
         dims.CopyFrom(helper.make_tensor_type_proto(FLOAT, shapes[value.name]).tensor_type.shape)
     _turn_weights(model.graph)
     _prune(model.graph, outputs)
-    if precision is Precision.AUTO:
+    if precision is not Precision.FP32:
         _halve(model)
     _take_pixels(model.graph)
     if set(KEYFRAME) <= set(outputs):

@@ -47,7 +47,7 @@ def on_pixels(wanted: Specification, precision: Precision, device: torch.device)
     Features are float16 with AUTO; warps, weights and trust stay float32, as in the graphs that
     TensorRT gets (:mod:`asyncmde_ros.engine.specialise`).
     """
-    dtype = torch.float16 if precision is Precision.AUTO else torch.float32
+    dtype = torch.float16 if precision is not Precision.FP32 else torch.float32
     module = build_module(wanted.graph, wanted.model, wanted.weights)
     for part in module.modules():
         if isinstance(part, Attention):
@@ -61,7 +61,7 @@ def on_pixels(wanted: Specification, precision: Precision, device: torch.device)
 def describe(wanted: Specification, precision: Precision, results: Mapping[str, torch.Tensor]
              ) -> dict[str, TensorType]:
     """Return the types of all inputs and outputs, the outputs' shapes taken from ``results``."""
-    half = np.float16 if precision is Precision.AUTO else np.float32
+    half = np.float16 if precision is not Precision.FP32 else np.float32
 
     def dtype(name: str) -> np.dtype:
         return np.dtype(half if name.removeprefix('next_') in FEATURES else np.float32)

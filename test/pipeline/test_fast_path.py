@@ -90,6 +90,7 @@ def test_an_extrapolated_frame_shows_the_last_depth_moved_and_the_next_step_lead
     assert fast.extrapolate(step) is None
 
 
+@pytest.mark.proves('fast-network-fails')
 def test_after_a_failed_run_the_state_starts_anew(
         parts: tuple[FakeEngine, FastPath, FeatureCache]) -> None:
     engine, fast, cache = parts

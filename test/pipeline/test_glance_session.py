@@ -133,6 +133,7 @@ def moving(camera: Camera) -> np.ndarray:
     return np.roll(image(), 200, axis=1)
 
 
+@pytest.mark.proves('refresh-size-set')
 def test_a_size_set_while_it_runs_is_built_while_depth_goes_on(camera: Camera) -> None:
     camera.ready()
     wanted = (196, 252)
@@ -154,6 +155,7 @@ def test_a_size_set_at_the_start_is_the_only_one_built() -> None:
         assert camera.ready().depth is not None
 
 
+@pytest.mark.proves('glances-fail')
 def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: Camera) -> None:
     camera.ready()
     glances = engine(camera.model.glance)
@@ -166,6 +168,7 @@ def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: Camera) -> No
     camera.until(lambda _: not camera.pipeline.status.glance.failing)  # type: ignore[union-attr]
 
 
+@pytest.mark.proves('refresh-not-finite')
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_depth_that_is_not_finite_is_never_a_memory(camera: Camera, value: float) -> None:
     def nonsense(arrays: Mapping[str, np.ndarray]) -> None:
@@ -200,6 +203,7 @@ def test_switched_off_both_background_paths_rest(camera: Camera) -> None:
     assert camera.until(resting).depth is not None
 
 
+@pytest.mark.proves('glances-fail')
 def test_glances_that_hang_are_restarted_with_engines_of_their_own(camera: Camera) -> None:
     camera.ready()
     release, stuck = threading.Event(), engine(camera.model.glance)

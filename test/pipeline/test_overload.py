@@ -75,6 +75,7 @@ def test_a_machine_a_little_too_slow_answers_every_frame_in_time(period_ms: floa
     assert with_network > 0.6 * affordable
 
 
+@pytest.mark.proves('slow-machine')
 @pytest.mark.parametrize('times', [1.8, 2.5])
 def test_far_too_slow_a_machine_answers_every_frame_and_goes_on_looking(times: float) -> None:
     played = play(33.3, 33.3 * times, 4).after_start()
@@ -82,6 +83,7 @@ def test_far_too_slow_a_machine_answers_every_frame_and_goes_on_looking(times: f
     assert 1 / 8 < played.late.count(False) / len(played.late) < 1 / times
 
 
+@pytest.mark.proves('slow-machine')
 @pytest.mark.parametrize('period_ms', [2.0, 4.0, 8.0])
 def test_a_camera_faster_than_frames_can_be_moved_leaves_the_network_its_turn(
         period_ms: float) -> None:

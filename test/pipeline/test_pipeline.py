@@ -154,6 +154,7 @@ def test_depth_follows_the_newest_keyframe(camera: Camera) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.proves('stamps-jump')
 def test_time_going_backwards_drops_the_memory_and_keeps_the_stamps(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     camera.stamp_ns -= 10_000_000_000
@@ -166,6 +167,7 @@ def test_time_going_backwards_drops_the_memory_and_keeps_the_stamps(camera: Came
     assert camera.pipeline.status.resets == 1
 
 
+@pytest.mark.proves('scene-cut')
 def test_a_scene_cut_drops_the_memory_of_the_old_scene(camera: Camera) -> None:
     rng = np.random.default_rng(0)
     before, after = (cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), LANDSCAPE[::-1],
@@ -178,6 +180,7 @@ def test_a_scene_cut_drops_the_memory_of_the_old_scene(camera: Camera) -> None:
     assert camera.pipeline.status.cuts == 1
 
 
+@pytest.mark.proves('scene-cut')
 def test_trust_that_collapses_drops_the_memory_and_asks_for_another(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     fast = camera.fast
@@ -224,6 +227,7 @@ def test_a_memory_that_faded_away_is_not_taken_for_lost(camera: Camera) -> None:
     assert shares[0] < 1e-12 and camera.pipeline.status.cuts == 0
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_memory_beyond_its_age_is_marked_or_withheld(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     camera.pipeline.settings = replace(camera.pipeline.settings, max_memory_age_s=1.0)
@@ -262,6 +266,7 @@ class Gate:
         self._working(arrays)
 
 
+@pytest.mark.proves('late-after-too-old')
 @pytest.mark.parametrize('when_too_old', OldMemory)
 def test_a_late_frame_gets_no_depth_from_before_the_memory_was_too_old(
         camera: Camera, when_too_old: OldMemory) -> None:
@@ -326,6 +331,7 @@ def test_depth_that_grows_too_old_while_frames_are_late_is_not_moved_on(camera: 
     assert later.keyframe != kept and later.source is DepthSource.NETWORK
 
 
+@pytest.mark.proves('constant-stamps')
 def test_a_memory_ages_though_the_stamps_stand_still() -> None:
     with watched() as camera:
         camera.show_until(image(), PipelineState.READY)
@@ -338,6 +344,7 @@ def test_a_memory_ages_though_the_stamps_stand_still() -> None:
             assert result.stale is too_old and result.depth is not None
 
 
+@pytest.mark.proves('cleanup')
 def test_a_closed_pipeline_frees_its_engines_at_once() -> None:
     model = FakeModel()
     pipeline = spatial_memory(model)  # type: ignore[arg-type]
@@ -373,6 +380,7 @@ def test_a_sensor_is_asked_for_the_step_between_frames_that_were_tracked(
     assert len(asked) == 3
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on() -> None:
     release, hanging = threading.Event(), threading.Event()
     with watched(stall_s=3600.0) as camera:
@@ -405,6 +413,7 @@ def test_a_slow_path_that_hangs_is_restarted_while_depth_goes_on() -> None:
         release.set()
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_slow_path_that_comes_to_its_end_after_all_is_not_replaced() -> None:
     building, go_on = threading.Event(), threading.Event()
     with watched(stall_s=3600.0) as camera:
@@ -442,6 +451,7 @@ def assert_(done: bool) -> None:
     assert done
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said() -> None:
     model, release = FakeModel(), threading.Event()
     working = model.compile
@@ -469,6 +479,7 @@ def test_a_slow_path_that_hangs_again_and_again_is_given_up_and_said() -> None:
         release.set()
 
 
+@pytest.mark.proves('other-size')
 def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     wide = image((360, 640))
@@ -478,6 +489,7 @@ def test_another_aspect_builds_engines_beside_and_withholds_depth(camera: Camera
     assert camera.pipeline.status.size == (252, 448)
 
 
+@pytest.mark.proves('other-size')
 def test_engines_that_nobody_wants_any_more_are_not_adopted(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     model = camera.model
@@ -508,6 +520,7 @@ def test_what_is_no_rgb_image_is_refused(wrong: np.ndarray, camera: Camera) -> N
         camera.show(wrong)
 
 
+@pytest.mark.proves('script-ends')
 @pytest.mark.slow
 def test_a_script_that_ends_while_engines_are_built_ends_well(foundation_path: Path) -> None:
     program = ('import numpy as np; from asyncmde_ros.engine.loader import Model; '
@@ -518,18 +531,21 @@ def test_a_script_that_ends_while_engines_are_built_ends_well(foundation_path: P
     assert (done.returncode, done.stdout) == (0, 'BUILDING\n'), done.stderr
 
 
+@pytest.mark.proves('long-image')
 def test_an_absurdly_long_image_is_refused_before_anything_is_built(camera: Camera) -> None:
     with pytest.raises(ImageError, match='640x8'):
         camera.show(image((8, 640)))
     camera.show_until(image(), PipelineState.READY)
 
 
+@pytest.mark.proves('stamps-jump')
 def test_after_a_long_pause_the_memory_starts_anew(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     camera.stamp_ns += 3600 * 10**9
     assert camera.show(image()).state is PipelineState.WAITING_FOR_MEMORY
 
 
+@pytest.mark.proves('image-reused')
 def test_the_callers_image_may_be_reused_at_once() -> None:
     model = FakeModel()
     with spatial_memory(model, Settings(slow_path_enabled=False), size=(28, 42)) as pipeline:
@@ -547,6 +563,7 @@ def test_the_callers_image_may_be_reused_at_once() -> None:
         assert abs(seen[0] - (90 / 255 - 0.45) / 0.225) < 0.3  # about what normalising makes of it
 
 
+@pytest.mark.proves('other-size')
 def test_another_resolution_of_the_same_aspect_keeps_the_engines(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     larger = image((960, 1280))
@@ -567,6 +584,7 @@ def test_settings_act_on_the_next_frame(camera: Camera) -> None:
     assert fast.runs[-1]['beta'].array[0] == 0.75 and fast.runs[-1]['k'].array[0] == 9
 
 
+@pytest.mark.proves('fast-network-fails')
 def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: Camera) -> None:
     camera.show_until(image(), PipelineState.READY)
     fast = camera.fast
@@ -581,6 +599,7 @@ def test_depth_that_is_not_finite_is_an_error_and_the_next_frame_works(camera: C
     assert camera.show(image()).depth is not None
 
 
+@pytest.mark.proves('build-fails')
 def test_a_failed_build_is_an_error_and_is_tried_again() -> None:
     with watched(build_retry_s=0.05) as camera:
         model = camera.model
@@ -699,6 +718,7 @@ def turned_by(rotation: Rotation) -> AbstractContextManager[Camera]:
     return watched(Settings(rotation=rotation, cut_trust=0.0))
 
 
+@pytest.mark.proves('camera-not-upright')
 @pytest.mark.parametrize('late', [False, True])
 @pytest.mark.parametrize('resolution', OutputResolution)
 @pytest.mark.parametrize('rotation', Rotation)
@@ -728,6 +748,7 @@ def test_depth_and_trust_of_a_turned_image_are_the_upright_ones_turned(
     np.testing.assert_allclose(rotation.turn(ours.trust), upright.trust, atol=0.02)
 
 
+@pytest.mark.proves('camera-not-upright')
 def test_another_rotation_starts_the_memory_anew(camera: Camera) -> None:
     pipeline = camera.pipeline
     camera.show_until(image(), PipelineState.READY)

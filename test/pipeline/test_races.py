@@ -123,6 +123,7 @@ def schedules(race: Callable[[Schedule, bool], int]) -> Iterator[tuple[Schedule,
         yield at_random(seed), bool(seed % 2)
 
 
+@pytest.mark.proves('read-while-written')
 def test_no_order_of_steps_tried_tears_or_loses_a_keyframe() -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
         return race_cache(FeatureCache, schedule, reader_first)
@@ -182,6 +183,7 @@ class PublishedTooEarly(FeatureCache):
         return keyframe
 
 
+@pytest.mark.proves('read-while-written')
 @pytest.mark.parametrize('broken', [Impatient, TooEarlyToken, ClearedTooLate, PublishedTooEarly])
 def test_a_broken_cache_is_found_out(broken: type[FeatureCache]) -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
@@ -221,6 +223,7 @@ def race_mailbox(kind: Callable[..., Mailbox[int]], schedule: Schedule, reader_f
     return turns.steps
 
 
+@pytest.mark.proves('frames-faster')
 def test_no_order_of_steps_tried_loses_or_doubles_an_item() -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
         return race_mailbox(Mailbox, schedule, reader_first)
@@ -261,6 +264,7 @@ class TakenTwice(Mailbox[int]):
         return item
 
 
+@pytest.mark.proves('frames-faster')
 @pytest.mark.parametrize('broken', [Unlocked, Unheard, TakenTwice])
 def test_a_broken_mailbox_is_found_out(broken: Callable[..., Mailbox[int]]) -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
@@ -270,6 +274,7 @@ def test_a_broken_mailbox_is_found_out(broken: Callable[..., Mailbox[int]]) -> N
             race(*each)
 
 
+@pytest.mark.proves('frames-faster')
 @pytest.mark.parametrize('closer_first', [False, True])
 def test_a_consumer_hears_of_the_end_in_every_order_tried(closer_first: bool) -> None:
     def race(schedule: Schedule, _: bool = False) -> int:
@@ -342,10 +347,12 @@ def stress(kind: type[FeatureCache]) -> None:
         writer.join()
 
 
+@pytest.mark.proves('read-while-written')
 def test_real_threads_never_tear_a_slot(often: None) -> None:
     stress(FeatureCache)
 
 
+@pytest.mark.proves('read-while-written')
 def test_real_threads_do_tear_a_broken_cache(often: None) -> None:
     deadline = time.monotonic() + LONG_S
     with pytest.raises(TornError):
@@ -353,6 +360,7 @@ def test_real_threads_do_tear_a_broken_cache(often: None) -> None:
             stress(Impatient)
 
 
+@pytest.mark.proves('frames-faster')
 def test_real_producers_and_a_consumer_lose_nothing(often: None) -> None:
     box: Mailbox[tuple[int, int]] = Mailbox()
     producers, items = 3, 2000

@@ -110,6 +110,7 @@ def test_nonsense_is_ignored_time_that_goes_back_starts_anew_and_memory_is_bound
     assert len(gyroscope) <= KEPT_NS // (10 * PERIOD_NS) + 1
 
 
+@pytest.mark.proves('fast-imu')
 def test_a_sensor_of_any_rate_is_kept_and_answered_in_bounds() -> None:
     gyroscope = Gyroscope()
     for stamp in range(3 * MOST_KEPT):

@@ -88,6 +88,7 @@ def test_another_slow_path_goes_on_with_the_counts(rig: Rig) -> None:
     assert earlier.refreshes_of == {SIZE: 2, (14, 14): 3}
 
 
+@pytest.mark.proves('foundation-fails')
 @pytest.mark.parametrize(('error', 'words'), [
     (EngineError('injected'), 'injected'), (MemoryError(), 'MemoryError')])
 def test_an_engine_that_raises_is_counted_reported_and_tried_again(
@@ -107,6 +108,7 @@ def test_an_engine_that_raises_is_counted_reported_and_tried_again(
     rig.until_keyframe(6)
 
 
+@pytest.mark.proves('foundation-fails')
 def test_it_fails_until_a_refresh_is_complete(rig: Rig) -> None:
     working, started, go_on = rig.engine.compute, threading.Event(), threading.Event()
 
@@ -130,6 +132,7 @@ def test_it_fails_until_a_refresh_is_complete(rig: Rig) -> None:
     rig.until(lambda: not rig.slow.status.failing)
 
 
+@pytest.mark.proves('features-not-finite')
 def test_features_that_are_not_finite_are_never_published(rig: Rig) -> None:
     rig.offer(1)
     rig.until_keyframe(1)
@@ -179,6 +182,7 @@ def test_a_rate_set_live_acts_on_the_pause_that_is_under_way(rig: Rig) -> None:
     rig.until_keyframe(2)
 
 
+@pytest.mark.proves('no-priority')
 def test_without_the_right_to_lower_its_priority_it_runs_all_the_same(
         monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: int) -> None:
@@ -190,6 +194,7 @@ def test_without_the_right_to_lower_its_priority_it_runs_all_the_same(
     assert rig.slow.stop(DEADLINE_S)
 
 
+@pytest.mark.proves('ctrl-c')
 def test_stopping_does_not_wait_for_a_frame() -> None:
     rig = Rig()
     started = time.monotonic()

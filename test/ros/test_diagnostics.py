@@ -78,6 +78,7 @@ def test_the_values_are_there_under_their_names() -> None:
 STALLED = SlowPathStatus(SlowPathState.RUNNING, running_since=-1000.0)
 
 
+@pytest.mark.proves('foundation-fails', 'refresh-hangs')
 @pytest.mark.parametrize(('seen', 'of', 'level', 'words'), [
     (figures(), None, DiagnosticStatus.STALE, 'not configured'),
     (figures(), status(slow=SlowPathStatus(SlowPathState.RUNNING, last_error='no memory',
@@ -98,6 +99,7 @@ def test_the_worst_that_is_true_is_said(seen: Snapshot, of: PipelineStatus | Non
     assert said.level == level and words in said.message
 
 
+@pytest.mark.proves('bad-image')
 @pytest.mark.parametrize(('output_hz', 'words'), [
     (0.0, "dropped: encoding 'x'"), (9.0, 'waiting')])
 def test_why_no_image_can_be_used_is_said(output_hz: float, words: str) -> None:
@@ -107,6 +109,7 @@ def test_why_no_image_can_be_used_is_said(output_hz: float, words: str) -> None:
     assert said.level == DiagnosticStatus.WARN and words in said.message
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_refresh_under_way_is_no_stall() -> None:
     slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - REAL.stall_s / 2)
     assert diagnose('node', figures(), status(slow=slow), ACTIVE, Time()).status[0].level == (

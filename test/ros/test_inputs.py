@@ -131,6 +131,7 @@ def test_a_turn_in_the_imus_frame_becomes_one_of_the_cameras(
     turned.close()
 
 
+@pytest.mark.proves('calibration-size')
 @pytest.mark.parametrize(('calibration', 'image'), [
     (CameraInfo(height=960, width=1280, k=[600.0, 0, 640.0, 0, 620.0, 480.0, 0, 0, 1]), IMAGE),
     (CameraInfo(height=960, width=1280, binning_x=2, binning_y=2,
@@ -162,6 +163,7 @@ def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) 
     assert asked == [('camera', 'imu')] * 2
 
 
+@pytest.mark.proves('fast-imu')
 def test_what_came_while_the_executor_was_busy_counts(node: Node) -> None:
     turned = Turning(node, [0.0, 0.0, 0.0, 1.0])
     publisher = node.create_publisher(Imu, 'imu', 100)
@@ -174,6 +176,7 @@ def test_what_came_while_the_executor_was_busy_counts(node: Node) -> None:
     turned.close()
 
 
+@pytest.mark.proves('imu-toggled')
 def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     listening: list[object] = []
 
@@ -196,6 +199,7 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
     assert not listening
 
 
+@pytest.mark.proves('no-imu')
 @pytest.mark.parametrize(('info', 'rotation', 'until_ms', 'lacking'), [
     (None, [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
     (CameraInfo(height=480, width=640), [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
@@ -218,6 +222,7 @@ def test_what_is_missing_is_named_once_and_the_image_is_followed(
     assert lacking in warning and 'from the image' in warning
 
 
+@pytest.mark.proves('fast-imu')
 @pytest.mark.parametrize(('intrinsics', 'rate'), [
     ([1e308, 0, 1e308, 0, 1e-300, 240.0, 0, 0, 1], 0.5), (K, 1e300),
     ([5e-324, 0, 320.0, 0, 310.0, 240.0, 0, 0, 1], 0.5)])
@@ -240,6 +245,7 @@ def test_gaps_in_the_numbers_are_images_that_never_came() -> None:
     assert gaps.missed(9) == 0
 
 
+@pytest.mark.proves('two-publishers')
 def test_two_that_number_their_messages_apart_are_no_gap() -> None:
     """A second one is known half a second after its first message, at times."""
     gaps = Gaps()
@@ -292,6 +298,7 @@ def test_cv_bridge_is_asked_for_what_we_do_not_know_only(bridge: list[str]) -> N
     assert caught.value.reason == 'step' and bridge == ['8SC1', 'fancy']
 
 
+@pytest.mark.proves('depth-image')
 def test_cv_bridge_is_not_asked_for_a_depth_image(bridge: list[str]) -> None:
     for image, topic in ((message('32FC1'), '/camera/image_raw'),
                          (message('16UC1'), '/camera/depth/image_rect_raw')):

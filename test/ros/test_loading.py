@@ -57,6 +57,7 @@ def peer() -> Iterator[Peer]:
     peer.close()
 
 
+@pytest.mark.proves('slow-build')
 def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = Building(tmp_path)
@@ -85,6 +86,7 @@ def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         node.close()
 
 
+@pytest.mark.proves('slow-build')
 @pytest.mark.parametrize('how', ['well', 'fail'])
 def test_a_managers_request_is_answered_once_the_networks_are_there(
         how: str, tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
@@ -110,6 +112,7 @@ def test_a_managers_request_is_answered_once_the_networks_are_there(
         node.close()
 
 
+@pytest.mark.proves('slow-build')
 def test_engines_that_cannot_be_built_end_the_node_with_a_line(tmp_path: Path,
                                                                foundation_path: Path) -> None:
     node = Building(tmp_path)
@@ -123,6 +126,7 @@ def test_engines_that_cannot_be_built_end_the_node_with_a_line(tmp_path: Path,
         node.close()
 
 
+@pytest.mark.proves('slow-build')
 def test_ctrl_c_ends_a_build_and_answers_who_asked_for_it(tmp_path: Path, foundation_path: Path,
                                                           peer: Peer) -> None:
     node = Building(tmp_path, '-p', 'autostart:=false')

@@ -101,6 +101,7 @@ def test_depth_comes_with_the_images_stamp_frame_and_size_at_its_rate(
     assert info.header.stamp in [depth.header.stamp for depth in peer.depths]
 
 
+@pytest.mark.proves('slow-machine')
 def test_an_image_that_waited_for_the_network_gets_the_last_depth_moved(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     """Two images at once, again and again: the second one waits while the first is computed."""
@@ -133,6 +134,7 @@ def _wait_for_the_network(node: NodeProcess, peer: Peer) -> None:
     node.wait_for('no time for the network')
 
 
+@pytest.mark.proves('wrong-parameter')
 def test_parameters_set_over_the_service_change_the_running_node(
         node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
@@ -180,6 +182,7 @@ def test_parameters_set_over_the_service_change_the_running_node(
     assert descriptors[1].read_only and 'openvino' in descriptors[1].additional_constraints
 
 
+@pytest.mark.proves('other-qos')
 @pytest.mark.parametrize('reliability', [ReliabilityPolicy.BEST_EFFORT,
                                          ReliabilityPolicy.RELIABLE])
 def test_a_camera_without_our_dds_profile_is_heard_whatever_it_offers(
@@ -246,6 +249,7 @@ def test_diagnostics_say_how_it_goes(node: NodeProcess, peer: Peer) -> None:
                and 'no images' in peer.diagnostics[-1].message)
 
 
+@pytest.mark.proves('scene-cut')
 def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, peer: Peer) -> None:
     first, second = image_message(picture()), image_message(picture(seed=5))
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(first))
@@ -258,6 +262,7 @@ def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, pe
             assert to_nanoseconds(memory.time_ref) >= cut_at, 'depth from before the cut'
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
@@ -293,6 +298,7 @@ def test_each_depth_has_the_calibration_of_its_own_image(node: NodeProcess, peer
     assert behind.count(0) > 0 and min(behind) >= 0
 
 
+@pytest.mark.proves('nonsense-calibration')
 def test_without_a_calibration_there_is_depth_and_one_warning(node: NodeProcess, peer: Peer
                                                               ) -> None:
     message = image_message(picture((240, 320)))
@@ -306,12 +312,14 @@ def test_without_a_calibration_there_is_depth_and_one_warning(node: NodeProcess,
     assert node.text().count('no calibration') == 1 and not peer.infos
 
 
+@pytest.mark.proves('no-publisher')
 def test_a_topic_that_nobody_publishes_on_is_named_once(node: NodeProcess) -> None:
     node.wait_for('no publisher on /camera/image_raw')
     time.sleep(1)
     assert node.text().count('no publisher on') == 1
 
 
+@pytest.mark.proves('other-type')
 def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
                                                              foundation_path: Path, peer: Peer
                                                              ) -> None:
@@ -339,6 +347,7 @@ def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
         node.close()
 
 
+@pytest.mark.proves('two-publishers')
 def test_with_two_publishers_overrun_is_said_to_be_unknown(node: NodeProcess, peer: Peer) -> None:
     other = peer.node.create_publisher(Image, '/camera/image_raw', 1)
     peer.until(lambda: (peer.diagnosed('overrun'), peer.diagnosed('image_publishers'))
@@ -347,6 +356,7 @@ def test_with_two_publishers_overrun_is_said_to_be_unknown(node: NodeProcess, pe
     peer.until(lambda: peer.diagnosed('overrun') == '')
 
 
+@pytest.mark.proves('negative-clock')
 def test_a_negative_time_on_clock_is_ignored_with_a_line(tmp_path: Path, foundation_path: Path,
                                                          peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'use_sim_time:=true')
@@ -366,6 +376,7 @@ def test_a_negative_time_on_clock_is_ignored_with_a_line(tmp_path: Path, foundat
         node.close()
 
 
+@pytest.mark.proves('no-imu', 'imu-toggled')
 def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, foundation_path: Path,
                                                            peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.motion_compensation:=imu',
@@ -403,6 +414,7 @@ def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, found
         node.close()
 
 
+@pytest.mark.proves('clock-stands-still')
 def test_under_simulated_time_that_stands_still_the_node_works(tmp_path: Path,
                                                                foundation_path: Path,
                                                                peer: Peer) -> None:
@@ -436,6 +448,7 @@ def test_quality_of_service_can_be_overridden(tmp_path: Path, foundation_path: P
         node.close()
 
 
+@pytest.mark.proves('bad-image')
 def test_bad_images_are_dropped_named_and_do_no_harm(node: NodeProcess, peer: Peer) -> None:
     good = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(good))
@@ -474,6 +487,7 @@ class Buffer:
 """Of a camera upside down: base_link's z is the optical frame's y.  Not known at first."""
 
 
+@pytest.mark.proves('camera-not-upright')
 def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Path, peer: Peer
                                              ) -> None:
     (tmp_path / 'tf2_ros.py').write_text(TF_STANDIN)
@@ -507,6 +521,7 @@ def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Pa
         node.close()
 
 
+@pytest.mark.proves('nonsense-calibration')
 def test_a_nonsense_calibration_harms_nothing(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
@@ -521,6 +536,7 @@ def test_a_nonsense_calibration_harms_nothing(node: NodeProcess, peer: Peer) -> 
     assert node.process.poll() is None
 
 
+@pytest.mark.proves('stamps-jump')
 def test_time_going_backwards_gives_right_stamps_again(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
@@ -554,6 +570,7 @@ def test_compressed_images(tmp_path: Path, foundation_path: Path, peer: Peer) ->
         node.close()
 
 
+@pytest.mark.proves('activated-again')
 def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path,
                                            peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false')
@@ -574,6 +591,7 @@ def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path
         node.close()
 
 
+@pytest.mark.proves('bad-request')
 def test_a_request_that_goes_wrong_is_refused_and_the_node_lives(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log')
@@ -597,6 +615,7 @@ def test_a_request_that_goes_wrong_is_refused_and_the_node_lives(
         node.close()
 
 
+@pytest.mark.proves('ctrl-c')
 @pytest.mark.parametrize('moment', ['at once', 'importing', 'loading', 'building', 'running'])
 def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundation_path: Path,
                                            peer: Peer) -> None:
@@ -629,6 +648,7 @@ LATEST_S = 6.0
 """By then the node is up, and has answered images for a second or two."""
 
 
+@pytest.mark.proves('ctrl-c', 'ctrl-c-hundred')
 @pytest.mark.parametrize('number', range(SHUTDOWNS))
 def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
         number: int, tmp_path: Path, foundation_path: Path, peer: Peer,
@@ -664,6 +684,7 @@ def test_yamls_off_is_the_word_off(tmp_path: Path, foundation_path: Path, peer: 
         node.close()
 
 
+@pytest.mark.proves('weights-absent')
 def test_without_weights_the_node_says_what_to_do_and_fails(tmp_path: Path) -> None:
     environment = node_environment(ASYNCMDE_MODELS=str(tmp_path / 'none'),
                                    XDG_CACHE_HOME=str(tmp_path / 'cache'))
@@ -675,6 +696,7 @@ def test_without_weights_the_node_says_what_to_do_and_fails(tmp_path: Path) -> N
         node.close()
 
 
+@pytest.mark.proves('misspelt-parameter')
 def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(tmp_path: Path) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.max_agee:=1.0', '-p', 'backend:=torch',
                        environment=node_environment(ASYNCMDE_MODELS=str(tmp_path)))
@@ -686,6 +708,7 @@ def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(tmp_path: Pat
         node.close()
 
 
+@pytest.mark.proves('parameter-file')
 def test_integers_are_as_good_as_floats(tmp_path: Path, peer: Peer) -> None:
     """At start, from a file and live: YAML tells 1 from 1.0, people do not."""
     file = tmp_path / 'parameters.yaml'
@@ -704,6 +727,7 @@ def test_integers_are_as_good_as_floats(tmp_path: Path, peer: Peer) -> None:
         node.close()
 
 
+@pytest.mark.proves('parameter-file')
 def test_a_parameter_file_for_another_node_is_named_with_ours(tmp_path: Path) -> None:
     file = tmp_path / 'parameters.yaml'
     file.write_text('depth: {ros__parameters: {backend: torch}}')
@@ -717,6 +741,7 @@ def test_a_parameter_file_for_another_node_is_named_with_ours(tmp_path: Path) ->
     assert node.text().count('this node is') == 1
 
 
+@pytest.mark.proves('wrong-parameter')
 @pytest.mark.parametrize('override', ['input.size:=100x100', 'backend:=abacus',
                                       'imu.rotation:=[.nan, 0.0, 0.0, 1.0]',
                                       'memory.temporal_smoothing:=3.0', 'slow_path.threads:=x'])

@@ -93,6 +93,7 @@ def test_each_topic_is_published_exactly_while_somebody_listens(made: list[str])
     assert sent['memory'].time_ref.nanosec == 5 and sent['memory'].source == 'network'
 
 
+@pytest.mark.proves('calibration-size')
 def test_a_calibration_of_another_size_is_scaled_or_withheld_and_said_once() -> None:
     node = Node()
     sender = Outputs(node)  # type: ignore[arg-type]

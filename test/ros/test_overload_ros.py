@@ -119,6 +119,7 @@ def counted(peer: Peer) -> dict[str, int]:
         (DROPPED, DROPPED))}
 
 
+@pytest.mark.proves('overload')
 def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foundation_path: Path,
                                                             peer: Peer) -> None:
     # Four times the work, and by the network.
@@ -144,6 +145,7 @@ def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foun
         node.close()
 
 
+@pytest.mark.proves('overload')
 def test_four_cameras_each_get_their_own_depth_in_time(tmp_path: Path, foundation_path: Path,
                                                        peer: Peer) -> None:
     nodes = [start(tmp_path, name, '-p', 'fast_path.threads:=1', '-p', 'slow_path.threads:=1')
@@ -201,6 +203,7 @@ class Sleeper:
             time.sleep(MOMENT_S)
 
 
+@pytest.mark.proves('overload')
 def test_a_slow_subscriber_holds_up_nobody(tmp_path: Path, foundation_path: Path, peer: Peer
                                            ) -> None:
     node = start(tmp_path, 'front')

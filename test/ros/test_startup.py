@@ -30,6 +30,7 @@ def run_module(*words: str, **environment: str) -> 'subprocess.CompletedProcess[
                           env=node_environment(**{'PYTHONPATH': path} | environment))
 
 
+@pytest.mark.proves('no-log-folder')
 @pytest.mark.ros
 @pytest.mark.parametrize('words', [NODE, CAMERA], ids=['node', 'camera'])
 @pytest.mark.parametrize('environment', [
@@ -43,6 +44,7 @@ def test_a_log_folder_that_cannot_be_is_a_line_that_names_ros_log_dir(
     assert 'ROS_LOG_DIR' in line and 'Traceback' not in line
 
 
+@pytest.mark.proves('no-log-folder')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('home', [{}, {'HOME': ''}])
@@ -59,6 +61,7 @@ def test_a_service_without_a_home_runs(home: dict[str, str], tmp_path: Path) -> 
     assert node.process.returncode == 0 and not node.text(), node.text()
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('namespace', ['/1x', '1x', '/a b', '', '/a/', 'a', '/a//b', '/é', '~'])
@@ -69,6 +72,7 @@ def test_a_namespace_that_is_none_is_a_line_that_names_it(namespace: str) -> Non
     assert line.startswith(f'depth_node: {namespace!r} is no namespace')
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', ['__node:=1x', '__node:=cam-1', '__node:=a/b', '__node:=',
@@ -80,6 +84,7 @@ def test_a_node_name_that_is_none_is_a_line_that_names_it(rule: str) -> None:
     assert line.startswith(f'depth_node: {rule.rpartition("=")[2]!r} is no name of a node')
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('words', [NODE, CAMERA], ids=['node', 'camera'])
@@ -150,6 +155,7 @@ def test_a_namespace_is_written_with_one_slash_before_and_none_after(text: str, 
     assert absolute_namespace(text) == namespace
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.parametrize('text', ['a b', '1x', 'a//b', 'é', '~', '{x}', ' ', 'a\n', 'x' * 300])
 def test_what_is_no_namespace_is_named(text: str) -> None:
     with pytest.raises(AsyncMDEError, match='no namespace'):
@@ -169,6 +175,7 @@ def test_what_is_no_topic_is_named(text: str) -> None:
         absolute_topic(text, '/')
 
 
+@pytest.mark.proves('hangup')
 @pytest.mark.ros
 @pytest.mark.slow
 def test_a_terminal_that_is_gone_ends_the_node_and_its_shared_memory(tmp_path: Path,

@@ -119,6 +119,7 @@ def test_a_whole_file_arrives(server: Server, tmp_path: Path) -> None:
     assert names(tmp_path) == ['file']
 
 
+@pytest.mark.proves('download-breaks')
 def test_a_connection_that_breaks_off_is_resumed(server: Server, tmp_path: Path) -> None:
     behaviour = server.behave(break_after=1_000_000)
     fetch(server.url, tmp_path / 'file')
@@ -126,6 +127,7 @@ def test_a_connection_that_breaks_off_is_resumed(server: Server, tmp_path: Path)
     assert behaviour.ranges == [None, *(f'bytes={n}000000-' for n in (1, 2, 3))]
 
 
+@pytest.mark.proves('download-breaks')
 def test_the_next_call_resumes_where_this_one_failed(
         server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, 'MAX_CONNECTIONS', 1)
@@ -140,6 +142,7 @@ def test_the_next_call_resumes_where_this_one_failed(
     assert names(tmp_path) == ['file']
 
 
+@pytest.mark.proves('download-breaks')
 @settings(max_examples=40, deadline=None)
 @given(left=st.integers(0, len(CONTENT) + 10), damaged=st.booleans(),
        ignores_range=st.booleans(), sends_length=st.booleans())
@@ -168,6 +171,7 @@ def test_the_bar_counts_every_byte_once(server: Server, tmp_path: Path,
     assert re.match(r'model\.safetensors: 100%.* 3\.00M/3\.00M \[.*B/s\]', last), last
 
 
+@pytest.mark.proves('download-other')
 def test_wrong_bytes_are_rejected_and_nothing_stays(server: Server, tmp_path: Path) -> None:
     behaviour = server.behave(content=bytes(len(CONTENT)))
     with pytest.raises(WeightsError, match='other bytes than expected'):
@@ -176,6 +180,7 @@ def test_wrong_bytes_are_rejected_and_nothing_stays(server: Server, tmp_path: Pa
     assert names(tmp_path) == []
 
 
+@pytest.mark.proves('download-other')
 def test_wrong_bytes_leave_the_old_file_alone(server: Server, tmp_path: Path) -> None:
     server.behave(content=bytes(len(CONTENT)))
     (tmp_path / 'file').write_bytes(b'old')
@@ -184,6 +189,7 @@ def test_wrong_bytes_leave_the_old_file_alone(server: Server, tmp_path: Path) ->
     assert (tmp_path / 'file').read_bytes() == b'old'
 
 
+@pytest.mark.proves('download-other')
 @pytest.mark.parametrize('content', [b'<html>sign in</html>', CONTENT + b'more'])
 def test_a_file_of_another_length_is_not_even_read(
         server: Server, tmp_path: Path, content: bytes) -> None:
@@ -193,6 +199,7 @@ def test_a_file_of_another_length_is_not_even_read(
     assert names(tmp_path) == []
 
 
+@pytest.mark.proves('download-other')
 def test_a_short_answer_without_length_is_no_file(server: Server, tmp_path: Path) -> None:
     server.behave(content=b'<html>sign in</html>', sends_length=False, ignores_range=True)
     with pytest.raises(WeightsError, match='after 20 of'):
@@ -207,12 +214,14 @@ def test_an_error_of_the_server_is_passed_on(server: Server, tmp_path: Path) -> 
     assert names(tmp_path) == []
 
 
+@pytest.mark.proves('no-network')
 def test_no_server_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match='Connection refused'):
         fetch('http://127.0.0.1:1/file', tmp_path / 'file')
     assert names(tmp_path) == []
 
 
+@pytest.mark.proves('redirect')
 @pytest.mark.parametrize('scheme', ['http', 'ftp', 'file'])
 def test_nothing_but_tls_is_asked(server: Server, tmp_path: Path, scheme: str) -> None:
     behaviour = server.behave()
@@ -222,6 +231,7 @@ def test_nothing_but_tls_is_asked(server: Server, tmp_path: Path, scheme: str) -
     assert names(tmp_path) == []
 
 
+@pytest.mark.proves('redirect')
 @pytest.mark.parametrize('location', ['https://127.0.0.1/file', 'ftp://127.0.0.1/file'])
 def test_a_redirect_may_not_leave_the_allowed_schemes(
         server: Server, tmp_path: Path, location: str) -> None:
@@ -230,6 +240,7 @@ def test_a_redirect_may_not_leave_the_allowed_schemes(
         fetch(server.url, tmp_path / 'file')
 
 
+@pytest.mark.proves('redirect')
 def test_another_host_is_believed_by_its_bytes_alone(server: Server, tmp_path: Path) -> None:
     """As Hugging Face sends everybody to a host for large files."""
     elsewhere = server.url.replace('127.0.0.1', 'localhost').replace('/file', '/moved')
@@ -242,6 +253,7 @@ def test_another_host_is_believed_by_its_bytes_alone(server: Server, tmp_path: P
     assert names(tmp_path) == ['file']
 
 
+@pytest.mark.proves('redirect')
 @pytest.mark.parametrize('location', ['http://[', 'http://', f'http://{"a" * 70}/', '/file',
                                       'http://127.0.0.1:none/'],
                          ids=['bracket', 'nothing', 'long label', 'loop', 'port'])
@@ -254,6 +266,7 @@ def test_a_redirect_to_nowhere_is_one_clear_error(server: Server, tmp_path: Path
     assert names(tmp_path) == []
 
 
+@pytest.mark.proves('download-other')
 @pytest.mark.parametrize('length', ['many', '-5', '1e9', '99999999999999999999'])
 def test_a_length_that_is_none_is_one_clear_error(server: Server, tmp_path: Path, length: str
                                                   ) -> None:
@@ -263,6 +276,7 @@ def test_a_length_that_is_none_is_one_clear_error(server: Server, tmp_path: Path
     assert names(tmp_path) == []
 
 
+@pytest.mark.proves('download-endless')
 def test_an_answer_without_end_is_read_to_the_length_expected(server: Server, tmp_path: Path
                                                               ) -> None:
     server.behave(endless=True, sends_length=False)
@@ -290,6 +304,7 @@ def test_a_disk_that_refuses_is_told_from_a_network_that_does(
     assert not (tmp_path / 'file').exists()
 
 
+@pytest.mark.proves('disk-full')
 def test_a_full_disk_in_the_middle_is_a_cache_error(server: Server, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     class FullDisk(module.PartialFile):
@@ -317,6 +332,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path,
     assert names(tmp_path) == ['file']
 
 
+@pytest.mark.proves('replaced-while-read')
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / 'file'
     versions = [bytes([fill]) * 100_000 for fill in range(2)]

@@ -99,6 +99,7 @@ def test_a_source_of_unknown_result_is_kept_by_its_record(
         weights.locate(NAME)
 
 
+@pytest.mark.proves('no-network')
 def test_the_next_source_is_tried_and_remains_are_cleared(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_off(_: str, target: Path, *__: object) -> None:
@@ -133,6 +134,7 @@ def test_a_verified_file_is_returned_at_once(
     assert present(cache) == [FILE]
 
 
+@pytest.mark.proves('weights-damaged')
 def test_a_damaged_file_in_the_cache_is_replaced(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.mkdir(parents=True)
@@ -141,6 +143,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(
     assert weights.fetch(NAME).read_bytes() == tiny_file()
 
 
+@pytest.mark.proves('no-network')
 def test_offline_every_source_is_named_with_its_reason(cache: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         weights.fetch(NAME)
@@ -163,6 +166,7 @@ def test_a_full_disk_ends_the_search(cache: Path, monkeypatch: pytest.MonkeyPatc
         weights.fetch(NAME)
 
 
+@pytest.mark.proves('read-only-cache')
 def test_a_cache_that_cannot_be_made_is_a_clear_error(
         tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / 'file').write_bytes(b'')
@@ -178,6 +182,7 @@ def test_a_model_that_is_not_free_is_never_fetched(
         weights.fetch(NAME)
 
 
+@pytest.mark.proves('same-at-once')
 def test_several_at_once_fetch_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

@@ -135,6 +135,7 @@ def test_members_come_in_the_order_asked_for(tmp_path: Path) -> None:
     assert members_of(tarball(tmp_path / 'a.tgz')) == [WEIGHTS, MIL.encode()]
 
 
+@pytest.mark.proves('archive-names')
 @pytest.mark.parametrize('hostile', [
     member(GRAPH, tarfile.SYMTYPE, '/etc/passwd'), member(GRAPH, tarfile.LNKTYPE, BLOB),
     member(GRAPH, tarfile.DIRTYPE), member(GRAPH, tarfile.CHRTYPE),
@@ -153,6 +154,7 @@ def test_a_member_of_other_bytes_is_refused(tmp_path: Path) -> None:
         members_of(path)
 
 
+@pytest.mark.proves('archive-names')
 @pytest.mark.parametrize('name', ['../../escaped', '/tmp/escaped', 'package/../../escaped'])
 def test_nothing_of_a_tarball_is_written(tmp_path: Path, name: str) -> None:
     path = tarball(tmp_path / 'a.tgz', member(name, size=10),
@@ -162,6 +164,7 @@ def test_nothing_of_a_tarball_is_written(tmp_path: Path, name: str) -> None:
     assert not (tmp_path.parent.parent / 'escaped').exists()
 
 
+@pytest.mark.proves('archive-endless')
 @pytest.mark.parametrize('kind', [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME],
                          ids=['member', 'header', 'name'])
 def test_a_tarball_that_unpacks_without_end_is_refused_and_costs_no_memory(
@@ -180,6 +183,7 @@ def test_a_tarball_that_unpacks_without_end_is_refused_and_costs_no_memory(
     assert peak < 4 * BOUND_BYTES
 
 
+@pytest.mark.proves('archive-damaged')
 @pytest.mark.parametrize('damage', ['cut', 'no gzip', 'no tar', 'empty'])
 def test_a_damaged_tarball_is_refused(tmp_path: Path, damage: str) -> None:
     path = tarball(tmp_path / 'a.tgz')
@@ -221,6 +225,7 @@ def test_a_package_that_converts_to_something_else_is_refused(
     assert [found.name for found in cache.iterdir()] == [f'{FILE}.lock']
 
 
+@pytest.mark.proves('tarball-other')
 def test_another_package_under_the_same_name_is_never_parsed(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tarball(tmp_path / 'a.tgz')
@@ -230,6 +235,7 @@ def test_another_package_under_the_same_name_is_never_parsed(
         npm.obtain(source(path), SHAPES)
 
 
+@pytest.mark.proves('npm-fails')
 @pytest.mark.parametrize(('body', 'message'), [
     ('sys.exit("npm error code ENOTFOUND")', 'npm failed: npm error code ENOTFOUND'),
     ('', 'left 0 tarballs')])
@@ -240,6 +246,7 @@ def test_npm_that_fails_says_why(
         npm.obtain(source(tarball(tmp_path / 'a.tgz')), SHAPES)
 
 
+@pytest.mark.proves('npm-fails')
 def test_npm_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_npm(monkeypatch, tmp_path / 'bin', 'import time; time.sleep(60)')
     monkeypatch.setattr(npm, 'TIMEOUT_S', 0.2)

@@ -76,7 +76,7 @@ def _configurations(options: Options) -> Iterator[tuple[Model, int]]:
 
 def _compare(model: Model, threads: int, options: Options, pictures: Pictures) -> Comparison:
     engines = model.compile(options.size)
-    network = model.compile_depth(options.size)
+    network = model.in_half().compile_depth(options.size)
     alone = network.engine
     picture = shrink(pictures.at(0), engines.size)
     _, fast = bind(engines, picture, picture)
@@ -91,7 +91,7 @@ def _compare(model: Model, threads: int, options: Options, pictures: Pictures) -
     if options.fast_path is FastPathModel.GLANCE:
         refreshed = refresh_sizes(options.size)
         glanced = glance_size(options.size)
-        smaller = DepthRefresher(network)
+        smaller = DepthRefresher(model.compile_depth(options.size))
         larger = DepthRefresher(model.compile_depth(refreshed[1]))
         small = DepthRefresher(model.compile_glance(glanced), average)
         seen = shrink(pictures.at(0), refreshed[1])

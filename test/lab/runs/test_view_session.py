@@ -223,6 +223,7 @@ def test_without_ros_the_extra_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1 and '.[ros]' in done.stderr
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.parametrize('words', [('--namespace', 'a b'), ('--namespace', '1x'),
                                    ('--topic-image', 'a b'), ('--topic-image', '')])
 def test_a_name_that_is_none_is_a_line(words: tuple[str, str], tmp_path: Path) -> None:

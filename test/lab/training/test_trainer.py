@@ -430,6 +430,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, '_step', dies)
 
 
+@pytest.mark.proves('training-killed')
 @pytest.mark.parametrize('killed_at', [1, 3, 4, 6], ids=['observer', 'last of observer',
                                                          'first clip', 'clips'])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
@@ -480,6 +481,7 @@ def signal_at(call: int, owner: type, name: str, number: signal.Signals,
     monkeypatch.setattr(owner, name, signalled)
 
 
+@pytest.mark.proves('training-interrupted')
 @pytest.mark.parametrize(('owner', 'name', 'call', 'number'), [
     (Trainer, '_step', 1, signal.SIGINT), (Trainer, '_step', 3, signal.SIGTERM),
     (Trainer, '_step', 4, signal.SIGHUP), (Trainer, '_step', 7, signal.SIGINT),

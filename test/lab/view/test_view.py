@@ -225,6 +225,7 @@ def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
             Recording(path)
 
 
+@pytest.mark.proves('output-is-source')
 def test_a_pipe_is_written_to_if_somebody_reads_it(tmp_path: Path) -> None:
     pipe, read = tmp_path / 'run.rrd', tmp_path / 'read.rrd'
     os.mkfifo(pipe)
@@ -242,6 +243,7 @@ def test_a_pipe_is_written_to_if_somebody_reads_it(tmp_path: Path) -> None:
     assert b'seen' in read.read_bytes()
 
 
+@pytest.mark.proves('output-is-source')
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
     file = tmp_path / 'out.rrd'
     file.write_bytes(b'before')
@@ -261,6 +263,7 @@ def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.proves('output-is-source')
 def test_a_disk_that_fills_up_costs_no_earlier_file(
         tmp_path: Path, rng: np.random.Generator) -> None:
     file = tmp_path / 'out.rrd'
