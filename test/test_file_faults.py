@@ -15,11 +15,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from support import kill_rig
 from support.caches import CONTENT, KEY, PLAN
+from support.competitors import build_in_a_process, fetch_in_a_process
 from support.weight_samples import (
     FILE,
     NAME,
@@ -47,13 +48,11 @@ from asyncmde_ros.engine.tensorrt_build import Job, build
 from asyncmde_ros.errors import AsyncMDEError, EngineError, MediaError, WeightsError
 from asyncmde_ros.files import write_atomically
 from asyncmde_ros.lab.media import example
-from asyncmde_ros.weights import canonical, lookup, npm, provenance
+from asyncmde_ros.weights import lookup, npm, provenance
 from asyncmde_ros.weights.registry import Npm, Pinned
 from asyncmde_ros.weights.storage import CacheError
 
 PROCESSES = 4
-SLOW_SOURCE_S = 0.2
-"""Long enough for every process to arrive at the lock."""
 RIG_TIMEOUT_S = 300
 """The rig takes seconds; a minute on a machine that does much else."""
 STEPS = {'weights': 40, 'plan': 40}
@@ -198,6 +197,31 @@ def test_each_networks_file_is_refused_in_the_others_place(
     for wrong in (foundation_path, tiny):
         with pytest.raises(WeightsError, match=f'{wrong} holds no fast network'):
             Model('vits', 'openvino', fast=wrong)
+
+
+@pytest.mark.proves('weights-absent')
+@pytest.mark.parametrize(('damage', 'words'), [
+    ('cut', 'is damaged: .* install that again'), ('another', 'holds no fast network'),
+    ('absent', 'does not exist.* install that again')])
+def test_a_shipped_file_that_is_damaged_is_named(
+        foundation_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str,
+        words: str) -> None:
+    shipped = weights.registry.entry('asyncmde_vits')
+    content = weights.locate('asyncmde_vits').read_bytes()
+    glance = weights.locate('glance_vits')
+    path = tmp_path / 'models' / shipped.file
+    path.parent.mkdir()
+    (path.parent / glance.name).symlink_to(glance)
+    if damage != 'absent':
+        path.write_bytes(tiny_file() if damage == 'another' else content[:-1])
+    if damage == 'another':  # by a registry that was edited with it
+        shipped = replace(shipped, sha256=None, size=None)
+    entry = weights.registry.entry
+    monkeypatch.setattr(weights.registry, 'entry',
+                        lambda name: shipped if name == shipped.name else entry(name))
+    monkeypatch.setattr(lookup, 'share_directory', lambda: tmp_path)
+    with pytest.raises(WeightsError, match=f'{path} {words}'):
+        Model('vits', 'openvino', foundation=foundation_path)
 
 
 @pytest.mark.proves('weights-swapped')
@@ -379,31 +403,6 @@ def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot(
 
 # Several at once, and killed in the middle.
 
-def fetch_in_a_process(cache_home: str, log: str) -> None:
-    patch = pytest.MonkeyPatch()
-    isolate(patch, Path(cache_home))
-    register(patch, tiny_entry(Npm('tiny', '1', 'sha512-', 0, Pinned('', '', 0),
-                                   Pinned('', 'blob', 0), reproduces_canonical=True)))
-
-    def obtain(*_: object) -> canonical.Tensors:
-        with Path(log).open('a') as told:
-            told.write('fetched\n')
-        time.sleep(SLOW_SOURCE_S)
-        return tiny_checkpoint()
-    patch.setattr(npm, 'obtain', obtain)
-    assert weights.fetch(NAME).read_bytes() == tiny_file()
-
-
-def build_in_a_process(directory: str, log: str) -> None:
-    def build_in(*_: object) -> tuple[bytes, float]:
-        with Path(log).open('a') as told:
-            told.write('built\n')
-        time.sleep(SLOW_SOURCE_S)
-        return PLAN, 1.0
-    pytest.MonkeyPatch().setattr(tensorrt_build, '_build_in', build_in)
-    assert build(PlanStore(Path(directory)), Job(KEY, b''), Options()) == PLAN
-
-
 @pytest.mark.proves('same-at-once')
 @pytest.mark.parametrize('work', [fetch_in_a_process, build_in_a_process])
 def test_processes_that_want_the_same_get_it_made_once(
@@ -461,7 +460,8 @@ def test_a_folder_of_results_has_one_writer_until_that_ends(tmp_path: Path) -> N
 @pytest.mark.parametrize('kind', kill_rig.KINDS)
 def test_a_killed_writer_leaves_a_whole_file_or_none_and_the_next_start_works(
         tmp_path: Path, kind: str, mode: str) -> None:
-    done = subprocess.run([sys.executable, kill_rig.__file__, kind, mode, str(tmp_path)],
+    done = subprocess.run([sys.executable, '-m', kill_rig.__name__, kind, mode, str(tmp_path)],
+                          env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
                           capture_output=True, text=True, timeout=RIG_TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

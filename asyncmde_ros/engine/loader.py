@@ -100,15 +100,17 @@ class Model:
         if fast is None and entry.fast is None:
             raise EngineError(f'no fast network is shipped for {name!r}: train one and pass its '
                               'file (parameter model.fast_weights)')
+        fast_path = weights.locate(entry.fast, fast)
         self._weights: dict[str, npt.NDArray[np.floating]] = {
             **_prefixed('foundation', weights.load(weights.locate(entry.foundation, foundation))),
-            **_prefixed('fast', weights.load(weights.locate(entry.fast, fast)))}
+            **_prefixed('fast', weights.load(fast_path))}
         self._glance = (None if glance is None and entry.glance is None else
                         weights.load(weights.locate(entry.glance, glance)))
         # What gives the memory its width; the backends name anything else that does not fit.
         if self._weights.get(OUTPUT_CONV_KEY, np.empty(0)).ndim != CONVOLUTION_AXES:
-            raise WeightsError(f'{fast} holds no fast network: it has no convolution '
-                               f'{OUTPUT_CONV_KEY.removeprefix("fast.")}')
+            raise WeightsError(f'{fast_path} holds no fast network: it has no convolution '
+                               f'{OUTPUT_CONV_KEY.removeprefix("fast.")}.  Give another file; if '
+                               'you gave none, install the package again')
 
     def digest(self, *graphs: Graph) -> str:
         """Return what tells ``graphs`` and their weights from others: a sha256 in hexadecimal."""
