@@ -25,8 +25,9 @@ from asyncmde_ros.engine.plans import Key, PlanStore
 from asyncmde_ros.engine.tensorrt_build import Job, build, plan_job
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import KEYFRAME
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
+from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.pipeline.settings import FastPathModel
 from asyncmde_ros.resources import share_directory
 

@@ -45,8 +45,10 @@ class TornError(AssertionError):
     """The reader saw what no writer had published."""
 
 
-def make_cache(kind: type[FeatureCache], cells: int) -> FeatureCache:
-    return kind(*(Slot({'m1': HostBuffer(np.zeros(cells, np.float32), None)}) for _ in range(2)))
+def make_cache(kind: type[FeatureCache], cells: int, turns: Turns | None = None) -> FeatureCache:
+    first, second = (Slot({'m1': HostBuffer(np.zeros(cells, np.float32), None)})
+                     for _ in range(2))
+    return kind(first, second, TurnLock(turns) if turns else None)  # type: ignore[arg-type]
 
 
 def fill(cache: FeatureCache, frame_id: int) -> bool:
@@ -78,9 +80,8 @@ def look(slot: Slot, last: int) -> int:
 
 def race_cache(kind: type[FeatureCache], schedule: Schedule, reader_first: bool = False) -> int:
     """Let a writer and a reader race; return the number of steps that they took."""
-    cache = make_cache(kind, CELLS)
     turns = Turns(schedule, FILES)
-    cache._writable = TurnLock(turns)  # type: ignore[assignment]
+    cache = make_cache(kind, CELLS, turns)
     published = 0
 
     def write() -> None:
@@ -199,11 +200,10 @@ def test_a_schedule_gives_the_same_race_every_time() -> None:
                 == race_cache(FeatureCache, at_random(seed)))
 
 
-def race_mailbox(kind: Callable[[], Mailbox[int]], schedule: Schedule, reader_first: bool) -> int:
+def race_mailbox(kind: Callable[..., Mailbox[int]], schedule: Schedule, reader_first: bool) -> int:
     """Let a producer and a consumer race; return the number of steps that they took."""
     turns = Turns(schedule, FILES)
-    box = kind()
-    box._changed = TurnCondition(turns)  # type: ignore[assignment]
+    box = kind(TurnCondition(turns))
     taken: list[int] = []
 
     def put() -> None:
@@ -266,7 +266,7 @@ class TakenTwice(Mailbox[int]):
 
 @pytest.mark.proves('frames-faster')
 @pytest.mark.parametrize('broken', [Unlocked, Unheard, TakenTwice])
-def test_a_broken_mailbox_is_found_out(broken: Callable[[], Mailbox[int]]) -> None:
+def test_a_broken_mailbox_is_found_out(broken: Callable[..., Mailbox[int]]) -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
         return race_mailbox(broken, schedule, reader_first)
     with pytest.raises((TornError, DeadlockError)):
@@ -279,8 +279,7 @@ def test_a_broken_mailbox_is_found_out(broken: Callable[[], Mailbox[int]]) -> No
 def test_a_consumer_hears_of_the_end_in_every_order_tried(closer_first: bool) -> None:
     def race(schedule: Schedule, _: bool = False) -> int:
         turns = Turns(schedule, FILES)
-        box: Mailbox[int] = Mailbox()
-        box._changed = TurnCondition(turns)  # type: ignore[assignment]
+        box: Mailbox[int] = Mailbox(TurnCondition(turns))  # type: ignore[arg-type]
         taken: list[int | None] = []
 
         def end() -> None:

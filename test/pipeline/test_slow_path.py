@@ -11,6 +11,7 @@ from support.fakes import FakeEngine, fake_engines
 
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.pipeline import slow_path
+from asyncmde_ros.pipeline.clock import Clock
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
@@ -37,7 +38,7 @@ class Rig:
             rate_hz = self.settings.slow_path_max_rate_hz
             return (Plan(refresher, 1 / rate_hz if rate_hz else 0.0)
                     if self.settings.slow_path_enabled else None)
-        self.slow = SlowPath(self.cache, self.mailbox, plan)
+        self.slow = SlowPath(self.cache, self.mailbox, plan, clock=Clock(refresh_retry_s=0.01))
         self.slow.start()
 
     def offer(self, frame_id: int) -> None:
@@ -59,8 +60,7 @@ class Rig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr(slow_path, 'RETRY_S', 0.01)
+def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig
     assert rig.slow.stop(DEADLINE_S)
@@ -100,10 +100,9 @@ def test_an_engine_that_raises_is_counted_reported_and_tried_again(
             raise error
         working(arrays)
     rig.engine.compute = flaky
-    for _ in range(2):
+    for failure in (1, 2):
         rig.offer(5)
-        rig.until(lambda: rig.mailbox._item is None)
-    rig.until(lambda: rig.slow.status.failures == 2)
+        rig.until(lambda wanted=failure: rig.slow.status.failures == wanted)
     assert rig.keyframe_id() is None and rig.slow.status.last_error == words
     rig.offer(6)
     rig.until_keyframe(6)

@@ -16,6 +16,7 @@ from support.ros_rig import NodeProcess, Peer, image_message, picture
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images.codec import decode_image
 from asyncmde_ros.ros.messages import image_stamp_ns, to_nanoseconds
+from asyncmde_ros.ros.tokens import dropped_key
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -85,7 +86,7 @@ def reason_of(message: Image) -> str | None:
 
 
 def dropped(peer: Peer, reason: str) -> int:
-    return int(peer.diagnosed(f'dropped: {reason}') or 0)
+    return int(peer.diagnosed(dropped_key(reason)) or 0)
 
 
 def depth_comes_again(node: NodeProcess, peer: Peer) -> None:

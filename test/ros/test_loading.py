@@ -156,7 +156,9 @@ def test_networks_that_come_in_the_moment_of_the_end_are_let_go() -> None:
     before = threading.active_count()
     pipeline = DepthPipeline(FakeModel())  # type: ignore[arg-type]
     loading = Loading(lambda cancel: pipeline, None)
-    loading._thread.join()
+    for thread in threading.enumerate():
+        if thread.name == 'loader':
+            thread.join()
     loading.cancel()
     with pytest.raises(StopIteration) as ended:
         loading.result().send(None)

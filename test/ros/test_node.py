@@ -35,9 +35,10 @@ from support.ros_rig import (
     picture,
 )
 
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.slow_path import SlowPathState
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, TOO_OLD, to_nanoseconds
+from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.tokens import MemorySource
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -114,12 +115,11 @@ def test_an_image_that_waited_for_the_network_gets_the_last_depth_moved(
 def _wait_for_the_network(node: NodeProcess, peer: Peer) -> None:
     message, pairs = image_message(picture()), []
     peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message), 1 / RATE_HZ)
-    warped = MEMORY_SOURCE[DepthSource.WARPED]
 
     def moved_ones() -> set[int]:
         seconds = {second for _, second in pairs}
         return {to_nanoseconds(m.header.stamp) for m in peer.memories
-                if m.source == warped} & seconds
+                if MemorySource.parse(m.source).depth is DepthSource.WARPED} & seconds
     # Of a pair that a busy machine comes late to, only the second is there: as many as it takes.
     peer.until(lambda: len(moved_ones()) >= 10,
                lambda: pairs.append((peer.show(message), peer.show(message))), 0.15)
@@ -151,14 +151,14 @@ def test_parameters_set_over_the_service_change_the_running_node(
     assert peer.set_parameter('slow_path.enabled', False).successful
     # A refresh that is under way may still arrive; the first image after it that the network sees
     # takes it up.
-    peer.until(lambda: peer.diagnosed('slow path') == SlowPathState.DISABLED.value,
+    peer.until(lambda: peer.diagnosed('slow_path') == SlowPathState.DISABLED.value,
                lambda: peer.show(message))
     after = peer.show(message)
 
     def rested() -> list[int]:
         return [to_nanoseconds(m.time_ref) for m in peer.memories
                 if to_nanoseconds(m.header.stamp) > after
-                and not m.source.startswith(MEMORY_SOURCE[DepthSource.WARPED])]
+                and MemorySource.parse(m.source).depth is not DepthSource.WARPED]
     peer.until(lambda: len(rested()) >= 10, lambda: peer.show(message))
     assert len(set(rested())) == 1, 'still refreshing'
     assert peer.set_parameter('slow_path.enabled', True).successful
@@ -230,22 +230,22 @@ def test_diagnostics_say_how_it_goes(node: NodeProcess, peer: Peer) -> None:
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message), 1 / RATE_HZ)
     peer.until(lambda: bool(peer.diagnostics)
                and peer.diagnostics[-1].level == DiagnosticStatus.OK
-               and float(peer.diagnosed('refresh rate [Hz]') or 0) > 0,
+               and float(peer.diagnosed('refresh_hz') or 0) > 0,
                lambda: peer.show(message), 1 / RATE_HZ)
     assert peer.diagnostics[-1].name == '/depth_node: depth'
     assert 'openvino' in peer.diagnostics[-1].hardware_id
-    assert 0 < float(peer.diagnosed('output rate [Hz]')) <= float(
-        peer.diagnosed('input rate [Hz]')) + 1
-    p50, p99 = (float(peer.diagnosed(f'latency, stamp to publish, {name} [ms]'))
+    assert 0 < float(peer.diagnosed('output_hz')) <= float(
+        peer.diagnosed('input_hz')) + 1
+    p50, p99 = (float(peer.diagnosed(f'latency_{name}_ms'))
                 for name in ('p50', 'p99'))
     assert 0 < p50 <= p99
-    assert int(peer.diagnosed('lag [frames]')) >= 0
-    assert float(peer.diagnosed('memory age [ms]')) > 0
-    assert peer.diagnosed('network size') == SMALL
-    assert int(peer.diagnosed('slow path, refreshes')) > 0
+    assert int(peer.diagnosed('lag_frames')) >= 0
+    assert float(peer.diagnosed('memory_age_ms')) > 0
+    assert peer.diagnosed('network_size') == SMALL
+    assert int(peer.diagnosed('slow_path_refreshes')) > 0
 
     wrong = Image(height=480, width=640, encoding='fancy', step=1920, data=b'\0' * 10)
-    peer.until(lambda: int(peer.diagnosed('dropped: encoding') or 0) > 0,
+    peer.until(lambda: int(peer.diagnosed('dropped_encoding') or 0) > 0,
                lambda: peer.show(wrong), 0.2)
     peer.until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.WARN
                and 'no images' in peer.diagnostics[-1].message)
@@ -256,7 +256,7 @@ def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, pe
     first, second = image_message(picture()), image_message(picture(seed=5))
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(first))
     cut_at = peer.show(second)
-    peer.until(lambda: int(peer.diagnosed('scene cuts') or 0) >= 1, lambda: peer.show(second))
+    peer.until(lambda: int(peer.diagnosed('scene_cuts') or 0) >= 1, lambda: peer.show(second))
     peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > cut_at,
                lambda: peer.show(second))
     for memory in peer.memories:
@@ -270,7 +270,8 @@ def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer:
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
     assert peer.set_parameter('memory.max_age', MAX_AGE_S).successful
     assert peer.set_parameter('slow_path.enabled', False).successful
-    peer.until(lambda: peer.memories[-1].source.endswith(TOO_OLD), lambda: peer.show(message))
+    peer.until(lambda: MemorySource.parse(peer.memories[-1].source).stale,
+               lambda: peer.show(message))
     peer.until(lambda: 'too old' in peer.diagnostics[-1].message, lambda: peer.show(message))
     memory = peer.memories[-1]
     assert to_nanoseconds(memory.header.stamp) - to_nanoseconds(memory.time_ref) > 1e9 * MAX_AGE_S
@@ -284,7 +285,7 @@ def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer:
     peer.depths.clear()
     peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
     peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > withheld)
-    assert not peer.memories[-1].source.endswith(TOO_OLD)
+    assert not MemorySource.parse(peer.memories[-1].source).stale
 
 
 def test_each_depth_has_the_calibration_of_its_own_image(node: NodeProcess, peer: Peer) -> None:
@@ -351,7 +352,8 @@ def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
 @pytest.mark.proves('two-publishers')
 def test_with_two_publishers_overrun_is_said_to_be_unknown(node: NodeProcess, peer: Peer) -> None:
     other = peer.node.create_publisher(Image, '/camera/image_raw', 1)
-    peer.until(lambda: peer.diagnosed('overrun') == 'unknown with 2 publishers')
+    peer.until(lambda: (peer.diagnosed('overrun'), peer.diagnosed('image_publishers'))
+               == ('unknown', '2'))
     peer.node.destroy_publisher(other)
     peer.until(lambda: peer.diagnosed('overrun') == '')
 
@@ -496,7 +498,7 @@ def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Pa
                        environment=node_environment(PYTHONPATH=path))
 
     def turned_by(degrees: str) -> None:
-        peer.until(lambda: peer.diagnosed('rotation [degrees]') == degrees,
+        peer.until(lambda: peer.diagnosed('rotation_degrees') == degrees,
                    lambda: peer.show(message))
         peer.depths.clear()
         peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))

@@ -12,13 +12,15 @@ from asyncmde_ros.lab.media.pace import Pace
 from asyncmde_ros.lab.view.recording import Recording
 from asyncmde_ros.lab.view.timing import RefreshRate, Timing
 from asyncmde_ros.model.geometry import check_aspect, network_size
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
+from asyncmde_ros.pipeline.clock import REAL
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.pipeline.settings import OutputResolution, Settings
-from asyncmde_ros.pipeline.slow_path import STALL_S
+from asyncmde_ros.ros.sentences import STATES
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_S = 2 * STALL_S
+CLOSE_TIMEOUT_S = 2 * REAL.stall_s
 """Longest wait at the end for a refresh that is running."""
 
 
@@ -78,7 +80,7 @@ def _close(pipeline: DepthPipeline) -> None:
 def _show(recording: Recording, frame: VideoFrame, result: DepthResult,
           refreshes: RefreshRate) -> None:
     stamp_ns = frame.stamp_ns
-    recording.log_state(stamp_ns, result.state.value)
+    recording.log_state(stamp_ns, STATES[result.state])
     recording.log_image(stamp_ns, frame.image)
     if result.depth is None or result.trust is None or result.keyframe is None:
         recording.log_no_depth(stamp_ns)
