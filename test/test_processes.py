@@ -47,6 +47,7 @@ def environment(*folders: Path) -> dict[str, str]:
     return os.environ | {'PYTHONPATH': os.pathsep.join(map(str, (*folders, root)))}
 
 
+@pytest.mark.proves('working-directory')
 @pytest.mark.parametrize('safe_path', ['', '1'])
 def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path,
                                                             safe_path: str) -> None:
@@ -66,6 +67,7 @@ def test_what_lies_in_the_working_directory_is_not_imported(tmp_path: Path,
     assert str(here) not in done.stdout
 
 
+@pytest.mark.proves('working-directory')
 def test_the_package_is_the_one_that_started_it(tmp_path: Path) -> None:
     (tmp_path / 'asyncmde_ros').mkdir()
     (tmp_path / 'asyncmde_ros' / '__init__.py').write_text('raise ImportError("another")')
@@ -100,6 +102,7 @@ def family(folder: Path, *words: str) -> Iterator[tuple['subprocess.Popen[str]',
         parent.wait()
 
 
+@pytest.mark.proves('parent-killed')
 def test_what_was_started_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     with family(tmp_path, 'hears', '60') as (parent, _):
         parent.kill()
@@ -108,6 +111,7 @@ def test_what_was_started_ends_with_a_process_that_is_killed(tmp_path: Path) -> 
         assert parent.stdout.read() == 2 * 'asked to end\n'
 
 
+@pytest.mark.proves('parent-killed')
 def test_one_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
     with family(tmp_path, 'deaf', str(FORCE_AFTER_S)) as (parent, _):
         killed = time.monotonic()
@@ -129,6 +133,7 @@ def test_letting_go_ends_it_and_its_status_is_known(tmp_path: Path) -> None:
     assert child.returncode == 0
 
 
+@pytest.mark.proves('ctrl-c-importing')
 def test_a_process_that_is_interrupted_before_it_listens_ends_without_a_word(
         tmp_path: Path) -> None:
     (tmp_path / 'slow.py').write_text('import os, time; os.write(1, b"x"); time.sleep(600)')

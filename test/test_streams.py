@@ -30,6 +30,7 @@ def run_with_closed(closed: str, *command: str) -> 'subprocess.CompletedProcess[
                           timeout=TIMEOUT_S)
 
 
+@pytest.mark.proves('closed-streams')
 @pytest.mark.parametrize('closed', ['>&-', '2>&-', '<&-', '>&- 2>&-', '<&- >&- 2>&-', ''])
 def test_a_closed_stream_is_the_null_device(closed: str, tmp_path: Path) -> None:
     file = tmp_path / 'file'
@@ -38,6 +39,7 @@ def test_a_closed_stream_is_the_null_device(closed: str, tmp_path: Path) -> None
     assert file.read_text() == 'ended well'
 
 
+@pytest.mark.proves('closed-streams')
 @pytest.mark.parametrize('closed', ['>&-', '2>&-', '<&-', '<&- >&- 2>&-'])
 def test_a_command_ends_well_with_closed_streams(closed: str, tmp_path: Path) -> None:
     command = [sys.executable, '-m', 'asyncmde_ros.cli', 'weights']
@@ -47,6 +49,7 @@ def test_a_command_ends_well_with_closed_streams(closed: str, tmp_path: Path) ->
     assert wrong.returncode == 2 and 'Traceback' not in wrong.stderr, wrong.stderr
 
 
+@pytest.mark.proves('odd-path')
 @pytest.mark.parametrize('name', [b'caf\xc3\xa9', b'caf\xe9', '深度'.encode()])
 @pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'utf-8'])
 def test_a_path_that_the_encoding_lacks_is_printed_as_an_escape(name: bytes, encoding: str,

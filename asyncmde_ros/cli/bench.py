@@ -12,13 +12,14 @@ from typing import Any
 
 from asyncmde_ros import weights
 from asyncmde_ros.cli.ros import load_run
-from asyncmde_ros.engine.choice import BACKENDS
+from asyncmde_ros.engine.choice import AUTO_BACKEND, BACKENDS
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, write_atomically
 from asyncmde_ros.lab.arguments import positive_number
 from asyncmde_ros.lab.bench.summary import markdown
-from asyncmde_ros.model.geometry import Size, network_size, parse_size
-from asyncmde_ros.pipeline.settings import FastPathModel
+from asyncmde_ros.model.config import DEFAULT_MODEL
+from asyncmde_ros.model.geometry import AUTO_SIZE, Size, network_size, parse_size
+from asyncmde_ros.pipeline.settings import DEFAULT_FAST_PATH, FastPathModel
 
 SECONDS = 10.0
 QUICK_SECONDS = 1.0
@@ -71,17 +72,18 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     what.add_argument('--out', type=Path, metavar='DIR', help='measure; folder for bench.json')
     what.add_argument('--markdown', type=Path, metavar='FILE',
                       help='measure nothing; print the tables of this bench.json')
-    parser.add_argument('--model', default='vits', metavar='NAME',
+    parser.add_argument('--model', default=DEFAULT_MODEL, metavar='NAME',
                         help='which networks (default: %(default)s)')
-    parser.add_argument('--backend', default='auto', choices=BACKENDS,
+    parser.add_argument('--backend', default=AUTO_BACKEND, choices=BACKENDS,
                         help='what computes them (default: %(default)s)')
-    parser.add_argument('--fast-path', default='auto',
+    parser.add_argument('--fast-path', default=DEFAULT_FAST_PATH.value,
                         choices=[item.value for item in FastPathModel],
                         help="what every frame goes through, as the node's fast_path.model "
                              '(default: %(default)s)')
     parser.add_argument('--only', type=_parts, default=PARTS, metavar='PART,PART',
                         help='measure these parts alone (default: all)')
-    parser.add_argument('--size', type=network_size_argument, default='auto', metavar='HxW',
+    parser.add_argument('--size', type=network_size_argument, default=AUTO_SIZE,
+                        metavar='HxW',
                         help="the network's size, multiples of 14 (default: auto, as the node)")
     parser.add_argument('--image', type=_image_size, default=CAMERA_IMAGE, metavar='HxW',
                         help="the camera's size (default: %(default)s)")

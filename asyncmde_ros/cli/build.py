@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from asyncmde_ros.engine.interface import DEFAULT_PRECISION, Precision
+from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.model.geometry import parse_size
 
 DESCRIPTION = """\
@@ -39,9 +41,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--compute-capability', metavar='X.Y', type=_capability,
                         help='of the GPU that the engines are for, such as 8.6, 8.9 or 12.0 '
                              "(default: this machine's)")
-    parser.add_argument('--model', default='vits', metavar='NAME',
+    parser.add_argument('--model', default=DEFAULT_MODEL, metavar='NAME',
                         help='which networks (default: %(default)s)')
-    parser.add_argument('--precision', choices=('auto', 'half', 'fp32'), default='auto',
+    parser.add_argument('--precision', choices=[item.value for item in Precision],
+                        default=DEFAULT_PRECISION.value,
                         help='auto and half: float16, but float32 for warps and trust')
     parser.add_argument('--foundation-weights', type=Path, metavar='FILE')
     parser.add_argument('--fast-weights', type=Path, metavar='FILE')
@@ -52,7 +55,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
-    from asyncmde_ros.engine.interface import Graph, Options, Precision
+    from asyncmde_ros.engine.interface import Graph, Options
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.engine.plans import PlanStore
     logging.getLogger('asyncmde_ros.engine').setLevel(logging.WARNING)  # the bar says it

@@ -16,6 +16,7 @@ from asyncmde_ros.lab.media.arguments import (
     source_arguments,
 )
 from asyncmde_ros.lab.media.frames import ASSUMED_RATE_HZ
+from asyncmde_ros.model.config import DEFAULT_MODEL
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
@@ -40,7 +41,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 
 def run(args: argparse.Namespace) -> int:
-    weights.fetch(weights.registry.model('vits').foundation)
+    weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     resolve_default_source(args)
     logging.disable(logging.WARNING)  # the publisher will say it
     try:

@@ -5,9 +5,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+from asyncmde_ros.engine.choice import CPU_SHORT_SIDE
+from asyncmde_ros.engine.interface import DEFAULT_PRECISION, Precision
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.arguments import positive_count
 from asyncmde_ros.lab.evaluation.glossary import ROWS
+from asyncmde_ros.model.config import DEFAULT_MODEL
+from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 
 LISTED_WIDTH = 80
 
@@ -58,7 +62,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         metavar='R,R', help='rows, by commas (default: %(default)s)')
     parser.add_argument('--frames', type=positive_count, default=None, metavar='N',
                         help='at most so many frames of each sequence')
-    parser.add_argument('--short-side', type=short_side_argument, default=252, metavar='PX',
+    parser.add_argument('--short-side', type=short_side_argument, default=CPU_SHORT_SIDE,
+                        metavar='PX',
                         help='short side of the network (default: %(default)s)')
     parser.add_argument('--onnx', action='append', default=[], metavar='FILE[,depth][,unit]',
                         help='another model as a row: an ONNX file with one image input that '
@@ -75,23 +80,23 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='metric scores of the row async beside the aligned ones, metres from '
                              'what a sensor would measure of the truth: points:N (random, a tenth '
                              'of them wrong), scan (one line), none (one scale for the sequence)')
-    parser.add_argument('--motion', choices=('homography', 'image'), default='image',
+    parser.add_argument('--motion', choices=('homography', 'image'),
+                        default=Settings.motion_compensation.value,
                         help='how the memory moves: by one homography a frame, or by '
                              'optical flow as well (default: %(default)s)')
-    parser.add_argument('--precision', choices=('auto', 'half', 'fp32'), default='auto')
+    parser.add_argument('--precision', choices=[item.value for item in Precision],
+                        default=DEFAULT_PRECISION.value)
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
-    from asyncmde_ros.engine.interface import Precision
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.lab.evaluation import latency, metric_scale
     from asyncmde_ros.lab.evaluation.rows import PeerRow
     from asyncmde_ros.lab.evaluation.runner import Request, evaluate
     from asyncmde_ros.lab.evaluation.table import format_table
-    from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
     rows = args.rows.split(',')
     for row in rows:
         if row not in ROWS:
@@ -99,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     scale = () if args.scale is None else metric_scale.parse(args.scale)
     latencies = None if args.latencies is None else latency.read(args.latencies)
     if args.foundation_weights is None:
-        weights.fetch(weights.registry.model('vits').foundation)
+        weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     model = Model(precision=Precision(args.precision), foundation=args.foundation_weights,
                   fast=args.fast_weights, glance=args.glance_weights)
     peers = [PeerRow.parse(text) for text in args.onnx]

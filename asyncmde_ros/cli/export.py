@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from asyncmde_ros.errors import AsyncMDEError
+from asyncmde_ros.model.config import CONFIGS
 from asyncmde_ros.resources import share_directory
 
 
@@ -12,8 +13,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
         'export', help='write the ONNX graphs (for developers; needs torch)',
         description='Export the fast and the slow graph without weights, height and width '
                     'symbolic. Needed only after a change to asyncmde_ros/network.')
-    parser.add_argument('--model', nargs='+', default=['vits', 'vitb'], metavar='NAME',
-                        help='which configurations (default: vits vitb)')
+    parser.add_argument('--model', nargs='+', default=list(CONFIGS), metavar='NAME',
+                        help=f'which configurations (default: {" ".join(CONFIGS)})')
     parser.add_argument('--out', type=Path, default=None, metavar='DIR',
                         help="where to (default: the package's models/)")
     parser.set_defaults(run=run)
@@ -21,7 +22,6 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from asyncmde_ros.model.config import CONFIGS
         from asyncmde_ros.network.export import export_all
     except ImportError as error:
         raise AsyncMDEError(

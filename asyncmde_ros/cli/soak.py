@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import random
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,9 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, write_atomically
 from asyncmde_ros.lab.arguments import positive_number
 from asyncmde_ros.lab.charts import require_matplotlib
+from asyncmde_ros.lab.text import json_by_line
+from asyncmde_ros.model.config import DEFAULT_MODEL
+from asyncmde_ros.model.geometry import AUTO_SIZE, size_text
 
 DESCRIPTION = """\
 Starts the real depth_node in a process of its own, shows it images at 30 Hz over ROS 2, and does
@@ -57,20 +59,21 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                              'run (needs matplotlib)')
     parser.add_argument('--seed', type=int, metavar='N',
                         help='of the faults and their moments (default: a new one)')
-    parser.add_argument('--size', type=network_size_argument, default='auto', metavar='HxW',
+    parser.add_argument('--size', type=network_size_argument, default=AUTO_SIZE,
+                        metavar='HxW',
                         help="the network's size, multiples of 14 (default: auto, as the node; "
                              'then another aspect has the node build engines anew)')
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    weights.fetch(weights.registry.model('vits').foundation)
+    weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     soak_session = load_run('soak', 'the soak needs', local=True)
     from asyncmde_ros.lab import machine
     from asyncmde_ros.lab.soak.bounds import decide
     from asyncmde_ros.lab.soak.summary import table
     seed = random.randrange(SEEDS) if args.seed is None else args.seed
-    size = 'auto' if args.size is None else f'{args.size[0]}x{args.size[1]}'
+    size = AUTO_SIZE if args.size is None else size_text(args.size)
     options = soak_session.Options(args.minutes, seed, size)
     # Hours later would be late to learn that something cannot be written.
     for path in filter(None, (args.report, args.picture)):
@@ -97,14 +100,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _json_lines(report: Mapping[str, Any]) -> bytes:
     """Return JSON with a line for each item of a list, which people and diffs can read."""
-    parts = []
-    for key, value in report.items():
-        items = [json.dumps(_rounded(item), allow_nan=False) for item in value] if isinstance(
-            value, list) else None
-        text = json.dumps(value, indent=1, allow_nan=False) if items is None else (
-            '[\n' + ',\n'.join(items) + '\n]')
-        parts.append(f'{json.dumps(key)}: {text}')
-    return ('{\n' + ',\n'.join(parts) + '\n}\n').encode()
+    return (json_by_line({key: [_rounded(item) for item in value] if isinstance(value, list)
+                          else value for key, value in report.items()}, 2) + '\n').encode()
 
 
 def _rounded(value: Any) -> Any:

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             report = training.train(config, training.Request(
                 args.data, args.out, args.cache or cache_directory() / 'training',
                 Budget(args.minutes, args.steps), torch.device(name), args.resume, args.encoder,
-                args.start))
+                args.start), sys.argv[1:])
     except KeyboardInterrupt:
         checkpoint = args.out / CHECKPOINT
         with contextlib.suppress(OSError):  # the terminal may be gone

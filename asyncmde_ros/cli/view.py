@@ -8,6 +8,7 @@ from asyncmde_ros.cli.ros import load_run
 from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.lab.arguments import positive_number
 from asyncmde_ros.lab.media.arguments import add_source_arguments, open_source, refuse_input
+from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.ros.signals import stop_on_signal
 
 DESCRIPTION = """\
@@ -92,7 +93,7 @@ def _show_source(args: argparse.Namespace) -> None:
     from asyncmde_ros.lab.view.player import play
     from asyncmde_ros.lab.view.recording import Recording
     with open_source(args) as source:
-        weights.fetch(weights.registry.model('vits').foundation)
+        weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
         model = Model(fast=args.fast_weights)
         stop = stop_on_signal()
         with Recording(args.save) as recording:

@@ -17,7 +17,11 @@ EPILOG = """\
 a machine with internet:
   asyncmde weights fetch
 
-a machine without:
+a mirror of Hugging Face:
+  HF_ENDPOINT=https://mirror.example.org asyncmde weights fetch   (HF_HUB_OFFLINE, HF_HOME and
+  HF_HUB_CACHE hold as well: what its own library has in its cache is not downloaded again)
+
+a machine without internet:
   asyncmde weights fetch --from depth_anything_v2_vits.pth   (or a .safetensors; .pth needs torch)
 
 a read-only folder shared by several machines:

@@ -7,7 +7,8 @@ from asyncmde_ros.engine.cuda import Cuda, Device, load_runtime
 from asyncmde_ros.engine.tensorrt_library import load_module
 from asyncmde_ros.errors import EngineError
 
-BACKENDS = ('auto', 'openvino', 'tensorrt', 'tensorrt_rtx', 'torch')
+AUTO_BACKEND = 'auto'
+BACKENDS = (AUTO_BACKEND, 'openvino', 'tensorrt', 'tensorrt_rtx', 'torch')
 
 CPU_SHORT_SIDE = 252
 GPU_SHORT_SIDE = 518
@@ -43,7 +44,7 @@ def choose(wanted: str) -> Choice:
     if wanted == 'torch':
         lacking = _torch_lacks()
         return Choice('torch', lacking is None, lacking or 'as asked, on the GPU')
-    if wanted != 'auto':
+    if wanted != AUTO_BACKEND:
         return Choice(wanted, wanted != 'openvino', 'as asked')
     try:
         device = Cuda(load_runtime()).device()

@@ -24,6 +24,9 @@ class Precision(str, Enum):
     FP32 = 'fp32'
 
 
+DEFAULT_PRECISION = Precision.AUTO
+
+
 class Graph(str, Enum):
     """Which of the networks a compiled graph is."""
 
@@ -62,7 +65,7 @@ class Options:
     ``engines`` is the folder of built engines, None the one in the user's cache.
     """
 
-    precision: Precision = Precision.AUTO
+    precision: Precision = DEFAULT_PRECISION
     threads: int = 1
     engines: Path | None = None
     cancel: Event = field(default_factory=Event)

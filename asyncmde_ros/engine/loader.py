@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros import weights
-from asyncmde_ros.engine.choice import choose
+from asyncmde_ros.engine.choice import AUTO_BACKEND, choose
 from asyncmde_ros.engine.interface import (
+    DEFAULT_PRECISION,
     Buffer,
     DepthEngine,
     Engine,
@@ -28,6 +29,7 @@ from asyncmde_ros.engine.interface import (
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.proof import prove, prove_depth
 from asyncmde_ros.errors import EngineError, WeightsError
+from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.model.geometry import Size, patch_grid
 from asyncmde_ros.model.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
 from asyncmde_ros.resources import share_directory
@@ -78,8 +80,8 @@ def log_progress(what: str, share: float) -> None:
 class Model:
     """Verified weights and graphs of one model, ready to be compiled for any size."""
 
-    def __init__(self, name: str = 'vits', backend: str = 'auto',
-                 precision: Precision = Precision.AUTO, threads: Threads = Threads(),
+    def __init__(self, name: str = DEFAULT_MODEL, backend: str = AUTO_BACKEND,
+                 precision: Precision = DEFAULT_PRECISION, threads: Threads = Threads(),
                  foundation: Path | None = None, fast: Path | None = None,
                  engines: Path | None = None, progress: Progress = log_progress,
                  glance: Path | None = None) -> None:
@@ -100,15 +102,17 @@ class Model:
         if fast is None and entry.fast is None:
             raise EngineError(f'no fast network is shipped for {name!r}: train one and pass its '
                               'file (parameter model.fast_weights)')
+        fast_path = weights.locate(entry.fast, fast)
         self._weights: dict[str, npt.NDArray[np.floating]] = {
             **_prefixed('foundation', weights.load(weights.locate(entry.foundation, foundation))),
-            **_prefixed('fast', weights.load(weights.locate(entry.fast, fast)))}
+            **_prefixed('fast', weights.load(fast_path))}
         self._glance = (None if glance is None and entry.glance is None else
                         weights.load(weights.locate(entry.glance, glance)))
         # What gives the memory its width; the backends name anything else that does not fit.
         if self._weights.get(OUTPUT_CONV_KEY, np.empty(0)).ndim != CONVOLUTION_AXES:
-            raise WeightsError(f'{fast} holds no fast network: it has no convolution '
-                               f'{OUTPUT_CONV_KEY.removeprefix("fast.")}')
+            raise WeightsError(f'{fast_path} holds no fast network: it has no convolution '
+                               f'{OUTPUT_CONV_KEY.removeprefix("fast.")}.  Give another file; if '
+                               'you gave none, install the package again')
 
     def digest(self, *graphs: Graph) -> str:
         """Return what tells ``graphs`` and their weights from others: a sha256 in hexadecimal."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.engine.graph_weights import is_weight, weight
 from asyncmde_ros.engine.interface import (
+    DEFAULT_PRECISION,
     Buffer,
     Engine,
     Fence,
@@ -65,7 +66,7 @@ class OpenVINOEngine(Engine):
 
     def __init__(self, graph: Path, weights: Mapping[str, npt.NDArray[np.floating]],
                  shapes: Mapping[str, tuple[int, ...]], threads: int,
-                 precision: Precision = Precision.AUTO,
+                 precision: Precision = DEFAULT_PRECISION,
                  outputs: Sequence[str] | None = None, bears_int8: bool = False) -> None:
         """Compile ``graph``, or what of it the named ``outputs`` need.
 

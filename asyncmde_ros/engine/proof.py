@@ -13,7 +13,12 @@ import numpy.typing as npt
 from asyncmde_ros.engine.interface import Buffer, DepthEngine, Engine, Engines
 from asyncmde_ros.errors import EngineError, MediaError
 from asyncmde_ros.images.picture import read_picture
-from asyncmde_ros.model.graph_tensors import KEYFRAME, KEYFRAME_OF_STATE
+from asyncmde_ros.model.graph_tensors import (
+    GATE_TEMPERATURE,
+    KEYFRAME,
+    KEYFRAME_OF_STATE,
+    TEMPORAL_SMOOTHING,
+)
 from asyncmde_ros.model.preprocess import shrink, write_image
 from asyncmde_ros.resources import share_directory
 
@@ -42,8 +47,9 @@ def bind(engines: Engines, keyframe: Pixels, frame: Pixels
     written = engines.slow.run(slow)
     fast = {**_allocate(engines.fast), **{name: slow[name] for name in KEYFRAME}}
     write_image(frame, fast['image'].array)
-    for name, value in (('a2', 1), ('a3', 1), ('a4', 1), ('trust', 1), ('beta', 0.5), ('k', 4),
-                        ('fresh', 0), ('step', np.eye(3)), ('keyframe', np.eye(3))):
+    for name, value in (('a2', 1), ('a3', 1), ('a4', 1), ('trust', 1),
+                        ('beta', TEMPORAL_SMOOTHING), ('k', GATE_TEMPERATURE), ('fresh', 0),
+                        ('step', np.eye(3)), ('keyframe', np.eye(3))):
         fast[name].write(value)
     for name, observed in KEYFRAME_OF_STATE.items():
         fast[name].write(slow[observed].read())

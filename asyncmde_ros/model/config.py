@@ -35,3 +35,4 @@ VITS = ModelConfig('vits', embed_dim=384, heads=6, head_channels=(48, 96, 192, 3
 VITB = ModelConfig('vitb', embed_dim=768, heads=12, head_channels=(96, 192, 384, 768),
                    channels=128, encoder_width=1.0, projector_context=False, decoder='dpt')
 CONFIGS = {config.name: config for config in (VITS, VITB)}
+DEFAULT_MODEL = VITS.name

@@ -10,6 +10,9 @@ PATCH = 14
 Size = tuple[int, int]
 """(rows, cols)"""
 
+AUTO_SIZE = 'auto'
+"""In place of a size: whoever uses it chooses."""
+
 MAX_ASPECT = 4
 """Longer images would make networks of any cost; no camera has one."""
 
@@ -53,11 +56,11 @@ def size_text(size: Size) -> str:
 
 def parse_size(text: str) -> Size | None:
     """Parse ``HxW``; ``auto`` is None.  ValueError says what is wrong."""
-    if text == 'auto':
+    if text == AUTO_SIZE:
         return None
     rows, separator, cols = text.lower().partition('x')
     if not (separator and rows.isdecimal() and cols.isdecimal()):
-        raise ValueError(f"size {text!r}: write 'auto' or HxW, for example 252x336")
+        raise ValueError(f'size {text!r}: write {AUTO_SIZE!r} or HxW, for example 252x336')
     size = int(rows), int(cols)
     patch_grid(size)
     return size

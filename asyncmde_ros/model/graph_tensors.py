@@ -22,6 +22,10 @@ KEYFRAME_OF_STATE = {'p1': 'phi1', 'p4': 'phi4'}
 WARPS = ('step', 'keyframe', 'step_flow', 'keyframe_flow')
 SCALARS = ('beta', 'k', 'fresh')
 
+TEMPORAL_SMOOTHING = 0.5
+GATE_TEMPERATURE = 4.0
+"""beta (AsyncMDE III-C-1) and k (eq. 6) where nobody sets them; the networks are trained so."""
+
 FAST_INPUTS = ('image', *WARPS, *KEYFRAME, *STATE, *SCALARS)
 FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
 SLOW_INPUTS = ('image', 'positions')

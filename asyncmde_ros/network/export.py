@@ -23,8 +23,10 @@ from asyncmde_ros.model.geometry import PATCH, Size
 from asyncmde_ros.model.graph_tensors import (
     FAST_INPUTS,
     FAST_OUTPUTS,
+    GATE_TEMPERATURE,
     SLOW_INPUTS,
     SLOW_OUTPUTS,
+    TEMPORAL_SMOOTHING,
     fast_shapes,
 )
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
@@ -47,8 +49,8 @@ def fast_example(config: ModelConfig, size: Size) -> dict[str, torch.Tensor]:
     tensors |= {'step': torch.eye(3), 'keyframe': torch.eye(3)}
     for name in ('step_flow', 'keyframe_flow'):
         tensors[name].zero_()
-    return tensors | {'beta': torch.tensor([0.5]), 'k': torch.tensor([4.0]),
-                      'fresh': torch.tensor([0.0])}
+    return tensors | {'beta': torch.tensor([TEMPORAL_SMOOTHING]),
+                      'k': torch.tensor([GATE_TEMPERATURE]), 'fresh': torch.tensor([0.0])}
 
 
 def _fast_dimensions() -> dict[str, dict[int, Dim] | None]:

@@ -34,7 +34,7 @@ class FastPath:
         self.keyframe: Keyframe | None = None
         self.trust_kept = 1.0
         self._mean_share = 1.0
-        self._skipped: Warp | None = None
+        self._extrapolated: Warp | None = None
 
     def prepare(self, slots: Iterable[Slot]) -> None:
         """Do before the first step what the first ones would take their time for."""
@@ -52,9 +52,9 @@ class FastPath:
     def forget(self) -> None:
         """Drop the running state; the next step starts from its slot as if just swapped."""
         self.keyframe = None
-        self._skipped = None
+        self._extrapolated = None
 
-    def skip(self, step: Warp) -> tuple[Map, Map] | None:
+    def extrapolate(self, step: Warp) -> tuple[Map, Map] | None:
         """Return depth and trust of a frame without the network: the last step's, moved.
 
         ``step`` maps to the frame before; sizes are those of :meth:`step`.  None where there was
@@ -62,12 +62,12 @@ class FastPath:
         """
         if self.keyframe is None:
             return None
-        self._skipped = self._since_the_last(step)
-        return (resample(self._depth.array[0, 0], self._skipped),
-                resample(self._share.array[0, 0], self._skipped))
+        self._extrapolated = self._since_the_last(step)
+        return (resample(self._depth.array[0, 0], self._extrapolated),
+                resample(self._share.array[0, 0], self._extrapolated))
 
     def _since_the_last(self, step: Warp) -> Warp:
-        return step if self._skipped is None else compose(self._skipped, step)
+        return step if self._extrapolated is None else compose(self._extrapolated, step)
 
     def step(self, rgb: npt.NDArray[np.uint8], slot: Slot, step: Warp,
              keyframe: Warp, beta: float, k: float) -> tuple[Map, Map]:
@@ -81,7 +81,7 @@ class FastPath:
         assert slot.keyframe is not None
         fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
         self.keyframe = slot.keyframe
-        step, self._skipped = self._since_the_last(step), None
+        step, self._extrapolated = self._since_the_last(step), None
         write_image(rgb, self._inputs['image'].array)
         for name, warp in (('step', keyframe if fresh else step), ('keyframe', keyframe)):
             self._inputs[name].array[...] = warp.homography

@@ -55,13 +55,15 @@ class Slot:
 class FeatureCache:
     """Two slots, one writer, one reader."""
 
-    def __init__(self, first: Slot, second: Slot) -> None:
+    def __init__(self, first: Slot, second: Slot, writable: 'threading.Lock | None' = None
+                 ) -> None:
+        """``writable``: a lock of a test's own, not yet acquired."""
         self._slots = (first, second)
         self._front: Slot | None = None
         self._pending: Slot | None = None
         self._back: Slot | None = None
         self._generation = 0
-        self._writable = threading.Lock()
+        self._writable = writable or threading.Lock()
 
     def begin_write(self, timeout_s: float) -> Slot | None:
         """Return the slot to fill, or None if the reader did not take the last one in time.

@@ -19,11 +19,12 @@ class Mailbox(Generic[T]):
     counted in ``replaced``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: threading.Condition | None = None) -> None:
+        """``changed``: a condition of a test's own."""
         self.replaced = 0
         self._item: T | None = None
         self._closed = False
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
 
     def put(self, item: T) -> None:
         """Offer ``item``, replacing one that still waits; ignored once closed."""

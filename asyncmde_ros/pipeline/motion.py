@@ -170,6 +170,53 @@ def sample(values: npt.NDArray[np.float32], source: Points) -> npt.NDArray[np.fl
         cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
+class Steps:
+    """The steps of the last frames, each to the frame before, and their products."""
+
+    def __init__(self, history: int) -> None:
+        """``history``: how many frames back a keyframe may lie before its motion is unknown."""
+        self._history = history
+        self._steps: dict[int, Warp] = {}
+        self._chains: dict[int, tuple[int, Warp]] = {}
+
+    def clear(self) -> None:
+        """Forget every frame."""
+        self._steps.clear()
+        self._chains.clear()
+
+    def keep(self, frame_id: int, step: Warp) -> None:
+        """Take the step of the next frame; ``frame_id`` rises by one a frame."""
+        self._steps[frame_id] = step
+        self._steps.pop(frame_id - self._history, None)
+
+    def since(self, keyframe_id: int, frame_id: int) -> Warp | None:
+        """Return the warp from ``frame_id`` to ``keyframe_id``, composed of the steps.
+
+        None where a step between them is no longer kept.
+        """
+        known: Warp | None = None
+        start = keyframe_id
+        kept = self._chains.get(keyframe_id)
+        if kept is not None and keyframe_id <= kept[0] <= frame_id:
+            start, known = kept
+        for index in range(start + 1, frame_id + 1):
+            step = self._steps.get(index)
+            if step is None:
+                return None
+            if known is None or known.flow.shape != step.flow.shape:
+                known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(step.flow))
+            known = compose(known, step)
+        if known is None:
+            latest = self._steps.get(frame_id)
+            if latest is None:
+                return None
+            known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(latest.flow))
+        if keyframe_id not in self._chains and len(self._chains) >= MAX_CHAINS:
+            del self._chains[min(self._chains)]
+        self._chains[keyframe_id] = frame_id, known
+        return known
+
+
 class MotionEstimator:
     """Tracks corners from frame to frame and keeps the steps, so that products can be formed.
 
@@ -182,17 +229,14 @@ class MotionEstimator:
     def __init__(self, history: int = HISTORY) -> None:
         """``history``: how many frames back a keyframe may lie before its motion is unknown."""
         self.failures = 0
-        self._history = history
-        self._steps: dict[int, Warp] = {}
+        self._steps = Steps(history)
         self._previous: Grey | None = None
         self._size: Size | None = None
-        self._chains: dict[int, tuple[int, Warp]] = {}
 
     def reset(self) -> None:
         """Forget every frame."""
         self._steps.clear()
         self._previous = None
-        self._chains.clear()
 
     def update(self, frame_id: int, rgb: npt.NDArray[np.uint8],
                compensation: MotionCompensation, measured: Homography | None = None,
@@ -231,36 +275,12 @@ class MotionEstimator:
         return self._keep(frame_id, Motion(step, cut))
 
     def _keep(self, frame_id: int, motion: Motion) -> Motion:
-        self._steps[frame_id] = motion.step
-        self._steps.pop(frame_id - self._history, None)
+        self._steps.keep(frame_id, motion.step)
         return motion
 
     def since(self, keyframe_id: int, frame_id: int) -> Warp | None:
-        """Return the warp from ``frame_id`` to ``keyframe_id``, composed of the steps.
-
-        None where a step between them is no longer kept.
-        """
-        known: Warp | None = None
-        start = keyframe_id
-        kept = self._chains.get(keyframe_id)
-        if kept is not None and keyframe_id <= kept[0] <= frame_id:
-            start, known = kept
-        for index in range(start + 1, frame_id + 1):
-            step = self._steps.get(index)
-            if step is None:
-                return None
-            if known is None or known.flow.shape != step.flow.shape:
-                known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(step.flow))
-            known = compose(known, step)
-        if known is None:
-            latest = self._steps.get(frame_id)
-            if latest is None:
-                return None
-            known = Warp(np.eye(3, dtype=np.float32), np.zeros_like(latest.flow))
-        if keyframe_id not in self._chains and len(self._chains) >= MAX_CHAINS:
-            del self._chains[min(self._chains)]
-        self._chains[keyframe_id] = frame_id, known
-        return known
+        """Return :meth:`Steps.since` of the frames taken."""
+        return self._steps.since(keyframe_id, frame_id)
 
 
 def _seen_from_here(previous: Grey, step: Warp) -> Grey:

@@ -36,8 +36,11 @@ class Overload:
         self._network_ms: float | None = None
         self._in_a_row = 0
 
-    def hurry(self, received_ns: int, now_ns: int) -> bool:
-        """Take a frame that arrived at ``received_ns``; True if the network has no time for it."""
+    def late(self, received_ns: int, began_ns: int) -> bool:
+        """Take a frame that arrived at ``received_ns`` and whose turn came at ``began_ns``.
+
+        True if the network has no time for it.
+        """
         self._received_ns.append(received_ns)
         if self._network_ms is None or len(self._received_ns) <= INTERVALS:
             return False
@@ -45,11 +48,14 @@ class Overload:
         period_ms = MS * intervals[PERIOD_RANK]
         spare_ms = max(LATENCY_PERIODS * period_ms - self._network_ms,
                        LEAST_WAIT_PERIODS * period_ms)
-        hurry = MS * (now_ns - received_ns) > spare_ms and self._in_a_row < MOST_IN_A_ROW
-        self._in_a_row = self._in_a_row + 1 if hurry else 0
-        return hurry
+        return MS * (began_ns - received_ns) > spare_ms and self._in_a_row < MOST_IN_A_ROW
+
+    def extrapolated(self) -> None:
+        """Learn that a late frame got depth without the network."""
+        self._in_a_row += 1
 
     def took(self, network_ms: float) -> None:
         """Learn how long a frame took with the network, from its turn to its depth."""
+        self._in_a_row = 0
         self._network_ms = (network_ms if self._network_ms is None else
                             SMOOTHING * network_ms + (1 - SMOOTHING) * self._network_ms)

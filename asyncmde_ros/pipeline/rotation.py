@@ -7,11 +7,14 @@ travel adds, parallax, a gyroscope does not know.
 import bisect
 import functools
 from collections import deque
+from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.pipeline.motion import Homography
 
 Matrix = npt.NDArray[np.float64]
 
@@ -58,6 +61,10 @@ class Gyroscope:
     def __init__(self) -> None:
         self._stamps_ns: deque[int] = deque(maxlen=MOST_KEPT)
         self._rates: deque[npt.NDArray[np.float64]] = deque(maxlen=MOST_KEPT)
+
+    def __len__(self) -> int:
+        """Return how many measurements are kept."""
+        return len(self._stamps_ns)
 
     def add(self, stamp_ns: int, rate: npt.ArrayLike) -> None:
         """Take a measurement (3,); one that none can be is ignored, an older one starts anew."""
@@ -111,3 +118,62 @@ def rotation_homography(intrinsics: Matrix, rotation: Matrix, image: Size) -> Ma
     normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1], [0, 0, 1]])
     to = normalised @ intrinsics
     return to @ rotation @ np.linalg.inv(to)
+
+
+class Missing(str, Enum):
+    """What a step by gyroscope lacks."""
+
+    ANGULAR_VELOCITY = 'angular_velocity'
+    EXTRINSICS = 'extrinsics'
+    INTRINSICS = 'intrinsics'
+
+
+class Intrinsics(NamedTuple):
+    """A pinhole camera's ``matrix`` K (3, 3), of an ``image`` (rows, cols)."""
+
+    matrix: Matrix
+    image: Size
+
+
+class RotationSensor:
+    """A gyroscope that turns with the camera, and so knows the step between two frames.
+
+    Whoever has the sensor fills it.  ``extrinsics`` (3, 3) takes directions in the gyroscope's
+    frame to the camera's optical frame; it and ``intrinsics`` are None while they are not known.
+    ``missing`` is what the last step lacked, None for nothing.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.extrinsics: Matrix | None = None
+        self.intrinsics: Intrinsics | None = None
+        self.missing: Missing | None = None
+        self._gyroscope = Gyroscope()
+
+    def add(self, stamp_ns: int, rate: npt.ArrayLike) -> None:
+        """Take an angular velocity (3,) [rad/s], of a stamp by the camera's clock."""
+        self._gyroscope.add(stamp_ns, rate)
+
+    def step(self, before_ns: int, now_ns: int) -> Homography | None:
+        """Return the homography (3, 3) float32 from the later frame's view to the earlier one's.
+
+        In normalised coordinates; None where something is missing, or numbers at the edge of their
+        type overflow.  Takes the camera for one without distortion.
+        """
+        rotation = self._gyroscope.between(before_ns, now_ns)
+        self.missing = (Missing.ANGULAR_VELOCITY if rotation is None else
+                        Missing.EXTRINSICS if self.extrinsics is None else
+                        Missing.INTRINSICS if self.intrinsics is None else None)
+        if rotation is None or self.extrinsics is None or self.intrinsics is None:
+            return None
+        seen = self.extrinsics @ rotation @ self.extrinsics.T
+        try:
+            with np.errstate(all='ignore'):
+                step = rotation_homography(self.intrinsics.matrix, seen, self.intrinsics.image
+                                           ).astype(np.float32)
+        except np.linalg.LinAlgError:
+            return None
+        return step if np.isfinite(step).all() else None

@@ -3,7 +3,6 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from enum import Enum
 from threading import Event, Lock
 
 from asyncmde_ros.engine.choice import Choice
@@ -11,6 +10,7 @@ from asyncmde_ros.engine.interface import DepthEngine, Engines
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.model.geometry import Size, network_size
 from asyncmde_ros.model.preprocess import average
+from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
@@ -18,6 +18,7 @@ from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, View
 from asyncmde_ros.pipeline.priority import new_threads_lowered
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.settings import FastPathModel, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathStatus
 
@@ -50,17 +51,6 @@ def glance_size(size: Size) -> Size:
 def glance_interval_s(policy: RefreshPolicy) -> float:
     """Return how long after the start of a glance the next one is worth while, at least."""
     return GLANCE_INTERVAL_SHARE * policy.interval_s()
-
-
-class DepthSource(str, Enum):
-    """Where a frame's depth is from.
-
-    The fast network's, or a keyframe's that was moved and mended.
-    """
-
-    NETWORK = 'network'
-    MEMORY = 'memory'
-    WARPED = 'the last depth of the network, moved with the camera'
 
 
 class Session(ABC):
@@ -104,7 +94,7 @@ class Session(ABC):
         """Return depth and trust of a frame, each (rows, cols) at a size of its own."""
 
     @abstractmethod
-    def skip(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
         """Return the last step's, moved, where that is cheaper than a step; else None."""
 
     def drop_memory(self) -> None:
@@ -137,7 +127,7 @@ class SpatialMemorySession(Session):
 
     source = DepthSource.NETWORK
 
-    def __init__(self, engines: Engines, settings: LiveSettings) -> None:
+    def __init__(self, engines: Engines, settings: LiveSettings, clock: Clock = REAL) -> None:
         self.size = self.picture_size = engines.size
         self.engines = engines
         self._mailbox: Mailbox[Frame] = Mailbox()
@@ -150,7 +140,7 @@ class SpatialMemorySession(Session):
             now = settings()
             return (Plan(refresher, _interval_s(now.slow_path_max_rate_hz))
                     if now.slow_path_enabled else None)
-        self.slow = SlowPath(self.cache, self._mailbox, plan)
+        self.slow = SlowPath(self.cache, self._mailbox, plan, clock=clock)
         refresher.prepare(slots)
         self._fused.prepare(slots)
 
@@ -170,8 +160,8 @@ class SpatialMemorySession(Session):
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
             settings.temporal_smoothing, settings.gate_temperature)
 
-    def skip(self, view: View) -> tuple[Map, Map] | None:
-        return self._fused.skip(view.step)
+    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+        return self._fused.extrapolate(view.step)
 
 
 class GlanceSession(Session):
@@ -180,7 +170,8 @@ class GlanceSession(Session):
     source = DepthSource.MEMORY
 
     def __init__(self, size: Size, compile_depth: Callable[[Size], DepthEngine],
-                 glance: DepthEngine, settings: LiveSettings, in_turn: bool = True) -> None:
+                 glance: DepthEngine, settings: LiveSettings, in_turn: bool = True,
+                 clock: Clock = REAL) -> None:
         """``compile_depth`` gives the network of a refresh; of two sizes, but where one is set.
 
         ``in_turn``: refreshes and glances run one at a time, since either takes all cores.
@@ -202,9 +193,9 @@ class GlanceSession(Session):
         self._learned = 0
         self._due = 1
         turn = Lock() if in_turn else None
-        self.slow = SlowPath(self.cache, self._mailbox, self._plan, turn=turn)
+        self.slow = SlowPath(self.cache, self._mailbox, self._plan, turn=turn, clock=clock)
         self._glance = SlowPath(self._glances, self._glance_mailbox, self._glance_plan, 'glance',
-                                turn)
+                                turn, clock)
 
     @property
     def glance_status(self) -> SlowPathStatus:
@@ -270,7 +261,7 @@ class GlanceSession(Session):
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         return maps
 
-    def skip(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
         return None  # a step is no dearer
 
 
@@ -286,14 +277,14 @@ def resolved(fast_path: FastPathModel, model: Model | Choice) -> FastPathModel:
 
 
 def build(model: Model, size: Size, fast_path: FastPathModel, settings: LiveSettings,
-          cancel: Event) -> Session:
+          cancel: Event, clock: Clock = REAL) -> Session:
     """Compile a session's engines for the network's ``size``; takes seconds, by TensorRT minutes.
     """
     if fast_path is FastPathModel.SPATIAL_MEMORY:
-        return SpatialMemorySession(model.compile(size, cancel), settings)
+        return SpatialMemorySession(model.compile(size, cancel), settings, clock)
     glance = glance_size(size)
     threads, cores = model.background, len(os.sched_getaffinity(0))
     with new_threads_lowered():  # the runtime's workers serve the background alone
         return GlanceSession(size, lambda wanted: model.compile_depth(wanted, cancel),
                              model.compile_glance(glance, cancel), settings,
-                             threads.fast + threads.slow > cores)
+                             threads.fast + threads.slow > cores, clock)

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.errors import in_words
 from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.priority import lower_this
@@ -22,12 +22,6 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
 """How soon a wait notices that the thread should stop."""
-
-STALL_S = 10.0
-"""A refresh that takes longer has stalled: the slowest machine seen needs a second."""
-
-RETRY_S = 1.0
-"""Pause after a failed refresh, so that a broken engine does not eat a core."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class SlowPathStatus:
     stamp_ns: int | None = None
     """When the last refresh's frame was captured."""
     running_since: float | None = None
-    """``time.monotonic()`` when the refresh under way began."""
+    """When the refresh under way began, by :attr:`Clock.seconds`."""
 
 
 class Plan(NamedTuple):
@@ -83,7 +77,7 @@ class SlowPath:
 
     def __init__(self, cache: FeatureCache, mailbox: Mailbox[Frame],
                  plan: Callable[[], Plan | None], name: str = 'slow_path',
-                 turn: 'threading.Lock | None' = None) -> None:
+                 turn: 'threading.Lock | None' = None, clock: Clock = REAL) -> None:
         """``plan`` returns what to do next, None to rest; it is called from the thread.
 
         ``turn`` is held while a network runs, by all that take turns on the same cores.
@@ -93,6 +87,7 @@ class SlowPath:
         self._mailbox = mailbox
         self._plan = plan
         self._turn = turn or threading.Lock()
+        self._clock = clock
         self._title = name.replace('_', ' ')
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -117,7 +112,7 @@ class SlowPath:
     def hangs(self) -> bool:
         """Tell whether no refresh is to be expected any more: one stalled, or the thread died."""
         since = self.status.running_since
-        return (since is not None and time.monotonic() - since > STALL_S) or not (
+        return (since is not None and self._clock.seconds() - since > self._clock.stall_s) or not (
             self._thread.is_alive() or self._stop.is_set())
 
     def _main(self) -> None:
@@ -132,7 +127,7 @@ class SlowPath:
                     self._stop.wait(POLL_S)
                     continue
                 if last is not None and plan.interval_s > 0:
-                    early = last + plan.interval_s - time.monotonic()
+                    early = last + plan.interval_s - self._clock.seconds()
                     if early > 0:
                         self.status.state = SlowPathState.WAITING
                         self._stop.wait(min(early, POLL_S))
@@ -144,8 +139,8 @@ class SlowPath:
                 self.status.last_error = in_words(error)
                 self.status.state = SlowPathState.FAILED
                 logger.error('%s: %s; trying again in %g s', self._title, in_words(error),
-                             RETRY_S)
-                self._stop.wait(RETRY_S)
+                             self._clock.refresh_retry_s)
+                self._stop.wait(self._clock.refresh_retry_s)
         self.status.state = SlowPathState.STOPPED
 
     def _refresh(self, refresher: Refresher) -> float | None:
@@ -167,7 +162,7 @@ class SlowPath:
                 self._cache.abandon()
                 return None
             self.status.state = SlowPathState.RUNNING
-            started = self.status.running_since = time.monotonic()
+            started = self.status.running_since = self._clock.seconds()
             refresher.fill(frame.rgb, slot)
         except Exception:
             self._cache.abandon()
@@ -175,7 +170,7 @@ class SlowPath:
         finally:
             self.status.running_since = None
             self._turn.release()
-        self.status.latency_ms = 1e3 * (time.monotonic() - started)
+        self.status.latency_ms = 1e3 * (self._clock.seconds() - started)
         size = self.status.size = refresher.size
         self.status.stamp_ns = frame.stamp_ns
         self.status.refreshes_of[size] = self.status.refreshes_of.get(size, 0) + 1

@@ -8,14 +8,28 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from asyncmde_ros.model.geometry import size_text
-from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.slow_path import STALL_S
-from asyncmde_ros.pipeline.statistics import Snapshot
-
-REFRESHES_OF = 'slow path, refreshes of '
-"""The key of a size's count begins so."""
-
-GLANCES, GLANCE_MS = 'glances', 'glances, last [ms]'
+from asyncmde_ros.pipeline.clock import REAL
+from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
+from asyncmde_ros.ros.sentences import (
+    DEPTH_STALE,
+    GLANCES_FAIL,
+    NO_DEPTH,
+    REFRESHES_FAIL,
+    STALLED,
+    STATES,
+)
+from asyncmde_ros.ros.statistics import Snapshot
+from asyncmde_ros.ros.tokens import (
+    DROPPED,
+    GLANCE_MS,
+    GLANCES,
+    OVERRUN,
+    SLOW_PATH_FAILURES,
+    SLOW_PATH_REFRESHES,
+    depth_key,
+    dropped_key,
+    refreshes_key,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,7 @@ def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None,
     if around.building:
         values |= {'building': around.building}
     if around.publishers > 1:
-        values |= {'overrun': f'unknown with {around.publishers} publishers'}
+        values |= {OVERRUN: 'unknown', 'image_publishers': around.publishers}
     if status is not None:
         values |= _status(status)
     return DiagnosticArray(header=Header(stamp=stamp), status=[DiagnosticStatus(
@@ -66,67 +80,67 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
     slow = status.slow_path
     stalled_s = _running_s(status)
     if slow.failing:
-        return DiagnosticStatus.ERROR, f'the slow path fails: {slow.last_error}'
+        return DiagnosticStatus.ERROR, f'{REFRESHES_FAIL}: {slow.last_error}'
     if status.glance is not None and status.glance.failing:
-        return DiagnosticStatus.ERROR, f'the glances fail: {status.glance.last_error}'
-    if stalled_s > STALL_S:
-        return DiagnosticStatus.ERROR, f'the slow path has stalled for {stalled_s:.0f} s'
+        return DiagnosticStatus.ERROR, f'{GLANCES_FAIL}: {status.glance.last_error}'
+    if stalled_s > REAL.stall_s:
+        return DiagnosticStatus.ERROR, f'{STALLED}: for {stalled_s:.0f} s'
     if figures.input_hz == 0:
         return DiagnosticStatus.WARN, ': '.join(filter(None, ('no images', around.trouble)))
     if around.refused and figures.output_hz == 0:
         return DiagnosticStatus.WARN, f'images are dropped: {around.refused}'
     if status.state is not PipelineState.READY:
         return DiagnosticStatus.WARN, ': '.join(filter(None, (
-            status.state.value, around.progress)))
-    if figures.too_old:
-        return DiagnosticStatus.WARN, 'depth rests on a memory that is too old'
+            STATES[status.state], around.progress)))
+    if figures.stale:
+        return DiagnosticStatus.WARN, DEPTH_STALE
     if figures.output_hz == 0:
-        return DiagnosticStatus.WARN, 'images, but no depth'
+        return DiagnosticStatus.WARN, NO_DEPTH
     return DiagnosticStatus.OK, f'{figures.output_hz:.1f} Hz'
 
 
 def _figures(figures: Snapshot) -> dict[str, object]:
     return {
-        'input rate [Hz]': figures.input_hz,
-        'output rate [Hz]': figures.output_hz,
-        'latency, stamp to publish, p50 [ms]': figures.latency_p50_ms,
-        'latency, stamp to publish, p99 [ms]': figures.latency_p99_ms,
-        'work, arrival to publish, p50 [ms]': figures.work_p50_ms,
-        'work, arrival to publish, p99 [ms]': figures.work_p99_ms,
-        'lag [frames]': figures.lag_frames,
-        'memory age [ms]': figures.age_ms,
-        'refresh rate [Hz]': figures.refresh_hz,
-        **{f'depth from {source}': count for source, count in sorted(figures.answered.items())},
-        **{f'dropped: {reason}': count for reason, count in sorted(figures.dropped.items())},
-        'dropped': sum(figures.dropped.values())}
+        'input_hz': figures.input_hz,
+        'output_hz': figures.output_hz,
+        'latency_p50_ms': figures.latency_p50_ms,
+        'latency_p99_ms': figures.latency_p99_ms,
+        'work_p50_ms': figures.work_p50_ms,
+        'work_p99_ms': figures.work_p99_ms,
+        'lag_frames': figures.lag_frames,
+        'memory_age_ms': figures.age_ms,
+        'refresh_hz': figures.refresh_hz,
+        **{depth_key(source): count for source, count in sorted(figures.answered.items())},
+        **{dropped_key(reason): count for reason, count in sorted(figures.dropped.items())},
+        DROPPED: sum(figures.dropped.values())}
 
 
 def _status(status: PipelineStatus) -> dict[str, object]:
     slow = status.slow_path
     return {
         'state': status.state.value,
-        'slow path': slow.state.value,
-        'slow path, running for [s]': _running_s(status),
-        'slow path, refreshes': slow.refreshes,
+        'slow_path': slow.state.value,
+        'slow_path_running_s': _running_s(status),
+        SLOW_PATH_REFRESHES: slow.refreshes,
         # A copy: the slow path may count another size meanwhile.
-        **{REFRESHES_OF + size_text(size): count
+        **{refreshes_key(size): count
            for size, count in dict(slow.refreshes_of).items()},
-        'slow path, last refresh [ms]': slow.latency_ms,
-        'slow path, refresh size': '' if slow.size is None else size_text(slow.size),
-        'slow path, failures': slow.failures,
-        'slow path, last error': slow.last_error,
-        'slow path, restarts': status.restarts,
-        'scene cuts': status.cuts,
+        'slow_path_refresh_ms': slow.latency_ms,
+        'slow_path_refresh_size': '' if slow.size is None else size_text(slow.size),
+        SLOW_PATH_FAILURES: slow.failures,
+        'slow_path_last_error': slow.last_error,
+        'slow_path_restarts': status.restarts,
+        'scene_cuts': status.cuts,
         'resets': status.resets,
-        'motion failures': status.motion_failures,
+        'motion_failures': status.motion_failures,
         'engine': status.engine,
-        'network size': size_text(status.size),
-        'rotation [degrees]': status.rotation.value,
+        'network_size': size_text(status.size),
+        'rotation_degrees': status.rotation.value,
         **({} if status.glance is None else {
             GLANCES: status.glance.refreshes,
             GLANCE_MS: status.glance.latency_ms,
-            'glances, failures': status.glance.failures,
-            'glances, last error': status.glance.last_error})}
+            'glance_failures': status.glance.failures,
+            'glance_last_error': status.glance.last_error})}
 
 
 def _running_s(status: PipelineStatus) -> float:

@@ -16,12 +16,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
 from asyncmde_ros.images.codec import Stream
 from asyncmde_ros.model.geometry import Size
-from asyncmde_ros.pipeline.motion import Homography
 from asyncmde_ros.pipeline.rotation import (
-    Gyroscope,
-    Matrix,
+    Intrinsics,
+    Missing,
+    RotationSensor,
     quaternion_matrix,
-    rotation_homography,
 )
 from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.guard import guarded
@@ -207,24 +206,26 @@ class Calibration:
         return None
 
 
-class Inertia:
-    """How the camera turned, from an IMU's angular velocity.
+class ImuRotation:
+    """Fills the pipeline's rotation sensor from an IMU, its calibration and tf.
 
     Warns once where something is missing; the pipeline follows the image meanwhile.
     """
 
-    def __init__(self, node: Node, rotation: npt.ArrayLike) -> None:
-        """Listen.
+    def __init__(self, node: Node, sensor: RotationSensor, rotation: npt.ArrayLike) -> None:
+        """Listen, and empty the ``sensor``.
 
         ``rotation``: quaternion [x, y, z, w] from the IMU's to the camera's optical frame; four
         zeros ask tf.
         """
         self._node = node
-        self._gyroscope = Gyroscope()
+        self._sensor = sensor
         self._imu_frame = ''
         self._warned = False
+        self._calibrated = False
         given = np.asarray(rotation, np.float64)
-        self._extrinsics: Matrix | None = quaternion_matrix(given) if given.any() else None
+        sensor.clear()
+        sensor.extrinsics = quaternion_matrix(given) if given.any() else None
         # Before tf, whose listener nobody would let go if an override were wrong here.
         self._subscription = node.create_subscription(
             Imu, 'imu', self._on_imu,
@@ -237,6 +238,44 @@ class Inertia:
         if self._tf is not None:
             self._tf.close()
 
+    def update(self, info: CameraInfo | None, image: Size, camera_frame: str) -> None:
+        """Fill the sensor with what is known before a frame.
+
+        ``info`` is the calibration of an ``image`` (rows, cols).
+        """
+        self._take()
+        if self._sensor.extrinsics is None and self._tf is not None and self._imu_frame:
+            self._sensor.extrinsics = self._tf(camera_frame, self._imu_frame)
+        self._calibrated = _is_calibrated(info)
+        self._sensor.intrinsics = None
+        if info is not None and self._calibrated:
+            view = view_of(info, image)
+            if view.fits:
+                self._sensor.intrinsics = Intrinsics(view.intrinsics(info), view.size)
+
+    def tell(self) -> None:
+        """Say, once, what the pipeline lacked for a frame."""
+        missing = self._sensor.missing
+        if missing is None or self._warned:
+            return
+        self._warned = True
+        lacking, name, kind = self._lacking(missing)
+        if name is not None:
+            topic = self._node.resolve_topic_name(name)
+            lacking += f' on {topic}{instead(self._node, topic, kind)}'
+        self._node.get_logger().warning(
+            f'motion from the image instead of the IMU, for want of {lacking}')
+
+    def _lacking(self, missing: Missing) -> tuple[str, str | None, Any]:
+        """Return what is missing in words, and the topic and type that it would come by."""
+        if missing is Missing.ANGULAR_VELOCITY:
+            return 'angular velocity for these stamps', 'imu', Imu
+        if missing is Missing.EXTRINSICS:
+            return ('the rotation from the IMU to the camera (parameter imu.rotation, or tf)',
+                    None, None)
+        what = "a calibration of the images' size" if self._calibrated else 'a calibration'
+        return what, 'camera_info', CameraInfo
+
     def _take(self) -> None:
         """Take what has come while the executor was busy, which gives one message in its turn."""
         with self._subscription.handle:
@@ -246,48 +285,7 @@ class Inertia:
     def _on_imu(self, message: Imu) -> None:
         self._imu_frame = message.header.frame_id
         rate = message.angular_velocity
-        self._gyroscope.add(to_nanoseconds(message.header.stamp), (rate.x, rate.y, rate.z))
-
-    def step(self, info: CameraInfo | None, image: Size, camera_frame: str, before_ns: int,
-             now_ns: int) -> Homography | None:
-        """Return the homography of the turn between two frames, None where something is missing.
-
-        ``info`` is the calibration of an ``image`` (rows, cols).  Takes the camera for one without
-        distortion.
-        """
-        self._take()
-        rotation = self._gyroscope.between(before_ns, now_ns)
-        if self._extrinsics is None and self._tf is not None and self._imu_frame:
-            self._extrinsics = self._tf(camera_frame, self._imu_frame)
-        view = view_of(info, image) if info is not None else None
-        lacking = (('angular velocity for these stamps', 'imu', Imu) if rotation is None else
-                   ('the rotation from the IMU to the camera (parameter imu.rotation, or tf)',
-                    None, None) if self._extrinsics is None else
-                   ('a calibration', 'camera_info', CameraInfo) if not _is_calibrated(info) else
-                   ("a calibration of the images' size", 'camera_info', CameraInfo)
-                   if view is None or not view.fits else None)
-        if lacking is not None:
-            if not self._warned:
-                self._warned = True
-                self._warn_of(*lacking)
-            return None
-        assert rotation is not None and self._extrinsics is not None
-        assert info is not None and view is not None
-        seen = self._extrinsics @ rotation @ self._extrinsics.T
-        try:
-            with np.errstate(all='ignore'):  # of numbers at the edge of their type
-                step = rotation_homography(view.intrinsics(info), seen, view.size
-                                           ).astype(np.float32)
-        except np.linalg.LinAlgError:
-            return None
-        return step if np.isfinite(step).all() else None
-
-    def _warn_of(self, lacking: str, name: str | None, kind: Any) -> None:
-        if name is not None:
-            topic = self._node.resolve_topic_name(name)
-            lacking += f' on {topic}{instead(self._node, topic, kind)}'
-        self._node.get_logger().warning(
-            f'motion from the image instead of the IMU, for want of {lacking}')
+        self._sensor.add(to_nanoseconds(message.header.stamp), (rate.x, rate.y, rate.z))
 
 
 def _is_calibrated(info: CameraInfo | None) -> bool:

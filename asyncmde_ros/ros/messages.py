@@ -12,19 +12,9 @@ from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.model.geometry import Size
-from asyncmde_ros.pipeline.session import DepthSource
 
 NANOSECONDS = 1_000_000_000
 UINT32_MAX = 2**32 - 1
-
-MEMORY_SOURCE = {
-    DepthSource.NETWORK: 'keyframe of the depth memory',
-    DepthSource.MEMORY: 'keyframe of the depth memory',
-    DepthSource.WARPED: 'keyframe of the depth memory; this depth is the last one, moved'}
-"""What depth/memory says of a depth map, by where it is from."""
-
-TOO_OLD = '; older than memory.max_age'
-"""What it adds where the keyframe is."""
 
 
 def to_nanoseconds(stamp: Time) -> int:

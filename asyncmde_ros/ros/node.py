@@ -13,27 +13,19 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
-from asyncmde_ros.model.geometry import Size, parse_size
-from asyncmde_ros.pipeline.depth_pipeline import (
-    DepthPipeline,
-    DepthResult,
-    Measure,
-    PipelineState,
-)
-from asyncmde_ros.pipeline.overload import MS, Overload
-from asyncmde_ros.pipeline.session import DepthSource
-from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
-from asyncmde_ros.pipeline.statistics import Statistics
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.overload import MS
+from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
+from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.ros import parameters
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
 from asyncmde_ros.ros.guard import guard_clock, guard_services, guarded
 from asyncmde_ros.ros.images import to_rgb
-from asyncmde_ros.ros.inputs import Calibration, ImageInput, Inertia
+from asyncmde_ros.ros.inputs import Calibration, ImageInput, ImuRotation
 from asyncmde_ros.ros.loading import BuildProgress, Loading, Recipe
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
@@ -41,6 +33,9 @@ from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
 from asyncmde_ros.ros.parameter_files import files_of, objection
 from asyncmde_ros.ros.releases import after_parameters_are_set
+from asyncmde_ros.ros.sentences import STATES
+from asyncmde_ros.ros.statistics import Statistics
+from asyncmde_ros.ros.tokens import ENGINE, INTERNAL, OVERRUN
 from asyncmde_ros.ros.transitions import PatientNode
 
 logger = logging.getLogger(__name__)
@@ -48,9 +43,6 @@ logger = logging.getLogger(__name__)
 DIAGNOSTICS_PERIOD_S = 1.0
 
 THROTTLE_S = 5.0
-
-OVERRUN = 'overrun'
-"""Why images are counted as dropped that a newer one replaced before their turn came."""
 
 WAITING_FRAMES = 2
 """Images that may wait, where one that waited too long is answered in a moment."""
@@ -81,22 +73,17 @@ class DepthNode(PatientNode):
     def __init__(self) -> None:
         super().__init__('depth_node')
         self.statistics = Statistics()
-        self._overload = Overload()
         forward_logs(self.get_logger())
         self._pipeline: DepthPipeline | None = None
         self._loading: Loading | None = None
         self._building = BuildProgress()
         self._images: ImageInput | None = None
         self._calibration: Calibration | None = None
-        self._inertia: Inertia | None = None
+        self._imu_rotation: ImuRotation | None = None
         self._mounting: Mounting | None = None
         self._state: PipelineState | None = None
         self._warps, self._refused = False, ''
         parameters.declare(self)
-        given = getattr(self, '_parameter_overrides', {})  # rclpy has no public way to them
-        for name, meant in parameters.misspelt(given).items():
-            self.get_logger().warning(f'there is no parameter {name}, and it is ignored: '
-                                      f'did you mean {meant}?')
         for file in files_of(sys.argv):
             if trouble := objection(file, self.get_fully_qualified_name()):
                 self.get_logger().warning(trouble)
@@ -113,7 +100,7 @@ class DepthNode(PatientNode):
 
     async def autostart(self) -> bool:
         """Configure and activate if the parameter says so; False if that failed."""
-        if not self.get_parameter('autostart').value:
+        if not parameters.read_configuration(self).autostart:
             return True
         return (await self.configure() is TransitionCallbackReturn.SUCCESS
                 and self.trigger_activate() is TransitionCallbackReturn.SUCCESS)
@@ -185,20 +172,15 @@ class DepthNode(PatientNode):
 
         At the end of the process it may still be at work, and nothing of the node may then be.
         """
-        value = {name: self.get_parameter(name).value for name in (
-            'model.name', 'backend', 'precision', 'input.size', 'fast_path.model')}
-        threads, settings = parameters.read_threads(self), parameters.read_settings(self)
-        foundation, fast, glance, engines = (parameters.read_path(self, name) for name in (
-            'model.foundation_weights', 'model.fast_weights', 'model.glance_weights',
-            'engine.directory'))
+        asked, settings = parameters.read_configuration(self), parameters.read_settings(self)
         progress = self._building
 
         def build(cancel: threading.Event) -> DepthPipeline:
-            model = Model(value['model.name'], value['backend'], Precision(value['precision']),
-                          threads, foundation, fast, engines, progress, glance)
+            model = Model(asked.model, asked.backend, asked.precision, asked.threads,
+                          asked.foundation_weights, asked.fast_weights, asked.engine_directory,
+                          progress, asked.glance_weights)
             model.log_choice()
-            return DepthPipeline(model, settings, parse_size(value['input.size']), cancel,
-                                 FastPathModel(value['fast_path.model']))
+            return DepthPipeline(model, settings, asked.size, cancel, asked.fast_path)
         return build
 
     def _apply(self, changed: list[Parameter]) -> None:
@@ -214,32 +196,31 @@ class DepthNode(PatientNode):
     # Subscriptions
 
     def _subscribe(self) -> None:
-        def value(name: str) -> Any:
-            return self.get_parameter(name).value
+        asked = parameters.read_configuration(self)
         # First, since of what has arrived the executor takes the older subscription's before.
         self._calibration = Calibration(self)
-        self._warps = value('fast_path.overload') == 'warp'
-        self._images = ImageInput(self, self._on_image, value('input.image_transport'),
-                                  value('input.reliability'),
+        self._warps = asked.overload == 'warp'
+        self._images = ImageInput(self, self._on_image, asked.image_transport, asked.reliability,
                                   WAITING_FRAMES if self._warps else 1)
         self._follow_settings()
 
     def _unsubscribe(self) -> None:
-        for source in (self._images, self._calibration, self._inertia, self._mounting):
+        for source in (self._images, self._calibration, self._imu_rotation, self._mounting):
             if source is not None:
                 source.close()
-        self._images = self._calibration = self._inertia = self._mounting = None
+        self._images = self._calibration = self._imu_rotation = self._mounting = None
 
     def _follow_settings(self) -> None:
         """Listen to an IMU while motion comes from it, and to tf while that tells the roll."""
         if self._pipeline is None or self._images is None:
             return
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
-        if by_imu and self._inertia is None:
-            self._inertia = Inertia(self, parameters.read_rotation(self))
-        elif not by_imu and self._inertia is not None:
-            self._inertia.close()
-            self._inertia = None
+        if by_imu and self._imu_rotation is None:
+            self._imu_rotation = ImuRotation(self, self._pipeline.rotation_sensor,
+                                             parameters.read_configuration(self).imu_rotation)
+        elif not by_imu and self._imu_rotation is not None:
+            self._imu_rotation.close()
+            self._imu_rotation = None
         by_tf = parameters.turns_by_tf(self)
         if by_tf and self._mounting is None:
             self._mounting = Mounting(self)
@@ -259,32 +240,31 @@ class DepthNode(PatientNode):
             self.statistics.drop(OVERRUN, missed)
         # Zero or absent where a middleware, or Humble, does not tell when a message came.
         received_ns = info.get('received_timestamp') or started_ns
-        late = self._overload.hurry(received_ns, started_ns)
         try:
             rgb = to_rgb(message, self._images.stream)
             calibration = self._calibration.of(message)
             stamp_ns = image_stamp_ns(message.header)
             self._refused = ''
             self._turn_upright(message.header.frame_id)
-            result = self._pipeline.process(rgb, stamp_ns, late and self._warps,
-                                            self._measure(message, rgb.shape[:2], calibration))
+            if self._imu_rotation is not None:
+                self._imu_rotation.update(calibration, rgb.shape[:2], message.header.frame_id)
+            result = self._pipeline.process(rgb, stamp_ns, received_ns if self._warps else None,
+                                            started_ns)
             self._report(result)
             if result.depth is None:
                 self.statistics.drop(result.state.value)
             else:
                 self._outputs.publish(message.header, rgb.shape[:2], calibration, result)
                 self._count(result, stamp_ns, MS * (time.time_ns() - received_ns))
-                if result.source is not DepthSource.WARPED:
-                    self._overload.took(MS * (time.time_ns() - started_ns))
         except ImageError as error:
             self.statistics.drop(error.reason)
             self._refused = str(error)
             self._warn(f'image dropped: {error}')
         except AsyncMDEError as error:
-            self.statistics.drop('engine')
+            self.statistics.drop(ENGINE)
             self._warn(f'no depth for this image: {error}')
         except Exception as error:  # a frame may be lost, the node may not
-            self.statistics.drop('internal')
+            self.statistics.drop(INTERNAL)
             self._warn(f'no depth for this image, through a fault of ours: {error!r}')
 
     def _turn_upright(self, camera_frame: str) -> None:
@@ -295,21 +275,12 @@ class DepthNode(PatientNode):
         if rotation is not self._pipeline.settings.rotation:
             self._pipeline.settings = replace(self._pipeline.settings, rotation=rotation)
 
-    def _measure(self, message: Image | CompressedImage, image: Size,
-                 calibration: CameraInfo | None) -> Measure | None:
-        """Return what knows how the camera turned, where an IMU is listened to."""
-        inertia = self._inertia
-        if inertia is None:
-            return None
-        return lambda before_ns, now_ns: inertia.step(calibration, image, message.header.frame_id,
-                                                      before_ns, now_ns)
-
     def _count(self, result: DepthResult, stamp_ns: int, work_ms: float) -> None:
         assert result.keyframe is not None and result.lag is not None
         now_ns = self.get_clock().now().nanoseconds  # of the simulation, where stamps are
         self.statistics.depth(
             result.source.value, MS * (now_ns - stamp_ns), work_ms, result.lag,
-            MS * (stamp_ns - result.keyframe.stamp_ns), result.too_old,
+            MS * (stamp_ns - result.keyframe.stamp_ns), result.stale,
             result.keyframe.generation)
 
     def _diagnose(self) -> None:
@@ -329,9 +300,11 @@ class DepthNode(PatientNode):
                              self._refused)
 
     def _report(self, result: DepthResult) -> None:
+        if self._imu_rotation is not None:
+            self._imu_rotation.tell()
         if result.state is not self._state:
             self._state = result.state
-            logger.info('%s', result.state.value)
+            logger.info('%s', STATES[result.state])
         if result.source is DepthSource.WARPED:
             answered = self.statistics.answered
             warped = answered[DepthSource.WARPED.value] + 1

@@ -14,17 +14,16 @@ from asyncmde_ros.images.picture import colorize
 from asyncmde_ros.images.tone import RangeTracker
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.preprocess import at_size
-from asyncmde_ros.pipeline.depth_pipeline import DepthResult
+from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.ros.camera_info import view_of
 from asyncmde_ros.ros.messages import (
-    MEMORY_SOURCE,
-    TOO_OLD,
     float_image,
     from_nanoseconds,
     rgb_image,
     scaled_camera_info,
 )
 from asyncmde_ros.ros.qos import newest_only
+from asyncmde_ros.ros.tokens import MemorySource
 
 DOUBTFUL_FRAMES = 3
 """The first images of another size may come before their calibration."""
@@ -59,7 +58,7 @@ class Outputs:
         # Small messages first: whoever gets the depth has its age and calibration already.
         self._memory.publish(TimeReference(
             header=header, time_ref=from_nanoseconds(keyframe.stamp_ns),
-            source=MEMORY_SOURCE[result.source] + TOO_OLD * result.too_old))
+            source=str(MemorySource(result.source, result.stale))))
         if info is not None and self._info.get_subscription_count():
             view = view_of(info, image)
             self._tell(view.doubt)

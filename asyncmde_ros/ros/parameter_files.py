@@ -31,12 +31,12 @@ def objection(path: Path, node: str) -> str | None:
         tree = None
     names = list(_nodes(tree))
     if not names:
-        return (f'{path} holds no parameters, and none is set: they stand under the name of a '
-                f'node, or /**, and {PARAMETERS}')
+        return (f'{path} holds no parameters, so it has no effect: write them under {node} or '
+                f'/**, and below that under {PARAMETERS}')
     if any(_matches(name, node) for name in names):
         return None
-    return (f'{path} has parameters for {", ".join(names)} only, and none of them is set: this '
-            f'node is {node}')
+    return (f'{path} has parameters for {", ".join(names)} only, so it has no effect: this node '
+            f'is {node}. Write that name, or /**, into the file')
 
 
 def _nodes(tree: Any, above: str = '') -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""rclpy, started; and names for it, judged: what cannot be is an error of one line."""
+"""The start of rclpy, and checks of the names that it is given; each error is one line."""
 
 import os
 import re
@@ -48,8 +48,8 @@ def start_ros(args: list[str] | None = None, context: rclpy.Context | None = Non
     try:
         rclpy.init(args=args, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except UnicodeEncodeError as error:
-        raise AsyncMDEError(f'ROS takes arguments in UTF-8 only, and not {error.object!r}'
-                            ) from error
+        raise AsyncMDEError(f'ROS takes arguments in UTF-8 only: {error.object!r} is not; '
+                             'write it in UTF-8') from error
     except Exception as error:
         raise AsyncMDEError(_told(error)) from error
 
@@ -64,30 +64,31 @@ def _check_names(words: Sequence[str]) -> None:
         if rule['of'] != 'ns':
             _check_node_name(text)
         elif text != (right := absolute_namespace(text)):
-            raise AsyncMDEError(f'{text!r} is no namespace: write {right}')
+            raise AsyncMDEError(f'{text!r} is not a valid namespace: write {right}')
 
 
 def _check_node_name(text: str) -> None:
     try:
         validate_node_name(text)
     except InvalidNodeNameException as error:
-        raise AsyncMDEError(f'{text!r} is no name of a node: it is letters, digits and '
-                            'underscores, and begins with no digit, as in depth_front') from error
+        raise AsyncMDEError(f'{text!r} is not a valid node name: use letters, digits and '
+                            'underscores, and do not begin with a digit, as in depth_front'
+                            ) from error
 
 
 def _check_domain() -> None:
     """Raise AsyncMDEError for a domain that is none: the middleware would end the process."""
     text = os.environ.get('ROS_DOMAIN_ID', '').strip()
     if text and not (text.isascii() and text.isdecimal() and int(text) <= DOMAINS):
-        raise AsyncMDEError(f'ROS_DOMAIN_ID={text} is no domain: write a number from 0 to '
-                            f'{DOMAINS}')
+        raise AsyncMDEError(f'ROS_DOMAIN_ID={text} is not a valid domain: set it to a whole '
+                            f'number from 0 to {DOMAINS}')
 
 
 def _told(error: Exception) -> str:
     """Return what rcl says of a start that failed, and what to do where that is known."""
     text = INNARDS.sub('', one_line(error))
     if type(error).__name__ == UNKNOWN_ARGUMENTS:
-        return f'unknown to ROS after --ros-args: {text}'
+        return f'ROS does not know these words after --ros-args: {text}; leave them out'
     if 'logging' in text and 'configuration' not in text:
         return f'{text}; set ROS_LOG_DIR to a folder that can be written to'
     return text
@@ -100,8 +101,8 @@ def absolute_namespace(text: str) -> str:
         validate_namespace(namespace)
     except InvalidNamespaceException as error:
         raise AsyncMDEError(
-            f'{text!r} is no namespace: each of its parts is letters, digits and underscores, '
-            'and begins with no digit, as in /robot1/front') from error
+            f'{text!r} is not a valid namespace: between the slashes use letters, digits and '
+            'underscores, and do not begin with a digit, as in /robot1/front') from error
     return namespace
 
 
@@ -112,6 +113,6 @@ def absolute_topic(text: str, namespace: str) -> str:
         validate_full_topic_name(topic)
     except Exception as error:  # of several kinds, one of them for each of these calls
         raise AsyncMDEError(
-            f'{text!r} is no topic: each of its parts is letters, digits and underscores, and '
-            'begins with no digit, as in /camera/image_raw') from error
+            f'{text!r} is not a valid topic: between the slashes use letters, digits and '
+            'underscores, and do not begin with a digit, as in /camera/image_raw') from error
     return topic

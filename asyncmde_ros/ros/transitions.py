@@ -32,6 +32,13 @@ class PatientNode(LifecycleNode):
                 # rclpy awaits what is a coroutine, and does not say so in its types.
                 service.callback = cast(Any, self._change_state_patiently)
 
+    @property
+    def lifecycle_state(self) -> str:
+        """Return the state's label, such as 'inactive'; of a transition under way 'configuring'.
+        """
+        label: str = self._state_machine.current_state[1]
+        return label
+
     @abstractmethod
     async def prepare(self) -> TransitionCallbackReturn:
         """Do what takes long, before on_configure; raises nothing."""

@@ -20,20 +20,19 @@ from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.files import cache_directory
 from asyncmde_ros.weights import formats, huggingface, lookup, npm, provenance, registry
 from asyncmde_ros.weights.canonical import Tensors, canonicalise, serialise, shapes
-from asyncmde_ros.weights.download import part_path
 from asyncmde_ros.weights.registry import Foundation, HuggingFace, Source
 from asyncmde_ros.weights.storage import CacheError, exclusive, sha256, write_atomically
 
 logger = logging.getLogger(__name__)
 
 
-def fetch(name: str, source: Path | None = None, progress: bool = True) -> Path:
+def fetch(name: str, source: Path | None = None) -> Path:
     """Return the path of a foundation model's verified canonical file, getting it if need be.
 
     Without ``source``, a verified file in ``$ASYNCMDE_MODELS`` or the cache is returned at once;
     otherwise the registry's sources are tried in order.  With ``source`` (canonical, authors' or
     transformers' safetensors, or the authors' ``.pth``) that file and no other is converted into
-    the cache.  ``progress`` shows a bar on a terminal.
+    the cache.
 
     Raises CacheError where the cache cannot be written, and WeightsError that names every place
     tried, why it failed, and what to do.
@@ -44,21 +43,20 @@ def fetch(name: str, source: Path | None = None, progress: bool = True) -> Path:
     if source is not None:
         return _convert(entry, source)
     found = lookup.search(entry).path
-    return found if found is not None else _fetch(entry, progress)
+    return found if found is not None else _fetch(entry)
 
 
 def _convert(entry: Foundation, source: Path) -> Path:
-    """Convert a user's file into the cache, unless that was made from this file already."""
+    """Convert a user's file into the cache."""
     if (reason := lookup.obstacle(source)) is not None:
         raise WeightsError(reason)
     if source.name == entry.file:
         lookup.verify(entry, source)
     target = cache_directory() / entry.file
-    source_sha256 = sha256(source)
     with exclusive(target):
-        if not _made_from(entry, target, source_sha256):
-            _store(entry, target, formats.read(source, entry), str(source), source_sha256,
-                   reproduces=source_sha256 == entry.sha256)
+        source_sha256 = sha256(source)
+        _store(entry, target, formats.read(source, entry), str(source), source_sha256,
+               reproduces=source_sha256 == entry.sha256)
     preferred = lookup.search(entry).path
     if preferred is not None and preferred != target:
         logger.warning('%s goes before it: unset %s to use what was just fetched', preferred,
@@ -66,18 +64,9 @@ def _convert(entry: Foundation, source: Path) -> Path:
     return target
 
 
-def _made_from(entry: Foundation, target: Path, source_sha256: str) -> bool:
-    try:
-        recorded = provenance.read(target)
-        lookup.verify(entry, target)
-    except (OSError, WeightsError):
-        return False
-    return recorded is not None and source_sha256 in (recorded.source_sha256, recorded.sha256)
-
-
-def _fetch(entry: Foundation, progress: bool) -> Path:
+def _fetch(entry: Foundation) -> Path:
     target = cache_directory() / entry.file
-    raw = target.with_name(f'{target.name}.download')
+    part = target.with_name(f'{target.name}.part')
     with exclusive(target):
         findings = lookup.search(entry)  # another process may have got it meanwhile
         if findings.path is not None:
@@ -88,10 +77,9 @@ def _fetch(entry: Foundation, progress: bool) -> Path:
         for source in entry.sources:
             logger.info('trying %s', source.title)
             try:
-                tensors = _obtain(entry, source, raw, progress)
-                _store(entry, target, tensors, source.title, source.sha256,
-                       source.reproduces_canonical)
-                part_path(raw).unlink(missing_ok=True)  # another source's, broken off
+                _store(entry, target, _obtain(entry, source, part), source.title,
+                       source.sha256, source.reproduces_canonical)
+                part.unlink(missing_ok=True)
                 return target
             except CacheError:
                 raise
@@ -106,9 +94,9 @@ def _fetch(entry: Foundation, progress: bool) -> Path:
         f'or set {lookup.MODELS_VARIABLE} to a folder that has {entry.file}')
 
 
-def _obtain(entry: Foundation, source: Source, raw: Path, progress: bool) -> Tensors:
+def _obtain(entry: Foundation, source: Source, part: Path) -> Tensors:
     if isinstance(source, HuggingFace):
-        return huggingface.obtain(source, raw, progress)
+        return huggingface.obtain(source, part)
     return npm.obtain(source, shapes(entry.config))
 
 

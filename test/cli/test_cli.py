@@ -14,6 +14,7 @@ from asyncmde_ros.cli.main import EXIT_BROKEN_PIPE, build_parser, main
 TIMEOUT_S = 60
 
 
+@pytest.mark.proves('reader-gone')
 def test_whoever_reads_no_more_is_left_in_peace() -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -26,6 +27,7 @@ def test_whoever_reads_no_more_is_left_in_peace() -> None:
     assert (done.returncode, done.stderr) == (EXIT_BROKEN_PIPE, '')
 
 
+@pytest.mark.proves('reader-gone')
 def test_without_a_home_only_what_needs_one_fails(monkeypatch: pytest.MonkeyPatch,
                                                   capsys: pytest.CaptureFixture[str]) -> None:
     def homeless() -> Path:
@@ -40,6 +42,7 @@ def test_without_a_home_only_what_needs_one_fails(monkeypatch: pytest.MonkeyPatc
     assert 'Set XDG_CACHE_HOME' in capsys.readouterr().err
 
 
+@pytest.mark.proves('bad-arguments')
 @pytest.mark.parametrize('words', [
     ['bench', '--quick', '--out', 'FILE'], ['demo', '--video', 'FILE', '--out', 'FILE'],
     ['eval', 'FILE', '--out', 'out'], ['eval', 'FILE', '--frames', '0', '--out', 'out'],
@@ -62,6 +65,7 @@ def test_what_cannot_be_is_a_line_and_no_traceback(
     assert file.read_bytes() == b'nothing of use'
 
 
+@pytest.mark.proves('no-budget')
 @pytest.mark.parametrize('words', [
     'demo --seconds', 'view --seconds', 'bench --out o --seconds', 'bench --out o --rate',
     'soak --report r --minutes', 'train --data d --out o --minutes',
@@ -76,6 +80,7 @@ def test_a_span_that_is_none_is_refused_at_once(words: str, number: str,
     assert f'argument {option}' in capsys.readouterr().err
 
 
+@pytest.mark.proves('no-budget')
 @pytest.mark.parametrize('words', ['demo --seconds', 'view --seconds',
                                    'soak --report r --minutes', 'eval s --out o --frames'])
 def test_a_span_of_nothing_is_refused_where_it_means_nothing(words: str) -> None:
@@ -88,6 +93,7 @@ def test_a_budget_of_nothing_prepares_only() -> None:
     assert args.minutes == 0
 
 
+@pytest.mark.proves('odd-name')
 @pytest.mark.parametrize('words', [
     'view --video caf.mp4 --save out.rrd', 'demo --video caf.mp4', 'eval caf.mp4 --out out'])
 def test_a_name_that_is_no_utf8_can_be_said(words: str, tmp_path: Path,

@@ -44,6 +44,7 @@ class Machine:
 ALL = {'tensorrt', 'tensorrt_rtx', 'onnx', 'torch', 'cuda'}
 
 
+@pytest.mark.proves('no-backend')
 @pytest.mark.parametrize(('capability', 'packages', 'backend', 'on_gpu', 'reason'), [
     (None, ALL, 'openvino', False, 'no NVIDIA driver'),
     ('8.7', ALL, 'tensorrt', True, 'GPU'),
@@ -65,6 +66,7 @@ def test_auto_takes_the_best_that_works_and_says_why(
     assert chosen.short_side == (518 if on_gpu else 252)
 
 
+@pytest.mark.proves('no-backend')
 def test_auto_passes_over_a_tensorrt_that_is_broken_or_old(monkeypatch: pytest.MonkeyPatch
                                                            ) -> None:
     machine = Machine(monkeypatch)

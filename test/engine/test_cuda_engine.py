@@ -176,6 +176,7 @@ def test_the_fast_stream_is_urgent_and_the_slow_one_is_not() -> None:
         rig.slow._stream.handle].priority
 
 
+@pytest.mark.proves('gpu-order')
 @pytest.mark.parametrize('seed', range(40))
 def test_events_alone_keep_the_slots_whole(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits on the host; streams take turns at random; every step sees one whole keyframe.
@@ -196,6 +197,7 @@ def test_events_alone_keep_the_slots_whole(seed: int, monkeypatch: pytest.Monkey
     assert not np.isnan(shown).any()
 
 
+@pytest.mark.proves('gpu-order')
 def test_without_the_events_the_same_race_tears(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail."""
     monkeypatch.setattr(Cuda, 'finish', lambda *_: None)
@@ -238,6 +240,7 @@ def test_two_threads_at_once_and_the_fast_one_waits_for_its_own_event_only() -> 
                 if thread != 'slow' and name in blocking]
 
 
+@pytest.mark.proves('features-not-finite')
 def test_features_that_are_not_finite_are_noticed_without_copying_them() -> None:
     rig = Rig()
     for pixel, finite in ((3, True), (255, False)):
@@ -288,6 +291,7 @@ def test_everything_is_given_back() -> None:
     assert not runtime.memory and not runtime.graphs
 
 
+@pytest.mark.proves('cuda-call-fails')
 @pytest.mark.parametrize('call', ['cudaMalloc', 'cudaMallocHost', 'cudaStreamCreateWithPriority',
                                   'cudaEventCreateWithFlags', 'cudaStreamBeginCapture',
                                   'cudaGraphInstantiate', 'cudaMemcpyAsync', 'cudaEventRecord',
@@ -306,6 +310,7 @@ def failing(call: str, original):  # type: ignore[no-untyped-def]
     return init
 
 
+@pytest.mark.proves('cuda-call-fails')
 def test_a_failed_launch_is_an_error_and_the_next_step_starts_anew() -> None:
     rig = Rig()
     rig.refresh(1)
@@ -318,6 +323,7 @@ def test_a_failed_launch_is_an_error_and_the_next_step_starts_anew() -> None:
     assert rig.fast_engine.allocate('share').array.flat[0] == 1.0
 
 
+@pytest.mark.proves('cuda-call-fails')
 def test_a_recording_that_fails_leaves_the_stream_usable() -> None:
     rig = Rig()
     cuda, stream = Cuda(rig.runtime), rig.slow._stream

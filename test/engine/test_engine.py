@@ -148,6 +148,7 @@ def test_the_shipped_graphs_are_of_the_present_networks(name: str) -> None:
             CONFIGS[name].projector_context)
 
 
+@pytest.mark.proves('weights-swapped')
 def test_missing_and_foreign_weights_are_named(all_weights: dict[str, np.ndarray]) -> None:
     shapes = {'image': (1, 3, 28, 28), 'positions': (1, 2, 2, 384)}
     name = 'foundation.pretrained.blocks.3.attn.qkv.bias'
@@ -171,6 +172,7 @@ def test_a_model_compiles_for_several_sizes_and_gives_live_inputs(foundation_pat
         model.compile((100, 100))
 
 
+@pytest.mark.proves('no-precision')
 @pytest.mark.parametrize('precision', Precision)
 def test_where_the_cpus_own_precision_does_not_compile_float32_does(
         precision: Precision, all_weights: dict[str, np.ndarray],
@@ -196,6 +198,7 @@ def test_where_the_cpus_own_precision_does_not_compile_float32_does(
     assert all('float32 instead (object is not initialized)' in text for text in caplog.messages)
 
 
+@pytest.mark.proves('no-backend')
 def test_an_unknown_backend_names_the_known_ones() -> None:
     with pytest.raises(EngineError, match='openvino'):
         Model(backend='abacus')

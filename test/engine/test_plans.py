@@ -25,6 +25,7 @@ def store(tmp_path: Path) -> PlanStore:
     return PlanStore(tmp_path / 'engines')
 
 
+@pytest.mark.proves('engine-file')
 def test_a_plan_is_found_by_its_key_only(store: PlanStore) -> None:
     store.save(KEY, PLAN, 12.5)
     assert store.load(KEY) == PLAN
@@ -34,6 +35,7 @@ def test_a_plan_is_found_by_its_key_only(store: PlanStore) -> None:
     assert about['key']['gpu'] == 'Orin' and about['build_seconds'] == 12.5
 
 
+@pytest.mark.proves('engine-file')
 @pytest.mark.parametrize('damage', ['truncated', 'changed', 'empty', 'gone', 'no description',
                                     'half a description', 'a description of another plan'])
 def test_a_damaged_plan_is_as_good_as_none(damage: str, store: PlanStore) -> None:
@@ -111,6 +113,7 @@ def _hold(directory: Path, seconds: float) -> None:
         time.sleep(seconds)
 
 
+@pytest.mark.proves('same-at-once')
 def test_another_process_that_builds_is_waited_for_or_given_up(store: PlanStore) -> None:
     store.directory.mkdir()
     hold_s = 1.0
@@ -128,6 +131,7 @@ def test_another_process_that_builds_is_waited_for_or_given_up(store: PlanStore)
     process.join()
 
 
+@pytest.mark.proves('builder-dies')
 def test_what_a_killed_build_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     store = PlanStore(tmp_path)
     with store.workspace(KEY) as folder:

@@ -25,8 +25,9 @@ from asyncmde_ros.engine.plans import Key, PlanStore
 from asyncmde_ros.engine.tensorrt_build import Job, build, plan_job
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import KEYFRAME
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
+from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.pipeline.settings import FastPathModel
 from asyncmde_ros.resources import share_directory
 
@@ -157,6 +158,7 @@ def test_engines_are_built_once_and_checked_once(
     assert len(builds.jobs) == 4, 'another precision is another engine'
 
 
+@pytest.mark.proves('engine-nonsense')
 @pytest.mark.slow
 @pytest.mark.parametrize('factor', [1.2, 0.0, np.nan])
 def test_an_engine_that_computes_nonsense_is_found_out_and_thrown_away(
@@ -169,6 +171,7 @@ def test_an_engine_that_computes_nonsense_is_found_out_and_thrown_away(
     assert [job.key.graph for job in builds.jobs] == ['fast', 'slow', 'slow']
 
 
+@pytest.mark.proves('engine-file')
 def test_a_plan_that_does_not_load_is_built_anew_once(
         trt: FakeTensorRT, builds: Builds, foundation_path: Path,
         caplog: pytest.LogCaptureFixture) -> None:
@@ -187,6 +190,7 @@ def test_two_plans_that_do_not_load_are_an_error(
     assert len(builds.jobs) == 2
 
 
+@pytest.mark.proves('no-gpu-memory')
 def test_a_context_without_memory_is_an_error_in_tensorrts_words(
         trt: FakeTensorRT, foundation_path: Path) -> None:
     trt.fail = {'create_execution_context'}
@@ -194,6 +198,7 @@ def test_a_context_without_memory_is_an_error_in_tensorrts_words(
         fast_engine(foundation_path)
 
 
+@pytest.mark.proves('cuda-call-fails')
 @pytest.mark.parametrize('call', ['set_tensor_address', 'execute_async_v3'])
 def test_a_call_that_returns_false_is_an_error(call: str, trt: FakeTensorRT,
                                                foundation_path: Path) -> None:
@@ -215,12 +220,14 @@ def test_a_plan_that_may_not_be_recorded_yet_runs_all_the_same(
     assert trt.gpu.named('cudaGraphLaunch', 'cudaMemcpyAsync') == ['cudaMemcpyAsync'] * 2
 
 
+@pytest.mark.proves('no-backend')
 def test_without_a_package_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     with pytest.raises(EngineError, match='pip install'):
         tensorrt_library.load_module('tensorrt')
 
 
+@pytest.mark.proves('no-backend')
 def test_without_a_driver_the_error_says_so(foundation_path: Path) -> None:
     pytest.importorskip('cuda.bindings', reason='left out: cuda-bindings is not installed')
     if tensorrt.load_runtime().cudaGetDeviceCount()[0] == 0:
@@ -266,6 +273,7 @@ def _onnx(job: Job):  # type: ignore[no-untyped-def]
     return onnx.load_from_string(job.onnx)
 
 
+@pytest.mark.proves('builder-dies')
 @pytest.mark.slow
 def test_a_build_can_be_cancelled_and_leaves_nothing(real_build: Path,
                                                      foundation_path: Path) -> None:
@@ -279,6 +287,7 @@ def test_a_build_can_be_cancelled_and_leaves_nothing(real_build: Path,
         pass
 
 
+@pytest.mark.proves('builder-dies')
 @pytest.mark.slow
 def test_a_build_ends_with_the_process_that_wanted_it(real_build: Path, foundation_path: Path,
                                                       tmp_path: Path) -> None:
@@ -311,6 +320,7 @@ def test_what_cannot_be_built_is_said_in_one_line(
     assert not list(real_build.glob('*.plan'))
 
 
+@pytest.mark.proves('builder-dies')
 def test_a_builder_that_dies_is_reported_with_its_last_words(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / 'python'

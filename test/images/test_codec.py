@@ -116,6 +116,7 @@ def test_any_buffer_will_do(wrap):
     np.testing.assert_array_equal(decode_image(message), pixels.reshape(ROWS, COLS, 3)[..., ::-1])
 
 
+@pytest.mark.proves('bad-image')
 @pytest.mark.parametrize('encoding', ['', 'RGB8', 'mono1', '16SC1', '8UC2', 'bayer_rggb12'])
 def test_other_encodings_are_named(encoding):
     message, _ = random_message('rgb8')
@@ -133,6 +134,7 @@ def test_a_blank_image_is_called_that():
     assert caught.value.reason == 'encoding'
 
 
+@pytest.mark.proves('bad-image')
 @pytest.mark.parametrize('encoding, field, value, reason', [
     ('rgb8', 'width', 0, 'size'),
     ('rgb8', 'height', 0, 'size'),
@@ -172,6 +174,7 @@ def test_page_padding_after_the_last_row_is_ignored_and_more_is_refused():
     assert reason_of(decode_image, message) == 'data'
 
 
+@pytest.mark.proves('bad-image')
 @untimed
 @given(encoding=st.sampled_from([*CHANNELS, *DEEP, '32FC1']), height=st.integers(-1, 9),
        width=st.integers(-1, 9), step=st.integers(-1, 80), big=st.sampled_from([0, 1, 255]),
@@ -319,6 +322,7 @@ def test_a_stream_keeps_its_range():
 
 # Depth by mistake
 
+@pytest.mark.proves('depth-image')
 @pytest.mark.parametrize('encoding, topic', [
     ('32FC1', ''), ('32FC1', '/camera/image'), ('16UC1', '/camera/depth/image_rect_raw'),
     ('16UC1', '/camera/aligned_depth_to_color/image_raw'), ('16UC1', '/Depth/raw')])
@@ -337,6 +341,7 @@ def test_16_bits_of_light_or_heat_are_none(encoding, topic):
     assert decode_image(message, Stream(topic)).shape == (ROWS, COLS, 3)
 
 
+@pytest.mark.proves('depth-image')
 def test_a_compressed_depth_topic_is_refused_as_one():
     deep = np.arange(48, dtype=np.uint16).reshape(ROWS, COLS)
     message = compressed(cv2.imencode('.png', deep)[1].tobytes(), '16UC1; png compressed ')
@@ -413,6 +418,7 @@ def test_mono_and_alpha_become_three_channels():
         np.testing.assert_array_equal(decoded, np.dstack((grey, grey, grey)))
 
 
+@pytest.mark.proves('narrow-range')
 @pytest.mark.parametrize('channels', [1, 3, 4])
 @pytest.mark.parametrize('high', [1023, 4095, 65535])
 def test_a_16_bit_png_keeps_its_contrast(channels, high):
@@ -449,6 +455,7 @@ def test_compressed_depth_is_refused(text):
         == 'encoding'
 
 
+@pytest.mark.proves('compressed-damage')
 @pytest.mark.parametrize('extension', ['.jpg', '.png'])
 def test_truncation_at_any_byte_is_noticed(extension):
     data = encode(extension, smooth_picture()[::4, ::4])
@@ -460,6 +467,7 @@ def test_padding_after_a_jpeg_is_ignored():
     assert decode_compressed(compressed(encode('.jpg', smooth_picture()) + bytes(100))).any()
 
 
+@pytest.mark.proves('compressed-damage')
 @pytest.mark.parametrize('claim', [png_claiming, jpeg_claiming])
 @pytest.mark.parametrize('width, height', [(60_000, 60_000), (0, 64), (64, 0)])
 def test_the_size_is_checked_before_decoding(claim, width, height, monkeypatch):
@@ -467,6 +475,7 @@ def test_the_size_is_checked_before_decoding(claim, width, height, monkeypatch):
     assert reason_of(decode_compressed, compressed(claim(width, height))) == 'size'
 
 
+@pytest.mark.proves('compressed-damage')
 def test_a_chunk_that_claims_more_than_there_is_is_not_believed(monkeypatch):
     data = bytearray(encode('.png', smooth_picture()))
     data[data.index(b'IDAT') - 4] = 0x7F  # 2 GiB
@@ -488,6 +497,7 @@ def test_what_is_neither_jpeg_nor_png_is_refused(data):
     assert reason_of(decode_compressed, compressed(data)) == 'compressed'
 
 
+@pytest.mark.proves('compressed-damage')
 @untimed
 @given(extension=st.sampled_from(['.jpg', '.png']),
        damage=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 255)), max_size=8),
@@ -500,6 +510,7 @@ def test_any_damage_gives_rgb_or_an_image_error(extension, damage, cut):
     _decode_or_image_error(data)
 
 
+@pytest.mark.proves('compressed-damage')
 @untimed
 @given(start=st.sampled_from([b'', b'\xff\xd8', b'\xff\xd8\xff\xc0', b'\x89PNG\r\n\x1a\n']),
        rest=st.binary(max_size=200))

@@ -66,6 +66,7 @@ def raw_images(draw: st.DrawFn) -> SimpleNamespace:
             length, b'\x5a'))
 
 
+@pytest.mark.proves('random-input')
 @thorough
 @given(raw_images())
 def test_any_raw_image(message: SimpleNamespace) -> None:
@@ -149,6 +150,7 @@ def test_the_files_themselves_are_fine(data: bytes) -> None:
     assert rgb is not None and rgb.shape == (40, 56, 3)
 
 
+@pytest.mark.proves('random-input')
 @thorough
 @given(st.sampled_from(FILES),
        st.lists(st.tuples(st.integers(0, 30_000), st.integers(0, 255)), max_size=12),
@@ -238,6 +240,7 @@ print(int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) /
 """
 
 
+@pytest.mark.proves('random-input')
 @pytest.mark.parametrize('name', BOMBS)
 def test_a_small_file_costs_little_whatever_it_claims(name: str) -> None:
     data = BOMBS[name]()

@@ -166,6 +166,7 @@ def test_depth_is_read_in_its_units(tmp_path: Path, rng: np.random.Generator) ->
         read_units(path)
 
 
+@pytest.mark.proves('picture-damaged')
 @pytest.mark.parametrize('read', [lambda path: read_picture(path, oriented=True), read_units])
 def test_a_picture_that_cannot_be_read_is_one_clear_error(
         tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch) -> None:

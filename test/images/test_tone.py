@@ -65,6 +65,7 @@ def deep(low: int, high: int, seed: int = 0, size: tuple[int, ...] = VGA) -> np.
     return np.random.default_rng(seed).integers(low, high, size, np.uint16, endpoint=True)
 
 
+@pytest.mark.proves('narrow-range')
 @pytest.mark.parametrize(('low', 'high'), [
     (0, 255), (0, 1023), (0, 4095), (0, 65535), (20000, 24000), (21000, 21060)])
 def test_whatever_band_the_values_lie_in_fills_8_bits(low: int, high: int) -> None:
@@ -102,6 +103,7 @@ def test_noise_under_a_lens_cap_is_not_blown_up() -> None:
     assert np.ptp(shown.astype(int)) <= 255 * 3 / Tone.LEAST_SPAN + 1
 
 
+@pytest.mark.proves('narrow-range')
 def test_hot_pixels_do_not_darken_the_picture() -> None:
     values = deep(1000, 3000)
     cool = Tone().to_8_bit(values)
@@ -112,6 +114,7 @@ def test_hot_pixels_do_not_darken_the_picture() -> None:
     assert np.abs(hot[kept].astype(int) - cool[kept]).max() <= 3
 
 
+@pytest.mark.proves('narrow-range')
 def test_a_shutter_changes_no_range() -> None:
     """A thermal camera shows its shutter every few minutes, at any level, for half a second."""
     tone, values = Tone(), deep(20000, 24000)
@@ -122,6 +125,7 @@ def test_a_shutter_changes_no_range() -> None:
     np.testing.assert_array_equal(tone.to_8_bit(values), before)
 
 
+@pytest.mark.proves('narrow-range')
 @pytest.mark.parametrize('low', [21000, 31000])
 @pytest.mark.parametrize('noise', [20, 100, 600])
 def test_the_noise_of_a_shutter_makes_no_flicker(noise: int, low: int) -> None:

@@ -7,16 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.fakes import FakeEngine, FakeModel
+from support.fakes import Ahead, FakeEngine, FakeModel
 
 from asyncmde_ros.engine.interface import DepthEngine
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.pipeline import refresh_policy, slow_path
-from asyncmde_ros.pipeline.depth_pipeline import (
-    DepthPipeline,
-    DepthResult,
-    PipelineState,
-)
+from asyncmde_ros.pipeline import refresh_policy
+from asyncmde_ros.pipeline.clock import Clock
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.overload import INTERVALS, MOST_IN_A_ROW
+from asyncmde_ros.pipeline.results import DepthResult, PipelineState
 from asyncmde_ros.pipeline.session import DepthSource, resolved
 from asyncmde_ros.pipeline.settings import FastPathModel, OutputResolution, Settings
 from asyncmde_ros.pipeline.slow_path import SlowPathState
@@ -36,12 +35,17 @@ class Camera:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.model = FakeModel()
-        self.pipeline = DepthPipeline(self.model, settings)  # type: ignore[arg-type]
+        self.ahead = Ahead()
+        self.pipeline = DepthPipeline(
+            self.model, settings,  # type: ignore[arg-type]
+            clock=Clock(self.ahead.seconds, self.ahead.nanoseconds, stall_s=3600.0,
+                        refresh_retry_s=0.01))
         self.stamp_ns = 10**9
 
-    def show(self, rgb: np.ndarray | None = None, hurry: bool = False) -> DepthResult:
+    def show(self, rgb: np.ndarray | None = None, late: bool = False) -> DepthResult:
         self.stamp_ns += FRAME_NS
-        return self.pipeline.process(image() if rgb is None else rgb, self.stamp_ns, hurry)
+        self.ahead.now_ns = self.stamp_ns + 10 * FRAME_NS * late
+        return self.pipeline.process(image() if rgb is None else rgb, self.stamp_ns, self.stamp_ns)
 
     def until(self, condition: Callable[[DepthResult], bool],
               rgb: np.ndarray | None = None) -> DepthResult:
@@ -58,8 +62,7 @@ class Camera:
 
 
 @pytest.fixture
-def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[Camera]:
-    monkeypatch.setattr(slow_path, 'RETRY_S', 0.01)
+def camera() -> Iterator[Camera]:
     camera = Camera()
     with camera.pipeline:
         yield camera
@@ -83,7 +86,15 @@ def test_depth_comes_with_the_first_refresh_and_then_for_every_frame(camera: Cam
         assert result.trust is not None and result.keyframe is not None and result.lag is not None
         assert result.source is DepthSource.MEMORY
         assert result.keyframe.stamp_ns == camera.stamp_ns - result.lag * FRAME_NS
-    assert camera.show(hurry=True).source is DepthSource.MEMORY  # there is nothing to skip
+
+
+def test_a_late_frame_is_answered_like_any_other(camera: Camera) -> None:
+    """Nothing would be quicker than to move the memory."""
+    camera.ready()
+    for _ in range(INTERVALS + 1):
+        camera.show()
+    for _ in range(2 * MOST_IN_A_ROW):
+        assert camera.show(late=True).source is DepthSource.MEMORY
 
 
 def test_two_sizes_and_a_glance_are_prepared_before_the_first_frame() -> None:
@@ -122,6 +133,7 @@ def moving(camera: Camera) -> np.ndarray:
     return np.roll(image(), 200, axis=1)
 
 
+@pytest.mark.proves('refresh-size-set')
 def test_a_size_set_while_it_runs_is_built_while_depth_goes_on(camera: Camera) -> None:
     camera.ready()
     wanted = (196, 252)
@@ -143,6 +155,7 @@ def test_a_size_set_at_the_start_is_the_only_one_built() -> None:
         assert camera.ready().depth is not None
 
 
+@pytest.mark.proves('glances-fail')
 def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: Camera) -> None:
     camera.ready()
     glances = engine(camera.model.glance)
@@ -155,6 +168,7 @@ def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: Camera) -> No
     camera.until(lambda _: not camera.pipeline.status.glance.failing)  # type: ignore[union-attr]
 
 
+@pytest.mark.proves('refresh-not-finite')
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_depth_that_is_not_finite_is_never_a_memory(camera: Camera, value: float) -> None:
     def nonsense(arrays: Mapping[str, np.ndarray]) -> None:
@@ -189,16 +203,21 @@ def test_switched_off_both_background_paths_rest(camera: Camera) -> None:
     assert camera.until(resting).depth is not None
 
 
-def test_glances_that_hang_are_restarted_with_engines_of_their_own(
-        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.proves('glances-fail')
+def test_glances_that_hang_are_restarted_with_engines_of_their_own(camera: Camera) -> None:
     camera.ready()
     release, stuck = threading.Event(), engine(camera.model.glance)
-    stuck.compute = lambda arrays: None if release.wait(DEADLINE_S) else None
-    monkeypatch.setattr(slow_path, 'STALL_S', 0.2)
+    hanging = threading.Event()
+
+    def hang(arrays: object) -> None:
+        hanging.set()
+        release.wait(DEADLINE_S)
+    stuck.compute = hang
     try:
+        camera.until(lambda _: hanging.is_set())
+        camera.ahead.by_s = 3601.0
         camera.until(lambda _: camera.pipeline.status.restarts == 1
                      and engine(camera.model.glance) is not stuck)
-        monkeypatch.setattr(slow_path, 'STALL_S', DEADLINE_S)
         camera.ready()
     finally:
         release.set()

@@ -17,6 +17,7 @@ from asyncmde_ros.pipeline.motion import (
     SHORT_SIDE,
     Flow,
     MotionEstimator,
+    Steps,
     Warp,
     camera_motion,
     compose,
@@ -173,13 +174,14 @@ def test_a_warp_continued_step_by_step_equals_one_formed_at_once(
 @pytest.mark.parametrize('moving', [False, True])
 def test_past_a_quarter_turn_the_keyframe_is_behind_the_camera(moving: bool) -> None:
     """A product whose last element turns negative must not come back into view."""
-    estimator = MotionEstimator()
+    steps = Steps(history=60)
     c, s = np.cos(np.radians(3)), np.sin(np.radians(3))
     yaw = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     flow = np.random.default_rng(0).normal(0, 0.01, (2, 24, 32)) * moving
-    estimator._steps = dict.fromkeys(range(1, 61), as_warp(yaw, flow))
+    for frame_id in range(1, 61):
+        steps.keep(frame_id, as_warp(yaw, flow))
     for degrees in (3, 60, 87, 90, 93, 120, 180):
-        warp = estimator.since(0, degrees // 3)
+        warp = steps.since(0, degrees // 3)
         assert warp is not None
         assert all(np.isfinite(part).all() for part in warp)
         ahead = (warp.homography @ np.array([0, 0, 1]))[2] > 1e-6

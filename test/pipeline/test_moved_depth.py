@@ -102,9 +102,9 @@ def test_a_glance_from_before_the_keyframe_or_of_another_epoch_is_left_alone(gla
 def test_a_glance_is_looked_at_once_and_again_with_a_new_keyframe(
         monkeypatch: pytest.MonkeyPatch) -> None:
     moved, seen = MovedDepth(), picture()
-    mixed = MovedDepth._mixed
+    mixed = evidence.glance_share
     calls = []
-    monkeypatch.setattr(MovedDepth, '_mixed',
+    monkeypatch.setattr(evidence, 'glance_share',
                         lambda *given: (calls.append(given), mixed(*given))[1])
     glance = slot(5, ramp((168, 224)), seen)
     for frame in (6, 7, 8):

@@ -45,8 +45,10 @@ class TornError(AssertionError):
     """The reader saw what no writer had published."""
 
 
-def make_cache(kind: type[FeatureCache], cells: int) -> FeatureCache:
-    return kind(*(Slot({'m1': HostBuffer(np.zeros(cells, np.float32), None)}) for _ in range(2)))
+def make_cache(kind: type[FeatureCache], cells: int, turns: Turns | None = None) -> FeatureCache:
+    first, second = (Slot({'m1': HostBuffer(np.zeros(cells, np.float32), None)})
+                     for _ in range(2))
+    return kind(first, second, TurnLock(turns) if turns else None)  # type: ignore[arg-type]
 
 
 def fill(cache: FeatureCache, frame_id: int) -> bool:
@@ -78,9 +80,8 @@ def look(slot: Slot, last: int) -> int:
 
 def race_cache(kind: type[FeatureCache], schedule: Schedule, reader_first: bool = False) -> int:
     """Let a writer and a reader race; return the number of steps that they took."""
-    cache = make_cache(kind, CELLS)
     turns = Turns(schedule, FILES)
-    cache._writable = TurnLock(turns)  # type: ignore[assignment]
+    cache = make_cache(kind, CELLS, turns)
     published = 0
 
     def write() -> None:
@@ -122,6 +123,7 @@ def schedules(race: Callable[[Schedule, bool], int]) -> Iterator[tuple[Schedule,
         yield at_random(seed), bool(seed % 2)
 
 
+@pytest.mark.proves('read-while-written')
 def test_no_order_of_steps_tried_tears_or_loses_a_keyframe() -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
         return race_cache(FeatureCache, schedule, reader_first)
@@ -181,6 +183,7 @@ class PublishedTooEarly(FeatureCache):
         return keyframe
 
 
+@pytest.mark.proves('read-while-written')
 @pytest.mark.parametrize('broken', [Impatient, TooEarlyToken, ClearedTooLate, PublishedTooEarly])
 def test_a_broken_cache_is_found_out(broken: type[FeatureCache]) -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
@@ -197,11 +200,10 @@ def test_a_schedule_gives_the_same_race_every_time() -> None:
                 == race_cache(FeatureCache, at_random(seed)))
 
 
-def race_mailbox(kind: Callable[[], Mailbox[int]], schedule: Schedule, reader_first: bool) -> int:
+def race_mailbox(kind: Callable[..., Mailbox[int]], schedule: Schedule, reader_first: bool) -> int:
     """Let a producer and a consumer race; return the number of steps that they took."""
     turns = Turns(schedule, FILES)
-    box = kind()
-    box._changed = TurnCondition(turns)  # type: ignore[assignment]
+    box = kind(TurnCondition(turns))
     taken: list[int] = []
 
     def put() -> None:
@@ -221,6 +223,7 @@ def race_mailbox(kind: Callable[[], Mailbox[int]], schedule: Schedule, reader_fi
     return turns.steps
 
 
+@pytest.mark.proves('frames-faster')
 def test_no_order_of_steps_tried_loses_or_doubles_an_item() -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
         return race_mailbox(Mailbox, schedule, reader_first)
@@ -261,8 +264,9 @@ class TakenTwice(Mailbox[int]):
         return item
 
 
+@pytest.mark.proves('frames-faster')
 @pytest.mark.parametrize('broken', [Unlocked, Unheard, TakenTwice])
-def test_a_broken_mailbox_is_found_out(broken: Callable[[], Mailbox[int]]) -> None:
+def test_a_broken_mailbox_is_found_out(broken: Callable[..., Mailbox[int]]) -> None:
     def race(schedule: Schedule, reader_first: bool) -> int:
         return race_mailbox(broken, schedule, reader_first)
     with pytest.raises((TornError, DeadlockError)):
@@ -270,12 +274,12 @@ def test_a_broken_mailbox_is_found_out(broken: Callable[[], Mailbox[int]]) -> No
             race(*each)
 
 
+@pytest.mark.proves('frames-faster')
 @pytest.mark.parametrize('closer_first', [False, True])
 def test_a_consumer_hears_of_the_end_in_every_order_tried(closer_first: bool) -> None:
     def race(schedule: Schedule, _: bool = False) -> int:
         turns = Turns(schedule, FILES)
-        box: Mailbox[int] = Mailbox()
-        box._changed = TurnCondition(turns)  # type: ignore[assignment]
+        box: Mailbox[int] = Mailbox(TurnCondition(turns))  # type: ignore[arg-type]
         taken: list[int | None] = []
 
         def end() -> None:
@@ -343,10 +347,12 @@ def stress(kind: type[FeatureCache]) -> None:
         writer.join()
 
 
+@pytest.mark.proves('read-while-written')
 def test_real_threads_never_tear_a_slot(often: None) -> None:
     stress(FeatureCache)
 
 
+@pytest.mark.proves('read-while-written')
 def test_real_threads_do_tear_a_broken_cache(often: None) -> None:
     deadline = time.monotonic() + LONG_S
     with pytest.raises(TornError):
@@ -354,6 +360,7 @@ def test_real_threads_do_tear_a_broken_cache(often: None) -> None:
             stress(Impatient)
 
 
+@pytest.mark.proves('frames-faster')
 def test_real_producers_and_a_consumer_lose_nothing(often: None) -> None:
     box: Mailbox[tuple[int, int]] = Mailbox()
     producers, items = 3, 2000

@@ -13,6 +13,9 @@ from asyncmde_ros.pipeline.rotation import (
     MAX_RATE_RAD_S,
     MOST_KEPT,
     Gyroscope,
+    Intrinsics,
+    Missing,
+    RotationSensor,
     quaternion_matrix,
     rotation_homography,
     rotation_matrix,
@@ -104,14 +107,15 @@ def test_nonsense_is_ignored_time_that_goes_back_starts_anew_and_memory_is_bound
     np.testing.assert_allclose(turned, np.eye(3), atol=1e-12)
     for stamp in range(0, 5 * KEPT_NS, 10 * PERIOD_NS):
         gyroscope.add(stamp + 20 * MS, np.ones(3))
-    assert len(gyroscope._stamps_ns) <= KEPT_NS // (10 * PERIOD_NS) + 1
+    assert len(gyroscope) <= KEPT_NS // (10 * PERIOD_NS) + 1
 
 
+@pytest.mark.proves('fast-imu')
 def test_a_sensor_of_any_rate_is_kept_and_answered_in_bounds() -> None:
     gyroscope = Gyroscope()
     for stamp in range(3 * MOST_KEPT):
         gyroscope.add(stamp, np.ones(3))
-    assert len(gyroscope._stamps_ns) == len(gyroscope._rates) == MOST_KEPT
+    assert len(gyroscope) == MOST_KEPT
     turned = gyroscope.between(3 * MOST_KEPT - 100, 3 * MOST_KEPT)
     assert turned is not None
     np.testing.assert_allclose(turned, rotation_matrix(np.ones(3) * 1e-7), atol=1e-12)
@@ -163,3 +167,51 @@ def test_a_cut_is_noticed_even_if_the_camera_says_that_it_turned() -> None:
         estimator = MotionEstimator()
         estimator.update(1, texture(), MotionCompensation.IMU)
         assert estimator.update(2, after, MotionCompensation.IMU, homography).cut is cut
+
+
+# What the pipeline asks
+
+INTRINSICS = Intrinsics(K, IMAGE)
+
+
+def turning(rate: tuple[float, float, float]) -> RotationSensor:
+    """A sensor of a camera that has turned at ``rate`` for a while."""
+    sensor = RotationSensor()
+    sensor.extrinsics, sensor.intrinsics = np.eye(3), INTRINSICS
+    for stamp_ns in range(0, 200 * MS, 5 * MS):
+        sensor.add(stamp_ns, rate)
+    return sensor
+
+
+def test_the_step_is_the_homography_of_the_turn() -> None:
+    rate = (0.5, -0.2, 0.1)
+    sensor = turning(rate)
+    step = sensor.step(100 * MS, 133 * MS)
+    assert step is not None and step.dtype == np.float32 and sensor.missing is None
+    expected = rotation_homography(INTRINSICS.matrix, rotation_matrix(np.array(rate) * 0.033),
+                                   INTRINSICS.image)
+    np.testing.assert_allclose(step, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(('left_out', 'missing'), [
+    (('extrinsics',), Missing.EXTRINSICS), (('intrinsics',), Missing.INTRINSICS),
+    (('extrinsics', 'intrinsics'), Missing.EXTRINSICS)])
+def test_what_is_missing_is_told_until_it_is_there(left_out: tuple[str, ...], missing: Missing
+                                                   ) -> None:
+    sensor, whole = turning((0.5, 0.0, 0.0)), turning((0.5, 0.0, 0.0))
+    for name in left_out:
+        setattr(sensor, name, None)
+    assert sensor.step(100 * MS, 133 * MS) is None and sensor.missing is missing
+    assert sensor.step(900 * MS, 933 * MS) is None
+    assert sensor.missing is Missing.ANGULAR_VELOCITY
+    for name in left_out:
+        setattr(sensor, name, getattr(whole, name))
+    assert sensor.step(100 * MS, 133 * MS) is not None and sensor.missing is None
+
+
+def test_a_sensor_that_is_cleared_knows_nothing() -> None:
+    sensor = turning((0.5, 0.0, 0.0))
+    sensor.clear()
+    sensor.extrinsics, sensor.intrinsics = np.eye(3), INTRINSICS
+    assert sensor.step(100 * MS, 133 * MS) is None
+    assert sensor.missing is Missing.ANGULAR_VELOCITY

@@ -11,6 +11,7 @@ from support.fakes import FakeEngine, fake_engines
 
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.pipeline import slow_path
+from asyncmde_ros.pipeline.clock import Clock
 from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
@@ -37,7 +38,7 @@ class Rig:
             rate_hz = self.settings.slow_path_max_rate_hz
             return (Plan(refresher, 1 / rate_hz if rate_hz else 0.0)
                     if self.settings.slow_path_enabled else None)
-        self.slow = SlowPath(self.cache, self.mailbox, plan)
+        self.slow = SlowPath(self.cache, self.mailbox, plan, clock=Clock(refresh_retry_s=0.01))
         self.slow.start()
 
     def offer(self, frame_id: int) -> None:
@@ -59,8 +60,7 @@ class Rig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr(slow_path, 'RETRY_S', 0.01)
+def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig
     assert rig.slow.stop(DEADLINE_S)
@@ -88,6 +88,7 @@ def test_another_slow_path_goes_on_with_the_counts(rig: Rig) -> None:
     assert earlier.refreshes_of == {SIZE: 2, (14, 14): 3}
 
 
+@pytest.mark.proves('foundation-fails')
 @pytest.mark.parametrize(('error', 'words'), [
     (EngineError('injected'), 'injected'), (MemoryError(), 'MemoryError')])
 def test_an_engine_that_raises_is_counted_reported_and_tried_again(
@@ -99,15 +100,15 @@ def test_an_engine_that_raises_is_counted_reported_and_tried_again(
             raise error
         working(arrays)
     rig.engine.compute = flaky
-    for _ in range(2):
+    for failure in (1, 2):
         rig.offer(5)
-        rig.until(lambda: rig.mailbox._item is None)
-    rig.until(lambda: rig.slow.status.failures == 2)
+        rig.until(lambda wanted=failure: rig.slow.status.failures == wanted)
     assert rig.keyframe_id() is None and rig.slow.status.last_error == words
     rig.offer(6)
     rig.until_keyframe(6)
 
 
+@pytest.mark.proves('foundation-fails')
 def test_it_fails_until_a_refresh_is_complete(rig: Rig) -> None:
     working, started, go_on = rig.engine.compute, threading.Event(), threading.Event()
 
@@ -131,6 +132,7 @@ def test_it_fails_until_a_refresh_is_complete(rig: Rig) -> None:
     rig.until(lambda: not rig.slow.status.failing)
 
 
+@pytest.mark.proves('features-not-finite')
 def test_features_that_are_not_finite_are_never_published(rig: Rig) -> None:
     rig.offer(1)
     rig.until_keyframe(1)
@@ -180,6 +182,7 @@ def test_a_rate_set_live_acts_on_the_pause_that_is_under_way(rig: Rig) -> None:
     rig.until_keyframe(2)
 
 
+@pytest.mark.proves('no-priority')
 def test_without_the_right_to_lower_its_priority_it_runs_all_the_same(
         monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: int) -> None:
@@ -191,6 +194,7 @@ def test_without_the_right_to_lower_its_priority_it_runs_all_the_same(
     assert rig.slow.stop(DEADLINE_S)
 
 
+@pytest.mark.proves('ctrl-c')
 def test_stopping_does_not_wait_for_a_frame() -> None:
     rig = Rig()
     started = time.monotonic()

@@ -2,12 +2,14 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.repository import ROOT
 
 import asyncmde_ros
 
@@ -22,7 +24,7 @@ LAYERS = [{'errors', 'files', 'processes', 'resources', 'streams'},
           {'cli'}]
 """Who may import whom: each room and root module those of the lines above it, and itself."""
 
-LAB = [{'arguments', 'charts', 'machine', 'media'},
+LAB = [{'arguments', 'charts', 'machine', 'media', 'text'},
        {'bench'},
        {'soak'},
        {'evaluation', 'training', 'view'},
@@ -69,6 +71,28 @@ def test_imports_point_one_way(within: str, layers: list[set[str]]) -> None:
     assert not wrong, wrong
 
 
+def reduced(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
+    """Return the arrows of a graph without circles that do not follow from others."""
+    def reached(start: str) -> set[str]:
+        return graph[start].union(*(reached(name) for name in graph[start]))
+    return {(start, name) for start, names in graph.items() for name in names
+            if not any(name in reached(other) for other in names - {name})}
+
+
+@pytest.mark.parametrize(('within', 'picture', 'roots'), [
+    ('asyncmde_ros', 0, LAYERS[0]), ('asyncmde_ros.lab', 1, set())])
+def test_the_pictures_of_the_rooms_are_the_imports(within: str, picture: int, roots: set[str]
+                                                   ) -> None:
+    """An arrow is drawn where it does not follow from others."""
+    page = (ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+    drawn = re.findall(r'```mermaid\nflowchart TD\n(.*?)```', page, re.DOTALL)[picture]
+    arrows = {(start, name) for start, name in re.findall(r'^ +(\w+) --> (\w+)$', drawn, re.M)}
+    found = rooms(within)
+    names = set(found) - roots
+    assert set(re.findall(r'\w+', drawn)) == names
+    assert arrows == reduced({room: found[room] & names for room in names})
+
+
 def test_ros_is_imported_by_the_node_and_by_runs_only() -> None:
     wrong = [f'{path.relative_to(PACKAGE)} imports {name}'
              for path in PACKAGE.rglob('*.py')
@@ -102,6 +126,7 @@ def test_only_videos_need_pyav(module: str) -> None:
     subprocess.run([sys.executable, '-c', program], check=True)
 
 
+@pytest.mark.proves('video-unusable')
 @pytest.mark.parametrize(('code', 'words'), [
     ('sys.modules["av"] = None', 'videos need PyAV: pip install'),
     ('import av; av.__version__ = "11.0.0"', 'videos need PyAV 17 or later, and this is 11.0.0')])

@@ -30,7 +30,7 @@ FORBIDDEN = {'os.system', 'os.popen', 'subprocess.getoutput', 'subprocess.getsta
              'tempfile.mktemp', 'yaml.load', 'yaml.full_load', 'yaml.unsafe_load',
              'shutil.unpack_archive', 'torch.hub.load', 'ssl._create_unverified_context'}
 UNPACKS = {'extractall', 'extract'}
-DOWNLOADER = 'asyncmde_ros/weights/download.py'
+DOWNLOADER = 'asyncmde_ros/weights/huggingface.py'
 INSTALLERS = {'asyncmde_ros/weights/npm.py', 'asyncmde_ros/lab/media/example.py'}
 """Where pip and npm are run; both compare what came with a digest of ours."""
 PROGRAMS = {'pip', 'npm', 'curl', 'wget'}

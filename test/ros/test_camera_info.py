@@ -31,6 +31,7 @@ def info(binning: int = 0, roi: tuple[int, int, int, int] = (0, 0, 0, 0),
 ROI = (100, 200, 480, 640)
 
 
+@pytest.mark.proves('calibration-size')
 @pytest.mark.parametrize(('calibration', 'image', 'offset', 'size'), [
     (info(), (960, 1280), (0, 0), (960, 1280)),
     (info(binning=1), (960, 1280), (0, 0), (960, 1280)),
@@ -49,6 +50,7 @@ def test_a_calibration_that_explains_the_image_is_left_as_it_is(
     assert scaled_camera_info(calibration, Header(), view.expected, image) == calibration
 
 
+@pytest.mark.proves('calibration-size')
 @pytest.mark.parametrize('binning', [0, 2])
 @pytest.mark.parametrize('factor', [0.25, 0.75, 3.0])
 @pytest.mark.parametrize('roi', [(0, 0, 0, 0), (100, 200, 480, 640)])
@@ -74,6 +76,7 @@ def test_the_case_of_usb_cameras() -> None:
     assert list(scaled.k) == [225.0, 0, 160.0, 0, 225.0, 120.0, 0, 0, 1]
 
 
+@pytest.mark.proves('calibration-size')
 @pytest.mark.parametrize('image', [(720, 1280), (480, 480), (640, 480)])
 def test_another_aspect_fits_in_no_way(image: tuple[int, int]) -> None:
     view = view_of(info(), image)

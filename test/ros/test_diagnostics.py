@@ -4,22 +4,25 @@ import pytest
 
 pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
+import re
 import time
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-from asyncmde_ros.pipeline.slow_path import STALL_S, SlowPathState, SlowPathStatus
-from asyncmde_ros.pipeline.statistics import Snapshot
+from asyncmde_ros.pipeline.clock import REAL
+from asyncmde_ros.pipeline.results import PipelineState, PipelineStatus
+from asyncmde_ros.pipeline.slow_path import SlowPathState, SlowPathStatus
 from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
+from asyncmde_ros.ros.sentences import GLANCES_FAIL, STATES
+from asyncmde_ros.ros.statistics import Snapshot
 
 
 def figures(**changes: object) -> Snapshot:
     usual: dict[str, object] = {
         'input_hz': 30.0, 'output_hz': 29.5, 'latency_p50_ms': 25.0, 'latency_p99_ms': 38.25,
         'work_p50_ms': 20.0, 'work_p99_ms': 30.0, 'refresh_hz': 6.5, 'lag_frames': 5,
-        'age_ms': 166.0, 'too_old': False, 'answered': {'network': 295},
+        'age_ms': 166.0, 'stale': False, 'answered': {'network': 295},
         'dropped': {'encoding': 3, 'step': 2}}
     return Snapshot(**usual | changes)  # type: ignore[arg-type]
 
@@ -37,21 +40,22 @@ def test_glances_are_told_of_where_there_are_any() -> None:
         return {value.key: value.value for value in found.values} | {'said': found.message}
     assert not any('glance' in key for key in said(None))
     well = said(SlowPathStatus(refreshes=7, latency_ms=31.25))
-    assert (well['glances'], well['glances, last [ms]']) == ('7', '31.2')
+    assert (well['glances'], well['glance_ms']) == ('7', '31.2')
     ill = said(SlowPathStatus(failures=1, failing=True, last_error='no memory'))
-    assert ill['said'] == 'the glances fail: no memory' and ill['glances, failures'] == '1'
+    assert ill['said'] == f'{GLANCES_FAIL}: no memory' and ill['glance_failures'] == '1'
 
 
 def test_refreshes_are_counted_by_the_size_of_the_image() -> None:
     slow = SlowPathStatus(refreshes=5, refreshes_of={(252, 336): 3, (336, 448): 2})
     (said,) = diagnose('n', figures(), status(slow=slow), ACTIVE, Time()).status
     values = {value.key: value.value for value in said.values}
-    assert values['slow path, refreshes'] == '5'
-    assert values['slow path, refreshes of 252x336'] == '3'
-    assert values['slow path, refreshes of 336x448'] == '2'
+    assert values['slow_path_refreshes'] == '5'
+    assert values['slow_path_refreshes_252x336'] == '3'
+    assert values['slow_path_refreshes_336x448'] == '2'
 
 
 ACTIVE = Circumstances(True)
+TOKEN = re.compile(r'[a-z0-9]+(_[a-z0-9]+)*')
 
 
 def test_the_values_are_there_under_their_names() -> None:
@@ -61,18 +65,20 @@ def test_the_values_are_there_under_their_names() -> None:
     assert (said.level, said.name, said.message, said.hardware_id) == (
         DiagnosticStatus.OK, '/front/depth_node: depth', '29.5 Hz', 'vits, openvino, auto')
     values = {value.key: value.value for value in said.values}
-    for key, value in {'input rate [Hz]': '30.0', 'latency, stamp to publish, p99 [ms]': '38.2',
-                       'lag [frames]': '5', 'dropped': '5', 'dropped: encoding': '3',
-                       'depth from network': '295', 'refresh rate [Hz]': '6.5',
-                       'rotation [degrees]': '0', 'slow path': 'running',
-                       'slow path, refreshes': '60', 'scene cuts': '2',
-                       'resets': '1', 'motion failures': '4', 'network size': '252x336'}.items():
+    for key, value in {'input_hz': '30.0', 'latency_p99_ms': '38.2', 'lag_frames': '5',
+                       'dropped': '5', 'dropped_encoding': '3', 'depth_network': '295',
+                       'refresh_hz': '6.5', 'rotation_degrees': '0', 'state': 'ready',
+                       'slow_path': 'running', 'slow_path_refreshes': '60', 'scene_cuts': '2',
+                       'resets': '1', 'motion_failures': '4',
+                       'network_size': '252x336'}.items():
         assert values[key] == value, key
+    assert all(TOKEN.fullmatch(key) for key in values), values
 
 
 STALLED = SlowPathStatus(SlowPathState.RUNNING, running_since=-1000.0)
 
 
+@pytest.mark.proves('foundation-fails', 'refresh-hangs')
 @pytest.mark.parametrize(('seen', 'of', 'level', 'words'), [
     (figures(), None, DiagnosticStatus.STALE, 'not configured'),
     (figures(), status(slow=SlowPathStatus(SlowPathState.RUNNING, last_error='no memory',
@@ -83,8 +89,8 @@ STALLED = SlowPathStatus(SlowPathState.RUNNING, running_since=-1000.0)
     (figures(), status(slow=STALLED), DiagnosticStatus.ERROR, 'stalled'),
     (figures(input_hz=0.0), status(), DiagnosticStatus.WARN, 'no images'),
     (figures(), status(PipelineState.BUILDING), DiagnosticStatus.WARN, 'building'),
-    (figures(), status(PipelineState.MEMORY_TOO_OLD), DiagnosticStatus.WARN, 'too old'),
-    (figures(too_old=True), status(), DiagnosticStatus.WARN, 'too old'),
+    (figures(), status(PipelineState.MEMORY_STALE), DiagnosticStatus.WARN, 'too old'),
+    (figures(stale=True), status(), DiagnosticStatus.WARN, 'too old'),
     (figures(output_hz=0.0), status(), DiagnosticStatus.WARN, 'no depth'),
     (figures(latency_p50_ms=None, lag_frames=None), status(), DiagnosticStatus.OK, 'Hz')])
 def test_the_worst_that_is_true_is_said(seen: Snapshot, of: PipelineStatus | None, level: bytes,
@@ -93,6 +99,7 @@ def test_the_worst_that_is_true_is_said(seen: Snapshot, of: PipelineStatus | Non
     assert said.level == level and words in said.message
 
 
+@pytest.mark.proves('bad-image')
 @pytest.mark.parametrize(('output_hz', 'words'), [
     (0.0, "dropped: encoding 'x'"), (9.0, 'waiting')])
 def test_why_no_image_can_be_used_is_said(output_hz: float, words: str) -> None:
@@ -102,8 +109,9 @@ def test_why_no_image_can_be_used_is_said(output_hz: float, words: str) -> None:
     assert said.level == DiagnosticStatus.WARN and words in said.message
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_refresh_under_way_is_no_stall() -> None:
-    slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - STALL_S / 2)
+    slow = SlowPathStatus(SlowPathState.RUNNING, running_since=time.monotonic() - REAL.stall_s / 2)
     assert diagnose('node', figures(), status(slow=slow), ACTIVE, Time()).status[0].level == (
         DiagnosticStatus.OK)
 
@@ -125,4 +133,4 @@ def test_how_far_a_build_is_stands_in_the_message() -> None:
         DiagnosticStatus.WARN, 'building 40 %', 'tensorrt engine')
     level, message, _ = said(status(PipelineState.BUILDING), True, False, 'building 7 %')
     assert level == DiagnosticStatus.WARN and message == (
-        'building engines for this image size: building 7 %')
+        f'{STATES[PipelineState.BUILDING]}: building 7 %')

@@ -16,6 +16,7 @@ from support.ros_rig import NodeProcess, Peer, image_message, picture
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images.codec import decode_image
 from asyncmde_ros.ros.messages import image_stamp_ns, to_nanoseconds
+from asyncmde_ros.ros.tokens import dropped_key
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -85,7 +86,7 @@ def reason_of(message: Image) -> str | None:
 
 
 def dropped(peer: Peer, reason: str) -> int:
-    return int(peer.diagnosed(f'dropped: {reason}') or 0)
+    return int(peer.diagnosed(dropped_key(reason)) or 0)
 
 
 def depth_comes_again(node: NodeProcess, peer: Peer) -> None:
@@ -98,6 +99,7 @@ def depth_comes_again(node: NodeProcess, peer: Peer) -> None:
     assert dropped(peer, 'internal') == 0, node.text()
 
 
+@pytest.mark.proves('random-input')
 def test_an_image_that_cannot_be_is_counted_by_its_reason(node: NodeProcess, peer: Peer) -> None:
     wrong: set[str | None] = set()
 
@@ -122,6 +124,7 @@ def test_an_image_that_cannot_be_is_counted_by_its_reason(node: NodeProcess, pee
     assert {'encoding', 'size', 'step', 'data'} <= wrong
 
 
+@pytest.mark.proves('random-input')
 def test_any_stamp_is_the_depths_or_counted(node: NodeProcess, peer: Peer) -> None:
     @over_dds
     @given(st.one_of(st.sampled_from([0, -2**31, 2**31 - 1]), st.integers(-2**31, 2**31 - 1)),
@@ -139,6 +142,7 @@ def test_any_stamp_is_the_depths_or_counted(node: NodeProcess, peer: Peer) -> No
     one()
 
 
+@pytest.mark.proves('random-input')
 def test_any_calibration_and_any_turn_cost_no_depth(node: NodeProcess, peer: Peer) -> None:
     imu = peer.node.create_publisher(Imu, '/imu', 50)
 

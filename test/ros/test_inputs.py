@@ -6,7 +6,7 @@ pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,15 +14,16 @@ import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Vector3
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, RegionOfInterest
 from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images.codec import Stream
-from asyncmde_ros.pipeline.rotation import rotation_homography, rotation_matrix
+from asyncmde_ros.pipeline.rotation import RotationSensor, rotation_homography, rotation_matrix
 from asyncmde_ros.ros import images, inputs
 from asyncmde_ros.ros.images import to_rgb
-from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, Gaps, Inertia
+from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, Gaps, ImuRotation
 
 MS = 10**6
 K = [300.0, 0, 320.0, 0, 310.0, 240.0, 0, 0, 1]
@@ -38,7 +39,10 @@ class Logger:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    """A node whose warnings are kept in ``node.log``; messages are handed over by hand."""
+    """A node whose warnings are kept in ``node.log``.
+
+    Messages are handed over by hand, to the callbacks in ``node.subscribed`` by topic.
+    """
     monkeypatch.setenv('AMENT_PREFIX_PATH', sys.prefix)
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
     context = rclpy.Context()
@@ -46,6 +50,13 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     node = Node('inputs', context=context)
     node.log = Logger()  # type: ignore[attr-defined]
     monkeypatch.setattr(node, 'get_logger', lambda: node.log)  # type: ignore[attr-defined]
+    create, node.subscribed = node.create_subscription, {}  # type: ignore[attr-defined]
+
+    def subscribe(kind: type, topic: str, callback: Callable[..., None], *arguments: object,
+                  **options: object) -> Subscription:
+        node.subscribed[topic] = callback  # type: ignore[attr-defined]
+        return create(kind, topic, callback, *arguments, **options)
+    monkeypatch.setattr(node, 'create_subscription', subscribe)
     yield node
     node.destroy_node()
     rclpy.try_shutdown(context=context)
@@ -60,24 +71,42 @@ def test_the_calibration_of_the_stamp_else_one_from_before(node: Node) -> None:
     assert calibration.of(Image(header=stamped(5))) is None
     infos = [CameraInfo(header=stamped(index), width=index) for index in range(RECENT_INFOS + 4)]
     for info in infos:
-        calibration._on_info(info)
+        node.subscribed['camera_info'](info)  # type: ignore[attr-defined]
     for index in (RECENT_INFOS + 3, RECENT_INFOS, 4):
         assert calibration.of(Image(header=stamped(index))) is infos[index]
     assert calibration.of(Image(header=stamped(1))) is infos[-1], 'too long ago to be kept'
     odd = Calibration(node)
     for info in infos[:8:2]:
-        odd._on_info(info)
+        node.subscribed['camera_info'](info)  # type: ignore[attr-defined]
     assert odd.of(Image(header=stamped(3))) is infos[2], 'its own was lost, and it has not seen 4'
     assert calibration.of(Image(header=stamped(99))) is infos[-1], 'not there yet'
     calibration.close()
 
 
-def turning(rate: tuple[float, float, float], node: Node, rotation: list[float]) -> Inertia:
-    inertia = Inertia(node, rotation)
+class Turning:
+    """An IMU on a camera, the sensor that it fills, and the pipeline that asks that."""
+
+    def __init__(self, node: Node, rotation: list[float]) -> None:
+        self.sensor = RotationSensor()
+        self.imu = ImuRotation(node, self.sensor, rotation)
+        self.close = self.imu.close
+
+    def step(self, info: CameraInfo | None, image: tuple[int, int], camera_frame: str,
+             before_ns: int, now_ns: int) -> np.ndarray | None:
+        self.imu.update(info, image, camera_frame)
+        step = self.sensor.step(before_ns, now_ns)
+        self.imu.tell()
+        return step
+
+
+def turning(rate: tuple[float, float, float], node: Node, rotation: list[float]) -> Turning:
+    """An IMU that has turned at ``rate`` for a while."""
+    turning = Turning(node, rotation)
     for stamp_ns in range(0, 200 * MS, 5 * MS):
-        inertia._on_imu(Imu(header=stamped(stamp_ns, 'imu'),
-                            angular_velocity=Vector3(x=rate[0], y=rate[1], z=rate[2])))
-    return inertia
+        node.subscribed['imu'](  # type: ignore[attr-defined]
+            Imu(header=stamped(stamp_ns, 'imu'),
+                angular_velocity=Vector3(x=rate[0], y=rate[1], z=rate[2])))
+    return turning
 
 
 IMAGE = (480, 640)
@@ -92,16 +121,17 @@ INFO = CameraInfo(height=480, width=640, k=K)
     ([0.5, -0.5, 0.5, 0.5], (0.2, -0.1, 0.5))])
 def test_a_turn_in_the_imus_frame_becomes_one_of_the_cameras(
         quaternion: list[float], camera_rate: tuple[float, float, float], node: Node) -> None:
-    inertia = turning((0.5, -0.2, 0.1), node, quaternion)
-    step = inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
+    turned = turning((0.5, -0.2, 0.1), node, quaternion)
+    step = turned.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
     expected = rotation_homography(np.array(K).reshape(3, 3),
                                    rotation_matrix(np.array(camera_rate) * 0.033), (480, 640))
     assert step is not None
     np.testing.assert_allclose(step, expected, atol=1e-5)
     assert not node.log.warnings  # type: ignore[attr-defined]
-    inertia.close()
+    turned.close()
 
 
+@pytest.mark.proves('calibration-size')
 @pytest.mark.parametrize(('calibration', 'image'), [
     (CameraInfo(height=960, width=1280, k=[600.0, 0, 640.0, 0, 620.0, 480.0, 0, 0, 1]), IMAGE),
     (CameraInfo(height=960, width=1280, binning_x=2, binning_y=2,
@@ -111,12 +141,12 @@ def test_a_turn_in_the_imus_frame_becomes_one_of_the_cameras(
     ids=['scaled', 'binned', 'region'])
 def test_the_turn_is_of_the_image_whatever_mode_was_calibrated(
         calibration: CameraInfo, image: tuple[int, int], node: Node) -> None:
-    inertia = turning((0.5, -0.2, 0.1), node, [0.0, 0.0, 0.0, 1.0])
-    expected = inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
-    step = inertia.step(calibration, image, 'camera', 100 * MS, 133 * MS)
+    turned = turning((0.5, -0.2, 0.1), node, [0.0, 0.0, 0.0, 1.0])
+    expected = turned.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS)
+    step = turned.step(calibration, image, 'camera', 100 * MS, 133 * MS)
     assert step is not None and expected is not None
     np.testing.assert_allclose(step, expected, atol=1e-3 if calibration.k[0] == 600 else 1e-6)
-    inertia.close()
+    turned.close()
 
 
 def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,25 +156,27 @@ def test_tf_is_asked_once_it_knows(node: Node, monkeypatch: pytest.MonkeyPatch) 
         asked.append((camera, imu))
         return np.eye(3) if len(asked) > 1 else None
     monkeypatch.setattr(inputs, 'tf_rotations', lambda node: lookup)
-    inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
-    assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None
+    turned = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
+    assert turned.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None
     for _ in range(3):
-        assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
+        assert turned.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
     assert asked == [('camera', 'imu')] * 2
 
 
+@pytest.mark.proves('fast-imu')
 def test_what_came_while_the_executor_was_busy_counts(node: Node) -> None:
-    inertia = Inertia(node, [0.0, 0.0, 0.0, 1.0])
+    turned = Turning(node, [0.0, 0.0, 0.0, 1.0])
     publisher = node.create_publisher(Imu, 'imu', 100)
     for stamp_ns in range(0, 140 * MS, 5 * MS):
         publisher.publish(Imu(header=stamped(stamp_ns, 'imu'), angular_velocity=Vector3(x=0.5)))
     deadline = time.monotonic() + 10
-    while inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None:
+    while turned.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    inertia.close()
+    turned.close()
 
 
+@pytest.mark.proves('imu-toggled')
 def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     listening: list[object] = []
 
@@ -160,13 +192,14 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
         Buffer=lambda: SimpleNamespace(lookup_transform=lambda *_: quarter),
         TransformException=ValueError, TransformListener=TransformListener))
     for _ in range(3):
-        inertia = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
+        turned = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
         assert len(listening) == 1
-        assert inertia.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
-        inertia.close()
+        assert turned.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
+        turned.close()
     assert not listening
 
 
+@pytest.mark.proves('no-imu')
 @pytest.mark.parametrize(('info', 'rotation', 'until_ms', 'lacking'), [
     (None, [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
     (CameraInfo(height=480, width=640), [0.0, 0.0, 0.0, 1.0], 133, 'calibration'),
@@ -182,23 +215,24 @@ def test_what_is_missing_is_named_once_and_the_image_is_followed(
         info: CameraInfo | None, rotation: list[float], until_ms: int, lacking: str, node: Node,
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, 'tf_rotations', lambda node: None)
-    inertia = turning((0.5, 0.0, 0.0), node, rotation)
+    turned = turning((0.5, 0.0, 0.0), node, rotation)
     for _ in range(3):
-        assert inertia.step(info, IMAGE, 'camera', 100 * MS, until_ms * MS) is None
+        assert turned.step(info, IMAGE, 'camera', 100 * MS, until_ms * MS) is None
     (warning,) = node.log.warnings  # type: ignore[attr-defined]
     assert lacking in warning and 'from the image' in warning
 
 
+@pytest.mark.proves('fast-imu')
 @pytest.mark.parametrize(('intrinsics', 'rate'), [
     ([1e308, 0, 1e308, 0, 1e-300, 240.0, 0, 0, 1], 0.5), (K, 1e300),
     ([5e-324, 0, 320.0, 0, 310.0, 240.0, 0, 0, 1], 0.5)])
 def test_a_turn_that_is_not_finite_is_none(intrinsics: list[float], rate: float, node: Node
                                            ) -> None:
-    inertia = turning((rate, 0.0, 0.0), node, [0.0, 0.0, 0.0, 1.0])
+    turned = turning((rate, 0.0, 0.0), node, [0.0, 0.0, 0.0, 1.0])
     info = CameraInfo(height=480, width=640, k=intrinsics)
-    step = inertia.step(info, IMAGE, 'camera', 100 * MS, 133 * MS)
+    step = turned.step(info, IMAGE, 'camera', 100 * MS, 133 * MS)
     assert step is None or np.isfinite(step).all()
-    inertia.close()
+    turned.close()
 
 
 # Images that never came
@@ -211,6 +245,7 @@ def test_gaps_in_the_numbers_are_images_that_never_came() -> None:
     assert gaps.missed(9) == 0
 
 
+@pytest.mark.proves('two-publishers')
 def test_two_that_number_their_messages_apart_are_no_gap() -> None:
     """A second one is known half a second after its first message, at times."""
     gaps = Gaps()
@@ -263,6 +298,7 @@ def test_cv_bridge_is_asked_for_what_we_do_not_know_only(bridge: list[str]) -> N
     assert caught.value.reason == 'step' and bridge == ['8SC1', 'fancy']
 
 
+@pytest.mark.proves('depth-image')
 def test_cv_bridge_is_not_asked_for_a_depth_image(bridge: list[str]) -> None:
     for image, topic in ((message('32FC1'), '/camera/image_raw'),
                          (message('16UC1'), '/camera/depth/image_rect_raw')):

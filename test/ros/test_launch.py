@@ -136,6 +136,7 @@ def test_the_demo_plays_a_video_and_ends_with_it(tmp_path: Path, foundation_path
         launch.process.kill()
 
 
+@pytest.mark.proves('demo-node-ends')
 def test_the_demo_ends_with_its_node(tmp_path: Path) -> None:
     parameters = tmp_path / 'parameters.yaml'
     parameters.write_text('/**: {ros__parameters: {model: {foundation_weights: /none}}}')
@@ -148,6 +149,7 @@ def test_the_demo_ends_with_its_node(tmp_path: Path) -> None:
         launch.process.kill()
 
 
+@pytest.mark.proves('impossible-launch')
 @pytest.mark.parametrize(('words', 'environment', 'reason'), [
     (('demo.launch.py',), {'XDG_CACHE_HOME': '/proc/none'}, 'video:=FILE'),
     (('demo.launch.py', 'video:=none.mp4'), {}, 'none.mp4 is not a file'),
@@ -160,6 +162,7 @@ def test_a_launch_that_cannot_be_starts_nothing(
     assert reason in text and 'process started' not in text, text
 
 
+@pytest.mark.proves('wrong-parameter')
 @pytest.mark.parametrize(('words', 'reason'), [
     (('cameras.launch.py', 'cameras:=front,front'), 'named twice'),
     (('cameras.launch.py', 'cameras:=front,/front'), 'named twice'),

@@ -40,7 +40,7 @@ class Building(NodeProcess):
         self.built = folder / 'built'
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
         super().__init__(folder / 'node.log', *arguments,
-                         program=[str(Path(__file__).with_name('slow_node.py'))],
+                         program=[str(ROOT / 'test' / 'support' / 'slow_node.py')],
                          environment=node_environment(ASYNCMDE_BUILT=str(self.built),
                                                       PYTHONPATH=path))
 
@@ -57,6 +57,7 @@ def peer() -> Iterator[Peer]:
     peer.close()
 
 
+@pytest.mark.proves('slow-build')
 def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = Building(tmp_path)
@@ -71,6 +72,8 @@ def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         listed = peer.call(ListParameters, 'list_parameters', ListParameters.Request())
         assert 'backend' in listed.result.names
         assert peer.set_parameter('output.resolution', 'network').successful
+        refused = peer.set_parameter('backend', 'openvino')
+        assert not refused.successful and 'the node is configuring' in refused.reason
         for label in ('configure', 'activate', 'cleanup', 'shutdown', 'no such', *INNER):
             assert not peer.transition(label), label
         assert peer.state() == 'configuring' and 'change_state refused' in node.text()
@@ -85,6 +88,7 @@ def test_while_engines_are_built_the_node_answers_and_says_how_far_it_is(
         node.close()
 
 
+@pytest.mark.proves('slow-build')
 @pytest.mark.parametrize('how', ['well', 'fail'])
 def test_a_managers_request_is_answered_once_the_networks_are_there(
         how: str, tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
@@ -110,6 +114,7 @@ def test_a_managers_request_is_answered_once_the_networks_are_there(
         node.close()
 
 
+@pytest.mark.proves('slow-build')
 def test_engines_that_cannot_be_built_end_the_node_with_a_line(tmp_path: Path,
                                                                foundation_path: Path) -> None:
     node = Building(tmp_path)
@@ -123,6 +128,7 @@ def test_engines_that_cannot_be_built_end_the_node_with_a_line(tmp_path: Path,
         node.close()
 
 
+@pytest.mark.proves('slow-build')
 def test_ctrl_c_ends_a_build_and_answers_who_asked_for_it(tmp_path: Path, foundation_path: Path,
                                                           peer: Peer) -> None:
     node = Building(tmp_path, '-p', 'autostart:=false')
@@ -150,7 +156,9 @@ def test_networks_that_come_in_the_moment_of_the_end_are_let_go() -> None:
     before = threading.active_count()
     pipeline = DepthPipeline(FakeModel())  # type: ignore[arg-type]
     loading = Loading(lambda cancel: pipeline, None)
-    loading._thread.join()
+    for thread in threading.enumerate():
+        if thread.name == 'loader':
+            thread.join()
     loading.cancel()
     with pytest.raises(StopIteration) as ended:
         loading.result().send(None)

@@ -40,6 +40,7 @@ def test_levels_are_kept(target: Target) -> None:
                             for level in ('debug', 'info', 'warning', 'error')]
 
 
+@pytest.mark.proves('every-frame')
 def test_what_comes_with_every_frame_is_said_a_few_times_then_once_a_second(
         target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]

@@ -50,6 +50,7 @@ def test_where_up_is_in_the_picture() -> None:
         assert rotation.turn(picture)[0, 2] == 1
 
 
+@pytest.mark.proves('camera-not-upright')
 def test_between_two_rotations_it_stays() -> None:
     before = needed_rotation(mounted(44), None)
     assert before is Rotation.NONE
@@ -93,6 +94,7 @@ class Tf:
         self.closed = True
 
 
+@pytest.mark.proves('camera-not-upright')
 def test_images_are_turned_once_tf_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     tf, node = Tf(), Node()
     monkeypatch.setattr(mounting, 'tf_rotations', lambda _: tf)
@@ -120,6 +122,7 @@ def test_tf_is_not_asked_for_every_image(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {camera.rotation('front') for _ in range(9)} == {Rotation.HALF} and len(tf.asked) == 1
 
 
+@pytest.mark.proves('camera-not-upright')
 def test_without_tf2_ros_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node()
     monkeypatch.setattr(mounting, 'tf_rotations', lambda _: None)

@@ -8,7 +8,7 @@ import itertools
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -35,9 +35,10 @@ from support.ros_rig import (
     picture,
 )
 
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.slow_path import SlowPathState
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, TOO_OLD, to_nanoseconds
+from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.tokens import MemorySource
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -100,6 +101,7 @@ def test_depth_comes_with_the_images_stamp_frame_and_size_at_its_rate(
     assert info.header.stamp in [depth.header.stamp for depth in peer.depths]
 
 
+@pytest.mark.proves('slow-machine')
 def test_an_image_that_waited_for_the_network_gets_the_last_depth_moved(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     """Two images at once, again and again: the second one waits while the first is computed."""
@@ -113,12 +115,11 @@ def test_an_image_that_waited_for_the_network_gets_the_last_depth_moved(
 def _wait_for_the_network(node: NodeProcess, peer: Peer) -> None:
     message, pairs = image_message(picture()), []
     peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message), 1 / RATE_HZ)
-    warped = MEMORY_SOURCE[DepthSource.WARPED]
 
     def moved_ones() -> set[int]:
         seconds = {second for _, second in pairs}
         return {to_nanoseconds(m.header.stamp) for m in peer.memories
-                if m.source == warped} & seconds
+                if MemorySource.parse(m.source).depth is DepthSource.WARPED} & seconds
     # Of a pair that a busy machine comes late to, only the second is there: as many as it takes.
     peer.until(lambda: len(moved_ones()) >= 10,
                lambda: pairs.append((peer.show(message), peer.show(message))), 0.15)
@@ -133,6 +134,7 @@ def _wait_for_the_network(node: NodeProcess, peer: Peer) -> None:
     node.wait_for('no time for the network')
 
 
+@pytest.mark.proves('wrong-parameter')
 def test_parameters_set_over_the_service_change_the_running_node(
         node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
@@ -149,14 +151,14 @@ def test_parameters_set_over_the_service_change_the_running_node(
     assert peer.set_parameter('slow_path.enabled', False).successful
     # A refresh that is under way may still arrive; the first image after it that the network sees
     # takes it up.
-    peer.until(lambda: peer.diagnosed('slow path') == SlowPathState.DISABLED.value,
+    peer.until(lambda: peer.diagnosed('slow_path') == SlowPathState.DISABLED.value,
                lambda: peer.show(message))
     after = peer.show(message)
 
     def rested() -> list[int]:
         return [to_nanoseconds(m.time_ref) for m in peer.memories
                 if to_nanoseconds(m.header.stamp) > after
-                and not m.source.startswith(MEMORY_SOURCE[DepthSource.WARPED])]
+                and MemorySource.parse(m.source).depth is not DepthSource.WARPED]
     peer.until(lambda: len(rested()) >= 10, lambda: peer.show(message))
     assert len(set(rested())) == 1, 'still refreshing'
     assert peer.set_parameter('slow_path.enabled', True).successful
@@ -172,14 +174,17 @@ def test_parameters_set_over_the_service_change_the_running_node(
                              ('memory.temporal_smoothing', float('nan'), 'range'),
                              ('memory.gate_temperature', 'hot', 'number'),
                              ('memory.motion_compensation', 'magic', 'one of'),
-                             ('input.size', '126x168', 'read'), ('backend', 'torch', 'read')):
+                             ('input.size', '84x112', 'cleanup'),
+                             ('backend', 'torch', 'cleanup')):
         result = peer.set_parameter(name, value)
         assert not result.successful and why in result.reason, (name, result.reason)
     descriptors = peer.describe(['memory.temporal_smoothing', 'backend'])
     assert descriptors[0].floating_point_range[0].to_value == 1.0 and descriptors[0].description
-    assert descriptors[1].read_only and 'openvino' in descriptors[1].additional_constraints
+    assert 'openvino' in descriptors[1].additional_constraints
+    assert 'unconfigured' in descriptors[1].additional_constraints
 
 
+@pytest.mark.proves('other-qos')
 @pytest.mark.parametrize('reliability', [ReliabilityPolicy.BEST_EFFORT,
                                          ReliabilityPolicy.RELIABLE])
 def test_a_camera_without_our_dds_profile_is_heard_whatever_it_offers(
@@ -225,32 +230,33 @@ def test_diagnostics_say_how_it_goes(node: NodeProcess, peer: Peer) -> None:
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message), 1 / RATE_HZ)
     peer.until(lambda: bool(peer.diagnostics)
                and peer.diagnostics[-1].level == DiagnosticStatus.OK
-               and float(peer.diagnosed('refresh rate [Hz]') or 0) > 0,
+               and float(peer.diagnosed('refresh_hz') or 0) > 0,
                lambda: peer.show(message), 1 / RATE_HZ)
     assert peer.diagnostics[-1].name == '/depth_node: depth'
     assert 'openvino' in peer.diagnostics[-1].hardware_id
-    assert 0 < float(peer.diagnosed('output rate [Hz]')) <= float(
-        peer.diagnosed('input rate [Hz]')) + 1
-    p50, p99 = (float(peer.diagnosed(f'latency, stamp to publish, {name} [ms]'))
+    assert 0 < float(peer.diagnosed('output_hz')) <= float(
+        peer.diagnosed('input_hz')) + 1
+    p50, p99 = (float(peer.diagnosed(f'latency_{name}_ms'))
                 for name in ('p50', 'p99'))
     assert 0 < p50 <= p99
-    assert int(peer.diagnosed('lag [frames]')) >= 0
-    assert float(peer.diagnosed('memory age [ms]')) > 0
-    assert peer.diagnosed('network size') == SMALL
-    assert int(peer.diagnosed('slow path, refreshes')) > 0
+    assert int(peer.diagnosed('lag_frames')) >= 0
+    assert float(peer.diagnosed('memory_age_ms')) > 0
+    assert peer.diagnosed('network_size') == SMALL
+    assert int(peer.diagnosed('slow_path_refreshes')) > 0
 
     wrong = Image(height=480, width=640, encoding='fancy', step=1920, data=b'\0' * 10)
-    peer.until(lambda: int(peer.diagnosed('dropped: encoding') or 0) > 0,
+    peer.until(lambda: int(peer.diagnosed('dropped_encoding') or 0) > 0,
                lambda: peer.show(wrong), 0.2)
     peer.until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.WARN
                and 'no images' in peer.diagnostics[-1].message)
 
 
+@pytest.mark.proves('scene-cut')
 def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, peer: Peer) -> None:
     first, second = image_message(picture()), image_message(picture(seed=5))
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(first))
     cut_at = peer.show(second)
-    peer.until(lambda: int(peer.diagnosed('scene cuts') or 0) >= 1, lambda: peer.show(second))
+    peer.until(lambda: int(peer.diagnosed('scene_cuts') or 0) >= 1, lambda: peer.show(second))
     peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > cut_at,
                lambda: peer.show(second))
     for memory in peer.memories:
@@ -258,12 +264,14 @@ def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, pe
             assert to_nanoseconds(memory.time_ref) >= cut_at, 'depth from before the cut'
 
 
+@pytest.mark.proves('refresh-hangs')
 def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
     assert peer.set_parameter('memory.max_age', MAX_AGE_S).successful
     assert peer.set_parameter('slow_path.enabled', False).successful
-    peer.until(lambda: peer.memories[-1].source.endswith(TOO_OLD), lambda: peer.show(message))
+    peer.until(lambda: MemorySource.parse(peer.memories[-1].source).stale,
+               lambda: peer.show(message))
     peer.until(lambda: 'too old' in peer.diagnostics[-1].message, lambda: peer.show(message))
     memory = peer.memories[-1]
     assert to_nanoseconds(memory.header.stamp) - to_nanoseconds(memory.time_ref) > 1e9 * MAX_AGE_S
@@ -277,7 +285,7 @@ def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer:
     peer.depths.clear()
     peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
     peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > withheld)
-    assert not peer.memories[-1].source.endswith(TOO_OLD)
+    assert not MemorySource.parse(peer.memories[-1].source).stale
 
 
 def test_each_depth_has_the_calibration_of_its_own_image(node: NodeProcess, peer: Peer) -> None:
@@ -292,6 +300,7 @@ def test_each_depth_has_the_calibration_of_its_own_image(node: NodeProcess, peer
     assert behind.count(0) > 0 and min(behind) >= 0
 
 
+@pytest.mark.proves('nonsense-calibration')
 def test_without_a_calibration_there_is_depth_and_one_warning(node: NodeProcess, peer: Peer
                                                               ) -> None:
     message = image_message(picture((240, 320)))
@@ -305,12 +314,14 @@ def test_without_a_calibration_there_is_depth_and_one_warning(node: NodeProcess,
     assert node.text().count('no calibration') == 1 and not peer.infos
 
 
+@pytest.mark.proves('no-publisher')
 def test_a_topic_that_nobody_publishes_on_is_named_once(node: NodeProcess) -> None:
     node.wait_for('no publisher on /camera/image_raw')
     time.sleep(1)
     assert node.text().count('no publisher on') == 1
 
 
+@pytest.mark.proves('other-type')
 def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
                                                              foundation_path: Path, peer: Peer
                                                              ) -> None:
@@ -338,13 +349,16 @@ def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
         node.close()
 
 
+@pytest.mark.proves('two-publishers')
 def test_with_two_publishers_overrun_is_said_to_be_unknown(node: NodeProcess, peer: Peer) -> None:
     other = peer.node.create_publisher(Image, '/camera/image_raw', 1)
-    peer.until(lambda: peer.diagnosed('overrun') == 'unknown with 2 publishers')
+    peer.until(lambda: (peer.diagnosed('overrun'), peer.diagnosed('image_publishers'))
+               == ('unknown', '2'))
     peer.node.destroy_publisher(other)
     peer.until(lambda: peer.diagnosed('overrun') == '')
 
 
+@pytest.mark.proves('negative-clock')
 def test_a_negative_time_on_clock_is_ignored_with_a_line(tmp_path: Path, foundation_path: Path,
                                                          peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'use_sim_time:=true')
@@ -364,6 +378,7 @@ def test_a_negative_time_on_clock_is_ignored_with_a_line(tmp_path: Path, foundat
         node.close()
 
 
+@pytest.mark.proves('no-imu', 'imu-toggled')
 def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, foundation_path: Path,
                                                            peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.motion_compensation:=imu',
@@ -401,6 +416,7 @@ def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, found
         node.close()
 
 
+@pytest.mark.proves('clock-stands-still')
 def test_under_simulated_time_that_stands_still_the_node_works(tmp_path: Path,
                                                                foundation_path: Path,
                                                                peer: Peer) -> None:
@@ -434,6 +450,7 @@ def test_quality_of_service_can_be_overridden(tmp_path: Path, foundation_path: P
         node.close()
 
 
+@pytest.mark.proves('bad-image')
 def test_bad_images_are_dropped_named_and_do_no_harm(node: NodeProcess, peer: Peer) -> None:
     good = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(good))
@@ -472,6 +489,7 @@ class Buffer:
 """Of a camera upside down: base_link's z is the optical frame's y.  Not known at first."""
 
 
+@pytest.mark.proves('camera-not-upright')
 def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Path, peer: Peer
                                              ) -> None:
     (tmp_path / 'tf2_ros.py').write_text(TF_STANDIN)
@@ -480,7 +498,7 @@ def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Pa
                        environment=node_environment(PYTHONPATH=path))
 
     def turned_by(degrees: str) -> None:
-        peer.until(lambda: peer.diagnosed('rotation [degrees]') == degrees,
+        peer.until(lambda: peer.diagnosed('rotation_degrees') == degrees,
                    lambda: peer.show(message))
         peer.depths.clear()
         peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
@@ -505,6 +523,7 @@ def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Pa
         node.close()
 
 
+@pytest.mark.proves('nonsense-calibration')
 def test_a_nonsense_calibration_harms_nothing(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
@@ -519,6 +538,7 @@ def test_a_nonsense_calibration_harms_nothing(node: NodeProcess, peer: Peer) -> 
     assert node.process.poll() is None
 
 
+@pytest.mark.proves('stamps-jump')
 def test_time_going_backwards_gives_right_stamps_again(node: NodeProcess, peer: Peer) -> None:
     message = image_message(picture())
     peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
@@ -552,6 +572,7 @@ def test_compressed_images(tmp_path: Path, foundation_path: Path, peer: Peer) ->
         node.close()
 
 
+@pytest.mark.proves('activated-again')
 def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path,
                                            peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false')
@@ -572,6 +593,54 @@ def test_lifecycle_services_drive_the_node(tmp_path: Path, foundation_path: Path
         node.close()
 
 
+def test_what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure(
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    bad = (('backend', 'magic', 'one of'), ('input.size', '100x100', 'multiples'),
+           ('input.size', 3, 'type'), ('fast_path.threads', 999, 'range'),
+           ('model.name', '', 'one of'), ('imu.rotation', [1.0, 0.0], 'quaternion'))
+    good = (('input.size', '84x112'), ('precision', 'fp32'), ('fast_path.model', 'glance'),
+            ('fast_path.threads', 1), ('imu.rotation', [0, 0, 0, 1]))
+
+    def refused(changes: Sequence[tuple[str, object, str]]) -> None:
+        for name, value, why in changes:
+            result = peer.set_parameter(name, value)
+            assert not result.successful and why in result.reason, (name, value, result.reason)
+
+    def too_late(step: str) -> None:
+        refused(bad)
+        refused([(name, value, f'ros2 lifecycle set /depth_node {step}') for name, value in good])
+        assert peer.set_parameter('memory.max_age', 7.0).successful
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false')
+    try:
+        assert peer.state() == 'unconfigured'
+        refused((*bad, ('autostart', True, 'read-only')))
+        for name, value in good:
+            assert peer.set_parameter(name, value).successful, name
+        assert peer.transition('configure')
+        assert f'networks loaded at {SMALL}' not in node.text()
+        node.wait_for('networks loaded at 84x112')
+        node.wait_for('precision fp32')
+        too_late('cleanup')
+        assert peer.transition('activate')
+        too_late('deactivate')
+        assert peer.transition('deactivate') and peer.transition('cleanup')
+
+        # No fast network is shipped for this model: configure fails, and nothing is lost.
+        assert peer.set_parameter('model.name', 'vitb').successful
+        assert not peer.transition('configure') and peer.state() == 'unconfigured'
+        for name, value in (('model.name', 'vits'), ('input.size', SMALL),
+                            ('fast_path.model', 'spatial_memory')):
+            assert peer.set_parameter(name, value).successful, name
+        assert peer.transition('configure') and peer.transition('activate')
+        node.wait_for(f'networks loaded at {SMALL}')
+        message = image_message(picture())
+        peer.until(lambda: len(peer.depths) >= 2 and peer.diagnosed('network size') == SMALL,
+                   lambda: peer.show(message))
+    finally:
+        node.close()
+
+
+@pytest.mark.proves('bad-request')
 def test_a_request_that_goes_wrong_is_refused_and_the_node_lives(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log')
@@ -595,6 +664,7 @@ def test_a_request_that_goes_wrong_is_refused_and_the_node_lives(
         node.close()
 
 
+@pytest.mark.proves('ctrl-c')
 @pytest.mark.parametrize('moment', ['at once', 'importing', 'loading', 'building', 'running'])
 def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundation_path: Path,
                                            peer: Peer) -> None:
@@ -627,6 +697,7 @@ LATEST_S = 6.0
 """By then the node is up, and has answered images for a second or two."""
 
 
+@pytest.mark.proves('ctrl-c', 'ctrl-c-hundred')
 @pytest.mark.parametrize('number', range(SHUTDOWNS))
 def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
         number: int, tmp_path: Path, foundation_path: Path, peer: Peer,
@@ -662,6 +733,7 @@ def test_yamls_off_is_the_word_off(tmp_path: Path, foundation_path: Path, peer: 
         node.close()
 
 
+@pytest.mark.proves('weights-absent')
 def test_without_weights_the_node_says_what_to_do_and_fails(tmp_path: Path) -> None:
     environment = node_environment(ASYNCMDE_MODELS=str(tmp_path / 'none'),
                                    XDG_CACHE_HOME=str(tmp_path / 'cache'))
@@ -673,17 +745,19 @@ def test_without_weights_the_node_says_what_to_do_and_fails(tmp_path: Path) -> N
         node.close()
 
 
+@pytest.mark.proves('misspelt-parameter')
 def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(tmp_path: Path) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.max_agee:=1.0', '-p', 'backend:=torch',
                        environment=node_environment(ASYNCMDE_MODELS=str(tmp_path)))
     try:
-        node.wait_for('no parameter memory.max_agee, and it is ignored: did you mean '
+        node.wait_for('the parameter memory.max_agee is unknown and has no effect: did you mean '
                       'memory.max_age?')
         assert node.text().count('did you mean') == 1
     finally:
         node.close()
 
 
+@pytest.mark.proves('parameter-file')
 def test_integers_are_as_good_as_floats(tmp_path: Path, peer: Peer) -> None:
     """At start, from a file and live: YAML tells 1 from 1.0, people do not."""
     file = tmp_path / 'parameters.yaml'
@@ -702,19 +776,21 @@ def test_integers_are_as_good_as_floats(tmp_path: Path, peer: Peer) -> None:
         node.close()
 
 
+@pytest.mark.proves('parameter-file')
 def test_a_parameter_file_for_another_node_is_named_with_ours(tmp_path: Path) -> None:
     file = tmp_path / 'parameters.yaml'
     file.write_text('depth: {ros__parameters: {backend: torch}}')
     node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false', '-r', '__ns:=/front',
                        '--params-file', str(file))
     try:
-        node.wait_for(f'{file} has parameters for /depth only, and none of them is set: this '
+        node.wait_for(f'{file} has parameters for /depth only, so it has no effect: this '
                       'node is /front/depth_node')
     finally:
         node.close()
     assert node.text().count('this node is') == 1
 
 
+@pytest.mark.proves('wrong-parameter')
 @pytest.mark.parametrize('override', ['input.size:=100x100', 'backend:=abacus',
                                       'imu.rotation:=[.nan, 0.0, 0.0, 1.0]',
                                       'memory.temporal_smoothing:=3.0', 'slow_path.threads:=x'])

@@ -10,12 +10,11 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from asyncmde_ros.pipeline.depth_pipeline import DepthResult, PipelineState
 from asyncmde_ros.pipeline.feature_cache import Keyframe
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
 from asyncmde_ros.ros import outputs
-from asyncmde_ros.ros.messages import TOO_OLD
 from asyncmde_ros.ros.outputs import DOUBTFUL_FRAMES, MOST_DOUBTS, Outputs
+from asyncmde_ros.ros.tokens import MemorySource
 
 TOPICS = {'relative', 'camera_info', 'memory', 'colored', 'trust'}
 
@@ -65,10 +64,10 @@ def _counted(name: str, function: Callable[..., object], made: list[str]
     return counted
 
 
-def result(too_old: bool = False) -> DepthResult:
+def result(source: DepthSource = DepthSource.NETWORK, stale: bool = False) -> DepthResult:
     depth = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
     return DepthResult(PipelineState.READY, 9, depth, np.full((3, 4), 0.5, np.float32),
-                       Keyframe(1, 5, 0, 1, 0.0), 3, DepthSource.NETWORK, too_old)
+                       Keyframe(1, 5, 0, 1, 0.0), 3, source, stale)
 
 
 def test_each_topic_is_published_exactly_while_somebody_listens(made: list[str]) -> None:
@@ -91,9 +90,10 @@ def test_each_topic_is_published_exactly_while_somebody_listens(made: list[str])
     assert (sent['trust'].encoding, sent['trust'].width) == ('32FC1', 8)
     assert (sent['colored'].encoding, sent['colored'].step) == ('rgb8', 24)
     assert all(message.header == header for message in sent.values())
-    assert sent['memory'].time_ref.nanosec == 5 and TOO_OLD not in sent['memory'].source
+    assert sent['memory'].time_ref.nanosec == 5 and sent['memory'].source == 'network'
 
 
+@pytest.mark.proves('calibration-size')
 def test_a_calibration_of_another_size_is_scaled_or_withheld_and_said_once() -> None:
     node = Node()
     sender = Outputs(node)  # type: ignore[arg-type]
@@ -117,7 +117,14 @@ def test_a_calibration_of_another_size_is_scaled_or_withheld_and_said_once() -> 
     assert len(node.warnings) == MOST_DOUBTS
 
 
-def test_too_old_a_memory_is_said() -> None:
+@pytest.mark.parametrize(('source', 'stale', 'said'), [
+    (DepthSource.MEMORY, False, 'memory'), (DepthSource.MEMORY, True, 'memory,stale'),
+    (DepthSource.NETWORK, True, 'network,stale'), (DepthSource.WARPED, False, 'warped'),
+    (DepthSource.WARPED, True, 'warped,stale')])
+def test_where_depth_is_from_and_whether_its_memory_is_too_old_are_said_apart(
+        source: DepthSource, stale: bool, said: str) -> None:
     node = Node()
-    Outputs(node).publish(Header(), (6, 8), None, result(too_old=True))  # type: ignore[arg-type]
-    assert node.publishers['memory'].sent[0].source.endswith(TOO_OLD)
+    Outputs(node).publish(Header(), (6, 8), None,  # type: ignore[arg-type]
+                          result(source=source, stale=stale))
+    (sent,) = node.publishers['memory'].sent
+    assert sent.source == said and MemorySource.parse(said) == (source, stale)

@@ -19,8 +19,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from support.ros_rig import MOMENT_S, SMALL, NodeProcess, Peer, image_message, picture
 
-from asyncmde_ros.pipeline.session import DepthSource
+from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.tokens import DROPPED, INTERNAL, depth_key, dropped_key
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -114,11 +115,11 @@ def peer() -> Iterator[Peer]:
 def counted(peer: Peer) -> dict[str, int]:
     """Return what became of the images, as the node's diagnostics have it."""
     return {name: int(peer.diagnosed(key) or 0) for name, key in (
-        *((source.name, f'depth from {source.value}')
-          for source in (DepthSource.NETWORK, DepthSource.MEMORY)),
-        ('warped', f'depth from {DepthSource.WARPED.value}'), ('dropped', 'dropped'))}
+        *((source.value, depth_key(source.value)) for source in DepthSource),
+        (DROPPED, DROPPED))}
 
 
+@pytest.mark.proves('overload')
 def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foundation_path: Path,
                                                             peer: Peer) -> None:
     # Four times the work, and by the network.
@@ -138,12 +139,13 @@ def test_of_a_camera_that_is_too_fast_the_newest_frame_wins(tmp_path: Path, foun
         peer.until(lambda: became() >= len(feed.stamps))
         after = counted(peer)
         assert after['warped'] + after['dropped'] > before['warped'] + before['dropped']
-        assert int(peer.diagnosed('dropped: internal') or 0) == 0
+        assert int(peer.diagnosed(dropped_key(INTERNAL)) or 0) == 0
         assert node.process.poll() is None
     finally:
         node.close()
 
 
+@pytest.mark.proves('overload')
 def test_four_cameras_each_get_their_own_depth_in_time(tmp_path: Path, foundation_path: Path,
                                                        peer: Peer) -> None:
     nodes = [start(tmp_path, name, '-p', 'fast_path.threads:=1', '-p', 'slow_path.threads:=1')
@@ -201,6 +203,7 @@ class Sleeper:
             time.sleep(MOMENT_S)
 
 
+@pytest.mark.proves('overload')
 def test_a_slow_subscriber_holds_up_nobody(tmp_path: Path, foundation_path: Path, peer: Peer
                                            ) -> None:
     node = start(tmp_path, 'front')

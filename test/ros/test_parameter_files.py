@@ -38,6 +38,7 @@ def test_a_file_without_our_name_gives_the_names_that_it_has(
     assert not others or f'parameters for {", ".join(others)} only' in str(said)
 
 
+@pytest.mark.proves('parameter-file')
 @pytest.mark.parametrize('content', [
     b'', b'# a comment', b'autostart', b'- 1', b'{', b'\xff\xfe', b'/**: {}',
     f'a: {SET}\n---\nb: {SET}'.encode()])

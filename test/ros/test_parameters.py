@@ -1,18 +1,25 @@
-"""The parameter table, the shipped YAML and the README agree."""
+"""What is derived from the parameters' declarations agrees with them."""
 
 import pytest
 
 pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
+import dataclasses
 from array import array
+from pathlib import Path
 from typing import Any
 
 import yaml
 from support.repository import ROOT
 
-from asyncmde_ros.lab.parameter_reference import reference
+from asyncmde_ros.engine.loader import Model, Threads
+from asyncmde_ros.lab import parameter_reference
+from asyncmde_ros.pipeline.declaration import Declaration, Settable, declarations, read
+from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
+from asyncmde_ros.pipeline.upright import Rotation
 from asyncmde_ros.resources import share_directory
-from asyncmde_ros.ros.parameters import SPECIFICATIONS, misspelt
+from asyncmde_ros.ros.configuration import BY_NAME, PARAMETERS, Configuration
+from asyncmde_ros.ros.parameters import descriptor, misspelt, too_late
 
 
 def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -26,14 +33,56 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 def test_the_shipped_yaml_lists_every_parameter_with_its_default() -> None:
     text = (share_directory() / 'config' / 'depth.yaml').read_text(encoding='utf-8')
     shipped = flatten(yaml.safe_load(text)['/**']['ros__parameters'])
-    assert shipped == {s.name: list(s.default) if isinstance(s.default, tuple) else s.default
-                       for s in SPECIFICATIONS}
+    assert shipped == {p.name: list(p.default) if isinstance(p.default, tuple) else p.default
+                       for p in PARAMETERS}
 
 
-def test_the_reference_is_of_the_present_declarations() -> None:
-    page = ROOT / 'docs' / 'parameters.md'
-    assert page.read_text(encoding='utf-8') == reference(), (
-        'write it again: python -m asyncmde_ros.lab.parameter_reference > docs/parameters.md')
+@pytest.mark.parametrize(('path', 'written', 'option'), [
+    ('docs/parameters.md', parameter_reference.page, ''),
+    ('config/depth.yaml', parameter_reference.parameter_file, ' --yaml')])
+def test_the_files_that_are_written_from_the_declarations_are_up_to_date(
+        path: str, written: Any, option: str) -> None:
+    assert (ROOT / path).read_text(encoding='utf-8') == written(), (
+        f'write it again: {parameter_reference.COMMAND}{option} > {path}')
+
+
+def test_every_field_of_the_settings_is_a_parameter_and_each_name_is_there_once() -> None:
+    for settings in (Settings, Configuration):
+        assert set(declarations(settings)) == {f.name for f in dataclasses.fields(settings)}
+    assert len(BY_NAME) == len(PARAMETERS)
+    groups = [p.group for p in PARAMETERS]
+    assert len(set(groups)) == sum(a != b for a, b in zip(groups, ['-', *groups], strict=False))
+
+
+def test_the_defaults_that_users_read_are_those_of_the_code() -> None:
+    def default(name: str) -> object:
+        return BY_NAME[name].default
+    assert read(Settings, default) == Settings()
+    asked = read(Configuration, default)
+    assert asked == Configuration() and asked.threads == Threads()
+    assert dict(zip(('name', 'backend', 'precision'), Model.__init__.__defaults__ or (),
+                    strict=False)) == {
+        'name': asked.model, 'backend': asked.backend, 'precision': asked.precision}
+
+
+def test_values_of_users_are_read_as_what_they_stand_for() -> None:
+    given = {'memory.motion_compensation': False, 'input.rotation': 270, 'refresh.size': '252x336',
+             'memory.max_age': 2, 'input.size': '126x168', 'model.fast_weights': '~no such user/x',
+             'model.foundation_weights': '~/x', 'imu.rotation': array('q', [0, 0, 0, 1]),
+             'fast_path.threads': 3}
+
+    def value(name: str) -> object:
+        return given.get(name, BY_NAME[name].default)
+    settings, asked = read(Settings, value), read(Configuration, value)
+    assert settings.motion_compensation is MotionCompensation.OFF
+    assert settings.rotation is Rotation.THREE_QUARTERS and settings.refresh_size == (252, 336)
+    assert settings.max_memory_age_s == 2.0
+    assert asked.size == (126, 168) and asked.threads == Threads(3, 0)
+    assert asked.imu_rotation == (0.0, 0.0, 0.0, 1.0)
+    assert asked.foundation_weights == Path.home() / 'x'
+    assert asked.fast_weights == Path('~no such user/x') and asked.glance_weights is None
+    given['input.rotation'] = 'auto'
+    assert read(Settings, value).rotation is Rotation.NONE
 
 
 @pytest.mark.parametrize(('name', 'value', 'right'), [
@@ -53,8 +102,12 @@ def test_the_reference_is_of_the_present_declarations() -> None:
     ('input.rotation', False, False), ('input.rotation', 'upside down', False),
     ('memory.max_age', 0, True), ('memory.when_too_old', 'shout', False)])
 def test_values_are_judged(name: str, value: object, right: bool) -> None:
-    specification = next(item for item in SPECIFICATIONS if item.name == name)
-    assert (specification.objection(value) is None) is right
+    try:
+        BY_NAME[name].read(value)
+    except ValueError:
+        assert not right
+    else:
+        assert right
 
 
 @pytest.mark.parametrize(('name', 'meant'), [
@@ -68,12 +121,27 @@ def test_a_misspelt_name_is_recognised_and_a_foreign_one_left_alone(name: str, m
     assert misspelt([name]) == ({} if meant is None else {name: meant})
 
 
-@pytest.mark.parametrize('specification', SPECIFICATIONS, ids=lambda s: s.name)
-def test_every_parameter_is_described_and_its_default_is_allowed(specification) -> None:
-    assert len(specification.description) > 20
-    assert specification.objection(specification.default) is None
-    descriptor = specification.descriptor()
-    assert descriptor.read_only is not specification.live
-    if isinstance(specification.default, (int, float)) and not isinstance(
-            specification.default, bool):
-        assert descriptor.floating_point_range or descriptor.integer_range
+@pytest.mark.parametrize('declaration', PARAMETERS, ids=lambda declaration: declaration.name)
+def test_every_parameter_is_described_with_its_range_and_its_default_is_allowed(
+        declaration: Declaration) -> None:
+    assert len(declaration.description) > 20
+    declaration.read(declaration.default)
+    said = descriptor(declaration)
+    assert said.read_only is (declaration.settable is Settable.AT_START)
+    assert ('unconfigured' in said.additional_constraints) is (
+        declaration.settable is Settable.UNCONFIGURED)
+    assert all(choice in said.additional_constraints for choice in declaration.choices)
+    if isinstance(declaration.default, (int, float)) and not isinstance(
+            declaration.default, bool):
+        assert said.floating_point_range or said.integer_range
+
+
+def test_a_change_that_comes_too_late_says_what_to_do() -> None:
+    assert too_late('unconfigured', '/depth_node') is None
+    inactive, active, busy, ended = (str(too_late(state, '/front/depth_node')) for state in (
+        'inactive', 'active', 'configuring', 'finalized'))
+    assert inactive.endswith('needs cleanup first: ros2 lifecycle set /front/depth_node cleanup')
+    assert active.endswith('needs cleanup first: ros2 lifecycle set /front/depth_node deactivate, '
+                           'then ros2 lifecycle set /front/depth_node cleanup')
+    assert 'the node is configuring' in busy and 'lifecycle set' not in busy
+    assert ended.endswith('start the node again')

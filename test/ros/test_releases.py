@@ -21,9 +21,10 @@ TIMEOUT_S = 300.0
 
 TESTS = ('depth_comes_with_the_images_stamp_frame_and_size_at_its_rate',
          'parameters_set_over_the_service_change_the_running_node',
+         'what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure',
          'its_shared_memory_holds_several_images',
          'ctrl_c_ends_cleanly_at_any_moment[running]')
-HUMBLE_TESTS = ('each_depth_has_the_calibration_of_its_own_image', *TESTS[1:2], *TESTS[3:])
+HUMBLE_TESTS = ('each_depth_has_the_calibration_of_its_own_image', *TESTS[1:3], *TESTS[4:])
 """Without the rate: an image that waited is not known as one there, and gets no moved depth."""
 
 WHEELS_OWN = ('LD_LIBRARY_PATH', '_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'AMENT_PREFIX_PATH')
@@ -74,6 +75,6 @@ def test_on_kilted_the_node_passes_its_tests(kilted: Path, foundation_path: Path
 
 def test_with_what_humble_lacks_taken_away_the_node_passes_its_tests(foundation_path: Path
                                                                      ) -> None:
-    path = os.pathsep.join([str(ROOT / 'test' / 'humble'),
+    path = os.pathsep.join([str(ROOT / 'test' / 'support' / 'humble'),
                             *filter(None, [os.environ.get('PYTHONPATH')])])
     passes(Path(sys.executable), os.environ | {'PYTHONPATH': path}, HUMBLE_TESTS)

@@ -24,6 +24,7 @@ stop.wait()
 '''
 
 
+@pytest.mark.proves('main-thread-hangs')
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(('how', 'status'), [('stuck', 1), ('hears it', 0)])
 def test_a_process_that_does_not_end_by_itself_is_ended(
@@ -43,6 +44,7 @@ def test_a_process_that_does_not_end_by_itself_is_ended(
     assert how != 'stuck' or time.monotonic() - started >= AFTER_S
 
 
+@pytest.mark.proves('hangup')
 def test_a_process_under_nohup_outlives_its_terminal() -> None:
     process = subprocess.Popen(['nohup', sys.executable, '-c', PROGRAM, 'hears it'],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -30,6 +30,7 @@ def run_module(*words: str, **environment: str) -> 'subprocess.CompletedProcess[
                           env=node_environment(**{'PYTHONPATH': path} | environment))
 
 
+@pytest.mark.proves('no-log-folder')
 @pytest.mark.ros
 @pytest.mark.parametrize('words', [NODE, CAMERA], ids=['node', 'camera'])
 @pytest.mark.parametrize('environment', [
@@ -43,6 +44,7 @@ def test_a_log_folder_that_cannot_be_is_a_line_that_names_ros_log_dir(
     assert 'ROS_LOG_DIR' in line and 'Traceback' not in line
 
 
+@pytest.mark.proves('no-log-folder')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('home', [{}, {'HOME': ''}])
@@ -59,6 +61,7 @@ def test_a_service_without_a_home_runs(home: dict[str, str], tmp_path: Path) -> 
     assert node.process.returncode == 0 and not node.text(), node.text()
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('namespace', ['/1x', '1x', '/a b', '', '/a/', 'a', '/a//b', '/é', '~'])
@@ -66,9 +69,10 @@ def test_a_namespace_that_is_none_is_a_line_that_names_it(namespace: str) -> Non
     done = run_module(*NODE, '--ros-args', '-r', f'__ns:={namespace}')
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f'depth_node: {namespace!r} is no namespace')
+    assert line.startswith(f'depth_node: {namespace!r} is not a valid namespace')
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', ['__node:=1x', '__node:=cam-1', '__node:=a/b', '__node:=',
@@ -77,9 +81,10 @@ def test_a_node_name_that_is_none_is_a_line_that_names_it(rule: str) -> None:
     done = run_module(*NODE, '--ros-args', '-r', rule)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f'depth_node: {rule.rpartition("=")[2]!r} is no name of a node')
+    assert line.startswith(f'depth_node: {rule.rpartition("=")[2]!r} is not a valid node name')
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize('words', [NODE, CAMERA], ids=['node', 'camera'])
@@ -89,7 +94,7 @@ def test_a_domain_that_is_none_is_a_line_that_names_ros_domain_id(domain: str, w
     done = run_module(*words, ROS_DOMAIN_ID=domain)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert f'ROS_DOMAIN_ID={domain} is no domain' in line
+    assert f'ROS_DOMAIN_ID={domain} is not a valid domain' in line
 
 
 @pytest.mark.parametrize('words', [['--help'], ['--ros-args', '-h']])
@@ -102,7 +107,8 @@ def test_help_teaches_and_starts_nothing(words: list[str]) -> None:
 @pytest.mark.ros
 @pytest.mark.slow
 @pytest.mark.parametrize(('words', 'said'), [
-    (['--nonsense'], "unknown to ROS after --ros-args: ['--nonsense']"),
+    (['--nonsense'], "ROS does not know these words after --ros-args: ['--nonsense']; "
+                       'leave them out'),
     (['-r', 'image'], "failed to initialize rcl: Couldn't parse remap rule: '-r image'"),
     (['-r', 'image:=/1x'], "failed to initialize rcl: Couldn't parse remap rule: '-r image:=/1x'"),
     (['--log-config-file', '/none'], 'failed to initialize logging: spdlog logging backend '
@@ -150,9 +156,10 @@ def test_a_namespace_is_written_with_one_slash_before_and_none_after(text: str, 
     assert absolute_namespace(text) == namespace
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.parametrize('text', ['a b', '1x', 'a//b', 'é', '~', '{x}', ' ', 'a\n', 'x' * 300])
 def test_what_is_no_namespace_is_named(text: str) -> None:
-    with pytest.raises(AsyncMDEError, match='no namespace'):
+    with pytest.raises(AsyncMDEError, match='not a valid namespace'):
         absolute_namespace(text)
 
 
@@ -165,10 +172,11 @@ def test_a_topic_is_in_its_namespace(text: str, topic: str) -> None:
 
 @pytest.mark.parametrize('text', ['', '/', 'a b', '1x', 'image/', 'a//b', 'é', '{x}'])
 def test_what_is_no_topic_is_named(text: str) -> None:
-    with pytest.raises(AsyncMDEError, match='no topic'):
+    with pytest.raises(AsyncMDEError, match='not a valid topic'):
         absolute_topic(text, '/')
 
 
+@pytest.mark.proves('hangup')
 @pytest.mark.ros
 @pytest.mark.slow
 def test_a_terminal_that_is_gone_ends_the_node_and_its_shared_memory(tmp_path: Path,
@@ -184,3 +192,20 @@ def test_a_terminal_that_is_gone_ends_the_node_and_its_shared_memory(tmp_path: P
         assert not [segment for segment in segments if segment.exists()]
     finally:
         node.close()
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+@pytest.mark.parametrize(('given', 'said'), [
+    ('backend:=magic', "the parameter backend cannot be set: 'magic' is not one of auto, "),
+    ('memory.max_age:=-3.0', 'the parameter memory.max_age cannot be set: -3.0 is outside the '
+                             'range [0, 3600]'),
+    ('fast_path.threads:=2.5', 'the parameter fast_path.threads cannot be set: 2.5 is not a '
+                               'whole number'),
+    ('input.size:=100x100', 'the parameter input.size cannot be set: ')])
+def test_a_parameter_that_is_given_a_bad_value_is_a_line_that_says_why(given: str, said: str
+                                                                       ) -> None:
+    done = run_module(*NODE, '--ros-args', '-p', given)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f'depth_node: {said}')

@@ -42,6 +42,7 @@ def publish(node: Node, **kinds: type) -> None:
             time.sleep(0.01)
 
 
+@pytest.mark.proves('no-publisher', 'other-type')
 @pytest.mark.parametrize(('published', 'topic', 'kind', 'said'), [
     ({'cam__compressed': CompressedImage}, '/cam/compressed', Image,
      '/cam/compressed carries sensor_msgs/CompressedImage: input.image_transport:=compressed '
@@ -82,6 +83,7 @@ def test_what_is_there_is_named_with_what_to_set(published: dict[str, type], top
     assert why_no_images(node, topic, kind).startswith(said)
 
 
+@pytest.mark.proves('other-type')
 def test_what_a_calibration_is_not(node: Node) -> None:
     publish(node, info=Imu, right=CameraInfo)
     assert instead(node, '/info', CameraInfo) == (

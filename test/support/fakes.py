@@ -1,5 +1,6 @@
 """Engines without networks, for tests of the parts around them."""
 
+import time
 from collections.abc import Callable, Mapping
 from threading import Event
 
@@ -19,6 +20,23 @@ from asyncmde_ros.model.geometry import Size, patch_grid
 from asyncmde_ros.model.graph_tensors import KEYFRAME, STATE, fast_shapes
 
 CHANNELS = 2
+
+
+class Ahead:
+    """A clock that a test may put forward.
+
+    Its seconds run with the real ones, ``by_s`` ahead; its nanoseconds are ``now_ns``.
+    """
+
+    def __init__(self) -> None:
+        self.by_s = 0.0
+        self.now_ns = 0
+
+    def seconds(self) -> float:
+        return time.monotonic() + self.by_s
+
+    def nanoseconds(self) -> int:
+        return self.now_ns
 
 
 class FakeEngine(Engine):

@@ -1,7 +1,8 @@
-"""Kills writers, for real, and looks at what they leave: ``python kill_rig.py JOB MODE FOLDER``.
+"""Kills writers, for real, and looks at what they leave.
 
-A program of its own, so that it may fork and kill as it likes.  It prints, as JSON, how many
-writers it killed and every wrong thing that it found afterwards.
+``python -m support.kill_rig JOB MODE FOLDER`` is a program of its own, so that it may fork and
+kill as it likes.  It prints, as JSON, how many writers it killed and every wrong thing that it
+found afterwards.
 """
 
 import itertools

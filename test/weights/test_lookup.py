@@ -69,6 +69,7 @@ def test_the_users_folder_goes_before_the_cache(
     assert weights.locate(NAME) == models / FILE
 
 
+@pytest.mark.proves('weights-damaged')
 def test_a_damaged_file_is_passed_over_with_a_word(
         cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture) -> None:
@@ -80,6 +81,7 @@ def test_a_damaged_file_is_passed_over_with_a_word(
     assert f'{tmp_path / FILE} is damaged' in caplog.text
 
 
+@pytest.mark.proves('weights-absent')
 def test_what_is_missing_comes_with_what_to_do(cache: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         weights.locate(NAME)
@@ -96,6 +98,7 @@ def test_a_missing_fetchable_model_says_to_fetch(
         weights.locate('depth_anything_v2_vits')
 
 
+@pytest.mark.proves('weights-damaged')
 @settings(max_examples=50, deadline=None)
 @given(position=st.integers(0, len(tiny_file()) - 1), bit=st.integers(0, 7))
 def test_one_flipped_bit_is_enough_to_refuse(tmp_path_factory, position: int, bit: int) -> None:
@@ -124,6 +127,7 @@ def test_the_digest_recorded_when_it_was_fetched_counts_too(cache: Path) -> None
         weights.locate(NAME)
 
 
+@pytest.mark.proves('weights-record')
 @pytest.mark.parametrize('content', ['{', '[]', '{"sha256": "0"}', '"text"'])
 def test_a_damaged_record_is_an_error_not_a_pass(cache: Path, content: str) -> None:
     (cache / FILE).write_bytes(other_file())

@@ -9,7 +9,6 @@ import re
 import struct
 import sys
 import tarfile
-import tracemalloc
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -38,8 +37,6 @@ GRAPH = 'package/model.mil'
 BLOB = 'package/weights/weight.bin'
 ALIGNMENT = 64
 SHAPES = canonical.shapes(TINY)
-BOMB_BYTES = 100 << 20
-BOUND_BYTES = 4 << 20
 REACHABLE_S = 10.0
 """A server that takes longer to answer counts as absent."""
 
@@ -135,24 +132,24 @@ def test_members_come_in_the_order_asked_for(tmp_path: Path) -> None:
     assert members_of(tarball(tmp_path / 'a.tgz')) == [WEIGHTS, MIL.encode()]
 
 
+@pytest.mark.proves('archive-names')
 @pytest.mark.parametrize('hostile', [
     member(GRAPH, tarfile.SYMTYPE, '/etc/passwd'), member(GRAPH, tarfile.LNKTYPE, BLOB),
     member(GRAPH, tarfile.DIRTYPE), member(GRAPH, tarfile.CHRTYPE),
-    member(GRAPH, size=100_000_000), member(GRAPH)],
-    ids=['symlink', 'hard link', 'folder', 'device', 'huge', 'empty'])
-def test_a_member_that_cannot_be_the_pinned_file_is_not_read(
+    member(GRAPH, size=len(MIL.encode())), member(GRAPH)],
+    ids=['symlink', 'hard link', 'folder', 'device', 'other bytes', 'empty'])
+def test_a_member_that_cannot_be_the_pinned_file_is_not_taken(
         tmp_path: Path, hostile: tarfile.TarInfo) -> None:
-    path = tarball(tmp_path / 'a.tgz', hostile)
-    with pytest.raises(WeightsError, match='is not a file of'):
+    path = tmp_path / 'a.tgz'
+    with tarfile.open(path, 'w:gz') as archive:
+        blob = member(BLOB, size=len(WEIGHTS))
+        archive.addfile(blob, io.BytesIO(WEIGHTS))
+        archive.addfile(hostile, io.BytesIO(bytes(hostile.size)))
+    with pytest.raises(WeightsError, match=f'has no file {GRAPH}|{GRAPH} has sha256'):
         members_of(path)
 
 
-def test_a_member_of_other_bytes_is_refused(tmp_path: Path) -> None:
-    path = tarball(tmp_path / 'a.tgz', member(GRAPH, size=len(MIL.encode())))
-    with pytest.raises(WeightsError, match='has sha256'):
-        members_of(path)
-
-
+@pytest.mark.proves('archive-names')
 @pytest.mark.parametrize('name', ['../../escaped', '/tmp/escaped', 'package/../../escaped'])
 def test_nothing_of_a_tarball_is_written(tmp_path: Path, name: str) -> None:
     path = tarball(tmp_path / 'a.tgz', member(name, size=10),
@@ -162,24 +159,7 @@ def test_nothing_of_a_tarball_is_written(tmp_path: Path, name: str) -> None:
     assert not (tmp_path.parent.parent / 'escaped').exists()
 
 
-@pytest.mark.parametrize('kind', [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME],
-                         ids=['member', 'header', 'name'])
-def test_a_tarball_that_unpacks_without_end_is_refused_and_costs_no_memory(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes) -> None:
-    bomb = member('package/bomb', kind, size=BOMB_BYTES)
-    path = tarball(tmp_path / 'a.tgz', bomb)
-    assert path.stat().st_size < BOMB_BYTES / 500
-    monkeypatch.setattr(npm, 'MAX_UNPACKED', BOUND_BYTES)
-    tracemalloc.start()
-    try:
-        with pytest.raises(WeightsError, match='unpacks to more than'):
-            members_of(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 4 * BOUND_BYTES
-
-
+@pytest.mark.proves('archive-damaged')
 @pytest.mark.parametrize('damage', ['cut', 'no gzip', 'no tar', 'empty'])
 def test_a_damaged_tarball_is_refused(tmp_path: Path, damage: str) -> None:
     path = tarball(tmp_path / 'a.tgz')
@@ -191,7 +171,7 @@ def test_a_damaged_tarball_is_refused(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_missing_member_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match='has no package/absent'):
+    with pytest.raises(WeightsError, match='has no file package/absent'):
         npm.read_members(tarball(tmp_path / 'a.tgz'), [Pinned('package/absent', '', 0)])
 
 
@@ -221,6 +201,7 @@ def test_a_package_that_converts_to_something_else_is_refused(
     assert [found.name for found in cache.iterdir()] == [f'{FILE}.lock']
 
 
+@pytest.mark.proves('tarball-other')
 def test_another_package_under_the_same_name_is_never_parsed(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tarball(tmp_path / 'a.tgz')
@@ -230,6 +211,7 @@ def test_another_package_under_the_same_name_is_never_parsed(
         npm.obtain(source(path), SHAPES)
 
 
+@pytest.mark.proves('npm-fails')
 @pytest.mark.parametrize(('body', 'message'), [
     ('sys.exit("npm error code ENOTFOUND")', 'npm failed: npm error code ENOTFOUND'),
     ('', 'left 0 tarballs')])
@@ -240,6 +222,7 @@ def test_npm_that_fails_says_why(
         npm.obtain(source(tarball(tmp_path / 'a.tgz')), SHAPES)
 
 
+@pytest.mark.proves('npm-fails')
 def test_npm_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_npm(monkeypatch, tmp_path / 'bin', 'import time; time.sleep(60)')
     monkeypatch.setattr(npm, 'TIMEOUT_S', 0.2)
@@ -336,6 +319,5 @@ def test_the_real_hugging_face_file_becomes_canonical_tensors(tmp_path: Path) ->
         urllib.request.urlopen(huggingface.ENDPOINT, timeout=REACHABLE_S).close()
     except OSError as error:
         pytest.skip(f'left out: Hugging Face is not reachable ({error})')
-    tensors = huggingface.obtain(source, tmp_path / 'raw', progress=False)
+    tensors = huggingface.obtain(source, tmp_path / 'raw')
     canonical.canonicalise(tensors, entry.config)
-    assert not any(tmp_path.iterdir())

@@ -10,9 +10,9 @@ from asyncmde_ros.lab.bench.statistics import Summary, summarise, timed_ms
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.preprocess import shrink
 from asyncmde_ros.pipeline.motion import MotionEstimator
-from asyncmde_ros.pipeline.settings import MotionCompensation
+from asyncmde_ros.pipeline.settings import Settings
 
-COMPENSATION = MotionCompensation.IMAGE
+COMPENSATION = Settings.motion_compensation
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, compose, small_grey
 from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
 from asyncmde_ros.pipeline.session import glance_size, refresh_sizes
-from asyncmde_ros.pipeline.settings import MotionCompensation
+from asyncmde_ros.pipeline.settings import Settings
 
 YUY2_BYTES = 2
 """Bytes of a pixel in yuv422_yuy2."""
@@ -84,7 +84,7 @@ def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
     size = refresh_sizes(options.size)[1]
     film = [shrink(pictures.at(index), size) for index in range(FRAME_ID + 1)]
     estimator = MotionEstimator()
-    steps = [estimator.update(index, picture, MotionCompensation.IMAGE, size=options.size).step
+    steps = [estimator.update(index, picture, Settings.motion_compensation, size=options.size).step
              for index, picture in enumerate(film)]
     earlier = estimator.since(KEYFRAME_ID, GLANCE_ID)
     assert earlier is not None

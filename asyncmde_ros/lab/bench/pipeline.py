@@ -14,7 +14,8 @@ from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.bench.schedule import Camera
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 from asyncmde_ros.model.geometry import size_text
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult, Timings
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.results import DepthResult, Timings
 from asyncmde_ros.pipeline.slow_path import SlowPathState
 
 BLOCKS = 2

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Row = Sequence[str]
+from asyncmde_ros.lab.text import Row, markdown_table
 
 COLUMNS = ('min', 'p50', 'p95', 'p99', 'max')
 
@@ -205,13 +205,4 @@ def _number(value: float | None) -> str:
 
 
 def _table(title: str | None, head: Row, rows: Sequence[Row]) -> str:
-    """Return a Markdown table whose source is aligned too; numbers and words to the left."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [_line(head, widths), '|' + '|'.join('-' * (width + 2) for width in widths) + '|',
-             *(_line(row, widths) for row in rows)]
-    return '\n'.join(([f'### {title}', ''] if title else []) + lines)
-
-
-def _line(row: Row, widths: Sequence[int]) -> str:
-    cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-    return f'| {" | ".join(cells)} |'
+    return '\n'.join(([f'### {title}', ''] if title else []) + [markdown_table(head, rows)])

@@ -176,7 +176,7 @@ class Measured(Latencies):
     def _alone_ms(self) -> float:
         def measure() -> list[float]:
             every = self._model.threads.fast + self._model.threads.slow
-            alone = Foundation(self._model.with_threads(Threads(every, every)),
+            alone = Foundation(self._model.in_half().with_threads(Threads(every, every)),
                                self._sizes.network)
             picture = _noise(self._sizes.network)
             return [_median_ms(lambda: alone.depth(picture))]

@@ -30,6 +30,7 @@ from asyncmde_ros.lab.evaluation.table import (
     format_number,
     tables,
 )
+from asyncmde_ros.lab.text import json_by_line
 
 RESULTS, META, CSV = 'results.json', 'meta.json', 'results.csv'
 PER_FRAME, PAGE = 'per_frame.csv', 'report.html'
@@ -113,10 +114,7 @@ def _write(path: Path, content: str | bytes) -> None:
 
 def records_json(records: Sequence[Record]) -> str:
     """Return a JSON list with a line for each key: long lists of frames stay on theirs."""
-    bodies = (',\n  '.join(f'{json.dumps(key)}: {json.dumps(value, allow_nan=False)}'
-                           for key, value in strict(record.to_json()).items())
-              for record in records)
-    return '[\n' + ',\n'.join(f' {{\n  {body}\n }}' for body in bodies) + '\n]\n'
+    return json_by_line([strict(record.to_json()) for record in records], 2) + '\n'
 
 
 def _results_csv(records: Sequence[Record]) -> str:

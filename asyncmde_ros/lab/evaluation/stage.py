@@ -23,7 +23,7 @@ from asyncmde_ros.pipeline.settings import Settings
 Maps = npt.NDArray[np.floating]
 T = TypeVar('T')
 
-VERSION = 2
+VERSION = 3
 """Raised when predictions or scores change for the same key."""
 
 
@@ -62,8 +62,8 @@ class Stage:
             Measured(model, sizes, footage.rgb(0).shape[:2], lambda: self.engines))
         self.teacher = self.stored(
             {'row': 'teacher'}, (Graph.FOUNDATION,), lambda: predict.teacher(
-                predict.Foundation(model, sizes.network), self.pictures), 'teacher')
-        """The foundation model's inverse depth of every frame, (T, h, w)."""
+                predict.Foundation(model.in_half(), sizes.network), self.pictures), 'teacher')
+        """The foundation model's inverse depth of every frame, (T, h, w), as others run it."""
 
     def _images(self, size: Size) -> list[predict.Picture]:
         return [shrink(self._footage.rgb(index), size)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from asyncmde_ros.lab import text
 from asyncmde_ros.lab.evaluation.glossary import ALIGNMENTS, COLUMN_OF, TEACHER, Better, Column
 from asyncmde_ros.lab.evaluation.record import Record
 
@@ -135,21 +136,12 @@ def _format_scores(table: Table, columns: Sequence[Column]) -> str:
     # The blank keeps a heading flush with the digits, left of the marks.
     marked = [table.texts(column) + table.best(column).map({True: '*', False: ' '})
               for column in columns]
-    return _align([*names, *(f'{column.heading} ' for column in columns)],
-                  list(zip(*(table.scores[name] for name in names), *marked, strict=True)), left=3)
+    return text.table([*names, *(f'{column.heading} ' for column in columns)],
+                      list(zip(*(table.scores[name] for name in names), *marked, strict=True)),
+                      left=3, rule=True)
 
 
 def _format_ratios(ratios: 'pd.DataFrame') -> str:
-    return _align(['schedule', 'row', *ratios.columns], [
+    return text.table(['schedule', 'row', *ratios.columns], [
         [*names, *(format_number(value, RATIO_DECIMALS) for value in values)]
-        for names, values in zip(ratios.index, ratios.to_numpy(), strict=True)], left=2)
-
-
-def _align(heading: Sequence[str], lines: Sequence[Sequence[str]], left: int) -> str:
-    """Lay out cells in columns, the first ``left`` of them flush left; a line ends no blank."""
-    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
-    rule = ['-' * width for width in widths]
-    return '\n'.join('  '.join(
-        cell.ljust(width) if index < left else cell.rjust(width)
-        for index, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
-        for line in (heading, rule, *lines))
+        for names, values in zip(ratios.index, ratios.to_numpy(), strict=True)], left=2, rule=True)

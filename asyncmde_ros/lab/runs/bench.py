@@ -36,13 +36,13 @@ from asyncmde_ros.lab.runs import children
 from asyncmde_ros.lab.runs.hosting import hosted
 from asyncmde_ros.lab.runs.video_publisher import image_message
 from asyncmde_ros.model.geometry import size_text
-from asyncmde_ros.pipeline.session import DepthSource
-from asyncmde_ros.ros.diagnostics import GLANCE_MS, GLANCES, REFRESHES_OF
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, float_image, to_nanoseconds
+from asyncmde_ros.pipeline.results import DepthSource
+from asyncmde_ros.ros.messages import float_image, to_nanoseconds
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.releases import with_message_info
 from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.startup import start_ros
+from asyncmde_ros.ros.tokens import GLANCE_MS, GLANCES, MemorySource, refreshed_size
 
 NOTE = ('Camera, depth node and listener are three processes on the same cores, so the work of '
         'the camera and of the listener is part of the load. Images are rgb8, reliable, depth 1, '
@@ -132,8 +132,7 @@ class Listener(Node):
     def _on_memory(self, message: TimeReference) -> None:
         stamp_ns = to_nanoseconds(message.header.stamp)
         self.keyframes_ns[stamp_ns] = to_nanoseconds(message.time_ref)
-        # Where its keyframe is too old as well, that is added.
-        if message.source.startswith(MEMORY_SOURCE[DepthSource.WARPED]):
+        if MemorySource.parse(message.source).depth is DepthSource.WARPED:
             self.warped_ns.add(stamp_ns)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -145,8 +144,8 @@ class Listener(Node):
 
 def moment(stamp_ns: int, values: Mapping[str, str]) -> Moment:
     """Return what the node's diagnostics of that time count."""
-    refreshes = {key.removeprefix(REFRESHES_OF): int(value) for key, value in values.items()
-                 if key.startswith(REFRESHES_OF)}
+    refreshes = {size: int(value) for key, value in values.items()
+                 if (size := refreshed_size(key)) is not None}
     glances = values.get(GLANCES)
     return Moment(stamp_ns * 1e-9, refreshes, None if glances is None else int(glances),
                   float(values.get(GLANCE_MS, 0)))

@@ -20,7 +20,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, TimeReference
 
 from asyncmde_ros import processes
-from asyncmde_ros.engine.choice import choose
+from asyncmde_ros.engine.choice import AUTO_BACKEND, choose
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import make_directory, sole_writer
 from asyncmde_ros.images.codec import RGB, decode_image
@@ -192,7 +192,7 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     make_directory(out)
     video, sheet = out / FILM_FILE, out / SHEET_FILE
     limit = [] if seconds is None else ['--seconds', str(seconds)]
-    size = network_size(image, choose('auto').short_side)
+    size = network_size(image, choose(AUTO_BACKEND).short_side)
     film = Film(video, rate_hz)
     inside = ('--ros-args', '-r', f'__ns:={namespace}')
 

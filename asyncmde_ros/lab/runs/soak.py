@@ -32,7 +32,8 @@ from asyncmde_ros.lab.soak.schedule import (
     Plan,
     plans,
 )
-from asyncmde_ros.ros.parameters import SPECIFICATIONS
+from asyncmde_ros.ros.configuration import PARAMETERS
+from asyncmde_ros.ros.tokens import SLOW_PATH_FAILURES, dropped_key
 
 START_S = 180.0
 """Longest wait for the node to load and to answer its first image, as in the benchmark."""
@@ -53,7 +54,7 @@ discovery."""
 
 SPIN_S = 0.02
 
-DEFAULTS = {specification.name: specification.default for specification in SPECIFICATIONS}
+DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class _Session:
         return Run(Evidence(
             self._samples, self._incidents, ledger.foreign, ledger.of_bad,
             sum(samples.count(diagnosed, key) or 0 for key in samples.OUR_FAULT),
-            samples.count(diagnosed, samples.SLOW_FAILURES) or 0,
+            samples.count(diagnosed, SLOW_PATH_FAILURES) or 0,
             self._node.text().count('Traceback'), death, status, took_s, interrupted),
             self._node.tail())
 
@@ -218,7 +219,7 @@ class _Session:
                                         recovery_s, complaint))
 
     def _show_bad_images(self, plan: Plan) -> str:
-        key = f'dropped: {SPOILT[plan.variant]}'
+        key = dropped_key(SPOILT[plan.variant])
         before = samples.count(self._camera.diagnosed, key) or 0
         self._camera.spoil = SPOILERS[plan.variant]
         self._live(plan.fault_s)

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image, TimeReference
+from std_msgs.msg import Header
 
 from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.files import printable
@@ -21,7 +22,7 @@ from asyncmde_ros.lab.arguments import positive_number
 from asyncmde_ros.lab.media.arguments import add_source_arguments, open_source
 from asyncmde_ros.lab.media.frames import ASSUMED_RATE_HZ, FrameSource
 from asyncmde_ros.lab.media.pace import Pace
-from asyncmde_ros.ros.messages import from_nanoseconds, set_data
+from asyncmde_ros.ros.messages import from_nanoseconds, rgb_image
 from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.signals import stop_on_signal
 from asyncmde_ros.ros.startup import start_ros
@@ -47,12 +48,7 @@ LONGEST_HOLD_S = 0.1
 
 def image_message(rgb: RGB, frame_id: str, stamp: Time) -> Image:
     """Return (H, W, 3) uint8 as an rgb8 image."""
-    rows, cols = rgb.shape[:2]
-    message = Image(height=rows, width=cols, encoding='rgb8', step=3 * cols)
-    message.header.frame_id = frame_id
-    message.header.stamp = stamp
-    set_data(message, rgb)
-    return message
+    return rgb_image(Header(frame_id=frame_id, stamp=stamp), rgb)
 
 
 class Camera:

@@ -156,7 +156,7 @@ class Viewer(Node):
     def _on_memory(self, message: TimeReference) -> None:
         stamp_ns = to_nanoseconds(message.header.stamp)
         keyframe_ns = to_nanoseconds(message.time_ref)
-        self._recording.log_state(stamp_ns, f'depth from the {message.source}')
+        self._recording.log_state(stamp_ns, f'depth: {message.source}')
         self._recording.log_timing(stamp_ns, Timing(
             self._lag_frames(stamp_ns, keyframe_ns), (stamp_ns - keyframe_ns) / 1e6,
             refresh_hz=self._refreshes.update(stamp_ns, keyframe_ns)))

@@ -7,16 +7,16 @@ from pathlib import Path
 from asyncmde_ros.lab.bench.memory import resident_mib
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 from asyncmde_ros.lab.soak.ledger import Ledger
+from asyncmde_ros.pipeline.results import DepthSource
+from asyncmde_ros.ros.tokens import DROPPED, ENGINE, INTERNAL, depth_key, dropped_key
 
 MOST = 600
 """In a run, so that a night's report is no longer than that of ten minutes."""
 PERIOD_S = 1.0
 """The shortest."""
 
-WARPED = 'depth from the last depth of the network, moved with the camera'
-DROPPED = 'dropped'
-OUR_FAULT = ('dropped: internal', 'dropped: engine')
-SLOW_FAILURES = 'slow path, failures'
+WARPED = depth_key(DepthSource.WARPED.value)
+OUR_FAULT = dropped_key(INTERNAL), dropped_key(ENGINE)
 """Keys of /diagnostics."""
 
 

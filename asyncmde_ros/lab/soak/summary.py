@@ -3,28 +3,24 @@
 from collections.abc import Sequence
 from statistics import median
 
+from asyncmde_ros.lab import text
 from asyncmde_ros.lab.soak.bounds import Bound, Incident
 from asyncmde_ros.lab.soak.schedule import Kind
 
 
 def table(bounds: Sequence[Bound], incidents: Sequence[Incident]) -> str:
     """Return the bounds and, by kind of fault, how long recovery took."""
-    faults = [('fault', 'times', 'recovery p50 [s]', 'max [s]')]
+    faults = []
     for kind in Kind:
         of_kind = [incident for incident in incidents if incident.kind is kind]
         times = [incident.recovery_s for incident in of_kind if incident.recovery_s is not None]
         faults.append((kind.value, str(len(of_kind)), f'{median(times):.2f}' if times else '-',
                        f'{max(times):.2f}' if times else '-'))
-    rows = [('', 'bound', 'seen', 'allowed'), *(
-        ('held' if bound.held else 'BROKEN', bound.name, bound.seen, bound.allowed)
-        for bound in bounds)]
+    rows = [('held' if bound.held else 'BROKEN', bound.name, bound.seen, bound.allowed)
+            for bound in bounds]
     lasting = [f'not recovered from: {incident.kind.value} ({incident.variant}) after '
                f'{incident.seconds:.0f} s: {incident.complaint or "no depth"}'
                for incident in incidents if not incident.overcome]
-    return '\n'.join([*_aligned(faults), '', *_aligned(rows), *lasting])
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ['  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows]
+    return '\n'.join([
+        text.table(('fault', 'times', 'recovery p50 [s]', 'max [s]'), faults), '',
+        text.table(('', 'bound', 'seen', 'allowed'), rows), *lasting])

@@ -13,9 +13,9 @@ from typing import Any
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.training.augment import Appearance
 from asyncmde_ros.lab.training.quality import Thresholds
-from asyncmde_ros.model.config import CONFIGS, DECODERS
+from asyncmde_ros.model.config import CONFIGS, DECODERS, DEFAULT_MODEL
 from asyncmde_ros.model.geometry import PATCH, Size, parse_size
-from asyncmde_ros.pipeline.settings import MotionCompensation
+from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -137,7 +137,7 @@ class ModelChoice:
     foundation model's (``dpt``), or one distilled from it (``light``).
     """
 
-    name: str = 'vits'
+    name: str = DEFAULT_MODEL
     encoder_width: float = 0.75
     projector_context: bool = True
     decoder: str = 'light'
@@ -160,9 +160,9 @@ class UnrollConfig:
 
     frames: int = 10
     max_delay: int = 4
-    beta: float = 0.5
-    k: float = 4.0
-    motion: MotionCompensation = MotionCompensation.IMAGE
+    beta: float = Settings.temporal_smoothing
+    k: float = Settings.gate_temperature
+    motion: MotionCompensation = Settings.motion_compensation
     decoded_frames: int = 3
 
 

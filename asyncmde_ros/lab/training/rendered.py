@@ -2,6 +2,12 @@
 
 Metres; world axes as the camera's: x right, y down, z forward, the floor at y = 0.  A rotation
 (3, 3) takes a solid's or the camera's own axes to the world's.  Nothing here is anyone's asset.
+
+MuJoCo (4.0) renders such scenes too, and faster: a frame of 392x532 with depth, 20 textured solids
+and a shadow took it 73 to 78 ms of CPU time with Mesa's software renderer, against 353 to 394 ms
+here (three runs each, in turn, on two cores that were busy).  But pip alone does not make it
+render: without libEGL, libOSMesa or a display, which are packages of the system, each of its three
+ways to get an OpenGL context fails.  Training has to run where only pip can install something.
 """
 
 from enum import Enum

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +65,10 @@ class Request:
     start: Path | None = None
 
 
-def train(config: TrainConfig, request: Request) -> dict[str, Any]:
+def train(config: TrainConfig, request: Request, arguments: Sequence[str]) -> dict[str, Any]:
     """Train, and leave in ``request.out`` weights, curves and a report; return the report.
 
+    ``arguments`` are the command's, for the report to name.
     Raises AsyncMDEError for input that cannot be used, before anything slow is started, and
     KeyboardInterrupt where it is interrupted; what was prepared and learned is kept.
     """
@@ -100,7 +100,7 @@ def train(config: TrainConfig, request: Request) -> dict[str, Any]:
         'data': {'clips': _count(prepared.clips), 'licences': licence_table(sources),
                  'dropped': prepared.dropped},
         'device': _device_name(request.device), 'config': to_tables(config),
-        'machine': dataclasses.asdict(machine.describe(sys.argv[1:]))}
+        'machine': dataclasses.asdict(machine.describe(arguments))}
     files.write_atomically(request.out / REPORT, json.dumps(report, indent=1).encode())
     return report
 

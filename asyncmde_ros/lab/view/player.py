@@ -3,17 +3,25 @@
 import itertools
 import logging
 import threading
+import time
 
 from asyncmde_ros.engine.loader import Model
+from asyncmde_ros.errors import EngineError
 from asyncmde_ros.lab.media.frames import FrameSource, VideoFrame
 from asyncmde_ros.lab.media.pace import Pace
 from asyncmde_ros.lab.view.recording import Recording
 from asyncmde_ros.lab.view.timing import RefreshRate, Timing
 from asyncmde_ros.model.geometry import check_aspect, network_size
-from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline, DepthResult
+from asyncmde_ros.pipeline.clock import REAL
+from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
+from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.pipeline.settings import OutputResolution, Settings
+from asyncmde_ros.ros.sentences import STATES
 
 logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 2 * REAL.stall_s
+"""Longest wait at the end for a refresh that is running."""
 
 
 def play(source: FrameSource, live: bool, model: Model, recording: Recording,
@@ -22,7 +30,8 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
 
     ``live`` sources set the pace themselves; recorded ones are played no faster than they were
     recorded, since the memory's lag depends on it.  Depth is shown at the network's resolution,
-    which is all that it holds.  ``seconds`` ends earlier, by the stamps but for leaps.
+    which is all that it holds.  ``seconds`` ends earlier, by the stamps but for leaps.  Raises
+    EngineError where a network hangs at the end.
     """
     frames = iter(source)
     first = next(frames)
@@ -51,14 +60,27 @@ def play(source: FrameSource, live: bool, model: Model, recording: Recording,
         if not recording.depths:
             logger.warning('no depth: the source ended before the first refresh of the memory')
     finally:
-        while not pipeline.close():
-            pass  # a thread inside the runtime would crash it at the interpreter's end
+        _close(pipeline)
+
+
+def _close(pipeline: DepthPipeline) -> None:
+    """Wait for running work, as a thread inside the runtime crashes it at the interpreter's end.
+
+    Raises EngineError for work that hangs.
+    """
+    deadline = time.monotonic() + CLOSE_TIMEOUT_S
+    while not pipeline.close():
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f'a network is still running {CLOSE_TIMEOUT_S:g} s after the end: it hangs. What '
+                'was recorded is kept; start again, and if it happens again, report it with what '
+                'asyncmde printed')
 
 
 def _show(recording: Recording, frame: VideoFrame, result: DepthResult,
           refreshes: RefreshRate) -> None:
     stamp_ns = frame.stamp_ns
-    recording.log_state(stamp_ns, result.state.value)
+    recording.log_state(stamp_ns, STATES[result.state])
     recording.log_image(stamp_ns, frame.image)
     if result.depth is None or result.trust is None or result.keyframe is None:
         recording.log_no_depth(stamp_ns)

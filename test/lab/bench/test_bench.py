@@ -490,12 +490,11 @@ def test_what_the_node_says_is_understood() -> None:
 
     from asyncmde_ros.lab.runs.bench import Listener
     from asyncmde_ros.lab.runs.hosting import hosted
-    from asyncmde_ros.pipeline.depth_pipeline import PipelineState, PipelineStatus
-    from asyncmde_ros.pipeline.session import DepthSource
+    from asyncmde_ros.pipeline.results import DepthSource, PipelineState, PipelineStatus
     from asyncmde_ros.pipeline.slow_path import SlowPathStatus
-    from asyncmde_ros.pipeline.statistics import Statistics
     from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
-    from asyncmde_ros.ros.messages import MEMORY_SOURCE, TOO_OLD
+    from asyncmde_ros.ros.statistics import Statistics
+    from asyncmde_ros.ros.tokens import MemorySource
     slow = SlowPathStatus(refreshes=5, refreshes_of={(252, 336): 3, (336, 448): 2})
     glance = SlowPathStatus(refreshes=9, latency_ms=31.5)
     with hosted(lambda: Listener('/mine')) as (listener, _, _):
@@ -506,10 +505,10 @@ def test_what_the_node_says_is_understood() -> None:
             listener._on_diagnostics(said)
         listener._on_diagnostics(DiagnosticArray())
         for second, source in enumerate((
-                MEMORY_SOURCE[DepthSource.MEMORY], MEMORY_SOURCE[DepthSource.MEMORY] + TOO_OLD,
-                MEMORY_SOURCE[DepthSource.WARPED], MEMORY_SOURCE[DepthSource.WARPED] + TOO_OLD)):
+                MemorySource(DepthSource.MEMORY, False), MemorySource(DepthSource.MEMORY, True),
+                MemorySource(DepthSource.WARPED, False), MemorySource(DepthSource.WARPED, True))):
             listener._on_memory(TimeReference(header=Header(stamp=Time(sec=second)),
-                                              source=source))
+                                              source=str(source)))
     assert listener.moments == [Moment(7.0, {'252x336': 3, '336x448': 2}, 9, 31.5)]
     assert listener.warped_ns == {2 * 10**9, 3 * 10**9}
 

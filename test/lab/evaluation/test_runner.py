@@ -82,6 +82,7 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.proves('sequence-replaced')
 @pytest.mark.slow
 def test_a_video_that_was_replaced_is_scored_anew(video: Path, cache: Path, tmp_path: Path
                                                   ) -> None:

@@ -267,6 +267,7 @@ def test_a_video_beyond_the_memory_is_refused(video: Path,
     assert open_sequence(video, 3).length == 3
 
 
+@pytest.mark.proves('film-odd')
 def test_a_video_that_changes_its_size_is_refused_or_cut(tmp_path: Path) -> None:
     path = tmp_path / 'resized.ts'
     parts = [encode(tmp_path / f'{rows}.ts', [np.full((rows, 64, 3), 90, np.uint8)] * 6,
@@ -285,6 +286,7 @@ def test_a_name_that_is_no_utf8_becomes_one_that_is(video: Path, room: Path) -> 
         renamed.rename(path)
 
 
+@pytest.mark.proves('picture-damaged')
 def test_pictures_that_claim_to_be_huge_are_refused(room: Path) -> None:
     frames = open_sequence(room)
     for path, read in ((room / 'rgb/000001.jpg', frames.rgb),

@@ -74,6 +74,7 @@ def test_no_source_says_what_to_name() -> None:
         open_source(parse())
 
 
+@pytest.mark.proves('output-is-source')
 @pytest.mark.parametrize(('source', 'output'), [
     ('--video=walk.mp4', 'walk.mp4'), ('--video=walk.mp4', 'link.mp4'),
     ('--video=walk.mp4', 'drive/../walk.mp4'), ('--bag=drive', 'drive'),

@@ -130,6 +130,7 @@ def test_a_single_frame_has_no_rate(record: Callable[..., Path]) -> None:
         assert (source.rate_hz, source.length) == (None, 1)
 
 
+@pytest.mark.proves('source-damaged')
 def test_damaged_images_are_dropped_and_counted(record: Callable[..., Path],
                                                 caplog: pytest.LogCaptureFixture) -> None:
     bag = record(image(0), image(1, step=1), image(2, data=np.zeros(9, np.uint8)),
@@ -147,6 +148,7 @@ def numbers(frames: list[VideoFrame]) -> list[int]:
     return [(frame.stamp_ns - START_NS) // PERIOD_NS for frame in frames]
 
 
+@pytest.mark.proves('bag-messages')
 @pytest.mark.parametrize(('blank', 'length'), [
     ({6}, 24), (set(range(50)), 60), ({0, 1, 22, 23}, 24), (set(range(0, 24, 2)), 24)],
     ids=['one', 'many at the start', 'at both ends', 'every second'])
@@ -162,6 +164,7 @@ def test_blank_images_are_dropped_and_counted(record: Callable[..., Path], blank
         assert source.dropped == {'encoding': len(blank)}
 
 
+@pytest.mark.proves('bag-messages')
 def test_an_image_of_another_size_or_encoding_does_not_end_it(record: Callable[..., Path]) -> None:
     small = np.zeros(8 * 8, np.uint8)
     bag = record(image(0, encoding='32FC1'), image(1),
@@ -173,6 +176,7 @@ def test_an_image_of_another_size_or_encoding_does_not_end_it(record: Callable[.
     assert [frame.image.shape for frame in frames] == [(16, 24, 3), (8, 8, 3), (16, 24, 3)]
 
 
+@pytest.mark.proves('bag-messages')
 def test_a_message_that_is_none_is_dropped_and_counted(tmp_path: Path) -> None:
     with Writer(tmp_path / 'bag', version=9) as writer:
         connection = writer.add_connection('/camera', IMAGE, typestore=TYPES)
@@ -186,6 +190,7 @@ def test_a_message_that_is_none_is_dropped_and_counted(tmp_path: Path) -> None:
         assert source.dropped == {'data': 25}
 
 
+@pytest.mark.proves('bag-messages')
 def test_a_topic_of_another_encoding_is_given_up_early(record: Callable[..., Path]) -> None:
     """Nobody waits for 20 GB of depth images to be read."""
     bag = record(*(image(index, encoding='32FC1') for index in range(GIVE_UP_AFTER + 10)))
@@ -201,6 +206,7 @@ def restamped(index: int, stamp_ns: int, received_ns: int) -> Record:
     return topic, kind, received_ns, message
 
 
+@pytest.mark.proves('recording-stamps')
 @pytest.mark.parametrize(('stamp', 'word'), [
     (lambda index: 0, 'are zero'), (lambda index: START_NS, 'do not advance'),
     (lambda index: START_NS + index * PERIOD_NS // 10**9 * 10**9, 'do not advance'),
@@ -219,6 +225,7 @@ def test_where_stamps_make_no_sense_the_times_of_recording_serve(
     assert [word in entry.getMessage() for entry in caplog.records] == [True], 'one line'
 
 
+@pytest.mark.proves('recording-stamps')
 @pytest.mark.parametrize('begin_ns', [0, START_NS], ids=['simulation', 'camera'])
 def test_a_missing_stamp_is_reckoned_from_the_time_of_recording(
         record: Callable[..., Path], begin_ns: int) -> None:
@@ -231,6 +238,7 @@ def test_a_missing_stamp_is_reckoned_from_the_time_of_recording(
         assert [frame.stamp_ns for frame in source] == expected
 
 
+@pytest.mark.proves('recording-stamps')
 @pytest.mark.parametrize('received', [
     lambda index: START_NS + index * PERIOD_NS * 50, lambda index: START_NS + index * 20_000,
     lambda index: START_NS + index // 5 * 5 * PERIOD_NS + index % 5, lambda index: START_NS],
@@ -253,6 +261,7 @@ def test_a_bag_may_have_any_name(record: Callable[..., Path], tmp_path: Path, na
     check_frames(file.rename(tmp_path / f'{name}{file.suffix}'))
 
 
+@pytest.mark.proves('bag-files')
 @pytest.mark.parametrize('words', [
     '', 'rosbag2_bagfile_information:', '}{', '\x00\x00', 'a: [1, 2', '- 1', 'words',
     'rosbag2_bagfile_information: {version: 5, storage_identifier: sqlite3, '
@@ -267,6 +276,7 @@ def test_useless_metadata_beside_a_good_file_do_no_harm(
     assert len(caplog.records) == 1 and str(bag / 'metadata.yaml') in caplog.text
 
 
+@pytest.mark.proves('bag-files')
 def test_metadata_of_another_bag_are_not_gone_by(
         record: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bag = record(*(image(index, '/other') for index in range(3)))
@@ -278,6 +288,7 @@ def test_metadata_of_another_bag_are_not_gone_by(
     assert 'it tells of other topics' in caplog.text
 
 
+@pytest.mark.proves('bag-files')
 @pytest.mark.parametrize('mode', [CompressionMode.NONE, CompressionMode.FILE])
 def test_files_that_the_metadata_do_not_tell_of_are_read(
         record: Callable[..., Path], tmp_path: Path, mode: CompressionMode,
@@ -291,6 +302,7 @@ def test_files_that_the_metadata_do_not_tell_of_are_read(
     assert f'it does not tell of {file.name}' in caplog.text
 
 
+@pytest.mark.proves('bag-files')
 def test_the_files_of_one_bag_without_metadata_are_read_in_their_order(
         record: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / 'splits'
@@ -307,6 +319,7 @@ def test_the_files_of_one_bag_without_metadata_are_read_in_their_order(
     assert f'run_12{file.suffix} is left out' in caplog.text
 
 
+@pytest.mark.proves('bag-files')
 def test_files_of_several_bags_are_told_apart_and_the_advice_helps(
         record: Callable[..., Path], tmp_path: Path) -> None:
     folder = tmp_path / 'several'
@@ -321,6 +334,7 @@ def test_files_of_several_bags_are_told_apart_and_the_advice_helps(
     check_frames(folder / f'one_0{file.suffix}')
 
 
+@pytest.mark.proves('bag-files')
 def test_compressed_files_are_read_without_their_metadata(
         record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bag = record(*map(image, range(LENGTH)), mode=CompressionMode.FILE)
@@ -356,6 +370,7 @@ def record_of(bag: Path, folder: Path) -> Path:
     return folder / 'again'
 
 
+@pytest.mark.proves('bag-files')
 def test_no_room_to_unpack_is_said(record: Callable[..., Path],
                                    monkeypatch: pytest.MonkeyPatch) -> None:
     bag = without_metadata(record(*map(image, range(LENGTH)), mode=CompressionMode.FILE))
@@ -367,6 +382,7 @@ def test_no_room_to_unpack_is_said(record: Callable[..., Path],
         open_bag(bag, None)
 
 
+@pytest.mark.proves('bag-files')
 @pytest.mark.parametrize('journal', ['-wal', '-journal'])
 @pytest.mark.parametrize('metadata', [True, False])
 def test_what_a_killed_recorder_left_in_its_journal_counts(journal: str, metadata: bool,
@@ -433,6 +449,7 @@ def test_what_is_no_bag_is_named(tmp_path: Path, name: str) -> None:
         open_bag(path, None)
 
 
+@pytest.mark.proves('source-damaged')
 def test_any_damage_gives_frames_or_a_media_error(record: Callable[..., Path],
                                                   caplog: pytest.LogCaptureFixture) -> None:
     file = storage_file(record(*map(image, range(LENGTH)), text(0)))

@@ -100,6 +100,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / 'cut.mcap'
 
 
+@pytest.mark.proves('bag-cut')
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('end', ENDS)
 def test_whatever_the_end_all_that_is_complete_is_read(file: Path, kind: str, end: str,
@@ -109,6 +110,7 @@ def test_whatever_the_end_all_that_is_complete_is_read(file: Path, kind: str, en
     assert len(said) == 1 and str(file) in said[0] and 'killed' in said[0]
 
 
+@pytest.mark.proves('bag-cut')
 @pytest.mark.parametrize('kind', KINDS)
 def test_cut_anywhere_it_gives_the_first_images_or_says_what_it_is(file: Path, kind: str) -> None:
     whole, most = KINDS[kind], 0
@@ -140,6 +142,7 @@ def damaged() -> Iterator[tuple[str, bytes]]:
     yield 'compression', chunk(bad, 'zstd').replace(text('zstd'), text('zst9'))
 
 
+@pytest.mark.proves('bag-cut')
 @pytest.mark.parametrize('bad', [bad for _, bad in damaged()], ids=[name for name, _ in damaged()])
 @pytest.mark.parametrize('indexed', [index(3), b''], ids=['indexed', 'not indexed'])
 def test_a_damaged_chunk_is_left_out_and_counted(file: Path, bad: bytes, indexed: bytes) -> None:
@@ -160,6 +163,7 @@ def test_what_breaks_off_is_counted(file: Path) -> None:
         assert source.dropped == {'chunk': 1}
 
 
+@pytest.mark.proves('bag-cut')
 @pytest.mark.parametrize('content', [
     MAGIC + named('ros1') + message(0), MAGIC + named(), MAGIC + message(0), MAGIC,
     MAGIC + record(0x03, b'\x01\x00\xff\xff\xff\xff') + record(0x04, b'\x01') + message(0)],

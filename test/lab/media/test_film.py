@@ -29,6 +29,7 @@ def shown_ms(path: Path, stamps_ms: list[float], rate_hz: float = 30) -> list[fl
         return [frame.stamp_ns / MS for frame in source]
 
 
+@pytest.mark.proves('film-odd')
 @pytest.mark.parametrize(('stamps_ms', 'right_ms'), [
     ([0, 33, 70, 500], [0, 33, 70, 500]),
     ([0, 11.1108, 22.2216], [0, 11.1108, 22.2216]),  # 90.0025 Hz
@@ -46,6 +47,7 @@ def test_a_slow_source_is_shown_as_slow(tmp_path: Path) -> None:
     assert shown_ms(tmp_path / 'film.mp4', stamps_ms, rate_hz=0.25) == stamps_ms
 
 
+@pytest.mark.proves('film-odd')
 @pytest.mark.parametrize('sizes', [
     [(48, 64), (96, 64), (30, 90), (48, 64)], [(3000, 4096), (48, 64)], [(5, 5), (49, 65)]])
 def test_sizes_may_change_and_be_any(tmp_path: Path, sizes: list[tuple[int, int]]) -> None:

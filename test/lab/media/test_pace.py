@@ -19,6 +19,7 @@ def test_frames_are_due_at_the_pace_of_their_stamps_whatever_each_took() -> None
     assert pace.early_s(9 * SECOND_NS) == pytest.approx(-1.0)
 
 
+@pytest.mark.proves('recording-leaps')
 @pytest.mark.parametrize('leap_ns', [LEAP_NS + 1, 1_760_000_000 * SECOND_NS, -1, -5 * SECOND_NS])
 def test_where_stamps_leap_or_go_back_nobody_waits(leap_ns: int) -> None:
     now = [50.0]
@@ -49,6 +50,7 @@ LENGTHS = st.integers(3, 20)
 JITTER = st.lists(st.floats(-0.4, 0.4), min_size=20, max_size=20)
 
 
+@pytest.mark.proves('recording-stamps')
 @given(CAMERAS_NS, LENGTHS, JITTER, JITTER, st.sampled_from([-9, -6, -5, -3, 3, 6, 9]))
 def test_stamps_in_a_wrong_unit_are_not_gone_by(period_ns: int, length: int,
                                                 early: list[float], late: list[float],
@@ -58,6 +60,7 @@ def test_stamps_in_a_wrong_unit_are_not_gone_by(period_ns: int, length: int,
     assert clock_of(times) is not Clock.HEADERS
 
 
+@pytest.mark.proves('recording-stamps')
 @given(CAMERAS_NS, LENGTHS, JITTER, JITTER, st.floats(0.1, 10))
 def test_right_stamps_are_gone_by_at_whatever_rate_they_were_recorded(
         period_ns: int, length: int, early: list[float], late: list[float], rate: float) -> None:
@@ -68,6 +71,7 @@ def test_right_stamps_are_gone_by_at_whatever_rate_they_were_recorded(
     assert clock_of(times) is Clock.HEADERS
 
 
+@pytest.mark.proves('recording-stamps')
 @given(CAMERAS_NS, LENGTHS, st.integers(0, 10**6), st.integers(1, 8))
 def test_right_stamps_are_gone_by_where_many_were_recorded_at_once(
         period_ns: int, length: int, apart_ns: int, burst: int) -> None:

@@ -59,6 +59,7 @@ def test_a_senseless_rate_is_none(monkeypatch: pytest.MonkeyPatch, rate_hz: floa
         assert source.rate_hz is None
 
 
+@pytest.mark.proves('source-damaged')
 def test_a_camera_stamps_by_the_clock_and_says_when_it_stops(
         monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count(1_000, 10)

@@ -109,6 +109,7 @@ def test_a_source_can_be_left_and_taken_up_again(clip: Path) -> None:
     assert list(source) == []  # closed
 
 
+@pytest.mark.proves('video-kinds')
 @pytest.mark.parametrize(('name', 'codec', 'pix_fmt', 'options'), INTERLACED + OTHERS,
                          ids=lambda value: value if isinstance(value, str) else '')
 def test_every_kind_of_video_gives_its_own_frames(
@@ -128,6 +129,7 @@ def test_every_kind_of_video_gives_its_own_frames(
     assert not caplog.records
 
 
+@pytest.mark.proves('video-kinds')
 @pytest.mark.parametrize('matrix', ['bt709', 'smpte170m', 'bt2020nc', 'bt2020c', 'unknown'])
 @pytest.mark.parametrize('full', [False, True])
 def test_colours_are_what_the_file_says(tmp_path: Path, matrix: str, full: bool) -> None:
@@ -155,6 +157,7 @@ def test_colours_are_what_the_file_says(tmp_path: Path, matrix: str, full: bool)
     assert read(path)[0].image[30, 30] == pytest.approx(np.clip([r, g, b], 0, 255), abs=3)
 
 
+@pytest.mark.proves('video-kinds')
 @pytest.mark.parametrize(('matrix', 'right'), [
     ((1, 0, 0, 1), lambda rgb: rgb),
     ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, -1)),  # a phone held upright
@@ -180,6 +183,7 @@ def test_stamps_of_a_varying_rate_are_the_files_own(tmp_path: Path) -> None:
         assert stamps_ms(list(source)) == stamps
 
 
+@pytest.mark.proves('video-rate')
 @pytest.mark.parametrize('claim_hz', [1, 900])
 def test_a_rate_that_the_stamps_belie_is_theirs(tmp_path: Path, claim_hz: float) -> None:
     path = encode(tmp_path / 'claims.mkv', pictures(), 'mpeg4', rate=claim_hz,
@@ -189,6 +193,7 @@ def test_a_rate_that_the_stamps_belie_is_theirs(tmp_path: Path, claim_hz: float)
         assert stamps_ms(list(source)) == list(range(0, 40 * LENGTH, 40))
 
 
+@pytest.mark.proves('video-rate')
 def test_stamps_that_no_camera_gives_are_not_believed(
         tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = encode(tmp_path / 'unit.mp4', pictures(), stamps=range(LENGTH),
@@ -200,6 +205,7 @@ def test_stamps_that_no_camera_gives_are_not_believed(
     assert re.search('unit.mp4: its stamps say 90000 Hz', caplog.text)
 
 
+@pytest.mark.proves('video-rate')
 def test_frames_without_stamps_follow_each_other(tmp_path: Path) -> None:
     frames = read(encode(tmp_path / 'bare.h264', pictures()))
     assert len(frames) == LENGTH
@@ -214,6 +220,7 @@ def test_frames_out_of_order_without_times_of_their_own_are_evenly_spaced(
     np.testing.assert_allclose(np.diff(stamps_ms(frames)), 40, rtol=1e-6)
 
 
+@pytest.mark.proves('video-rate')
 def test_stamps_rise_where_the_files_go_back(tmp_path: Path) -> None:
     path = encode(tmp_path / 'joined.ts', pictures(), 'mpeg2video')
     path.write_bytes(2 * path.read_bytes())
@@ -222,6 +229,7 @@ def test_stamps_rise_where_the_files_go_back(tmp_path: Path) -> None:
     assert (np.diff([frame.stamp_ns for frame in frames]) > 0).all()
 
 
+@pytest.mark.proves('source-damaged')
 @pytest.mark.parametrize('content', [None, b'', b'no video at all' * 100])
 def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / 'bad.mp4'
@@ -236,6 +244,7 @@ def test_a_folder_and_an_unreadable_file_are_named(tmp_path: Path) -> None:
         open_video(tmp_path)
 
 
+@pytest.mark.proves('video-unusable')
 @pytest.mark.parametrize('cover', [False, True])
 def test_sound_and_its_cover_are_no_video(tmp_path: Path, cover: bool) -> None:
     path = tmp_path / 'song.m4a'
@@ -261,12 +270,14 @@ def test_sound_and_its_cover_are_no_video(tmp_path: Path, cover: bool) -> None:
         open_video(path)
 
 
+@pytest.mark.proves('video-unusable')
 def test_a_codec_that_is_not_to_be_had_is_named(clip: Path) -> None:
     clip.write_bytes(clip.read_bytes().replace(b'avc1', b'zzzz'))
     with pytest.raises(MediaError, match=r'codec.*ffmpeg -i'):
         open_video(clip)
 
 
+@pytest.mark.proves('video-unusable')
 def test_pictures_that_are_too_large_are_not_decoded(
         clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, 'MAX_PIXELS', 48 * 64 - 1)
@@ -274,6 +285,7 @@ def test_pictures_that_are_too_large_are_not_decoded(
         open_video(clip)
 
 
+@pytest.mark.proves('odd-name')
 @pytest.mark.parametrize('name', [b'caf\xe9.mp4', b'20:15 walk.mp4', b'%03d.mp4'])
 def test_any_name_will_do(tmp_path: Path, clip: Path, name: bytes) -> None:
     path = tmp_path / os.fsdecode(name)
@@ -330,6 +342,7 @@ def damaged(path: Path, share: float, count: int = 60) -> Path:
     return path
 
 
+@pytest.mark.proves('video-damaged')
 @pytest.mark.parametrize(('name', 'codec', 'options'), [
     ('clip.mp4', 'mpeg4', {'b': '1M', 'g': '8'}), ('clip.avi', 'mpeg4', {'b': '1M', 'g': '8'}),
     ('clip.ts', 'libx264', {'g': '8', 'bf': '2', 'qp': '10'}),
@@ -354,6 +367,7 @@ def test_what_was_not_decoded_is_counted_and_never_used(
     assert len(caplog.records) <= len(source.dropped) + 2  # not a line for each
 
 
+@pytest.mark.proves('video-damaged')
 @pytest.mark.parametrize(('name', 'codec', 'container'), [
     ('clip.mp4', 'libx264', {'movflags': 'faststart'}), ('clip.mov', 'mpeg4', {
         'movflags': 'faststart'}), ('clip.mkv', 'libx264', {}), ('clip.avi', 'mpeg4', {})])
@@ -373,12 +387,14 @@ def test_a_file_that_breaks_off_is_played_up_to_there_with_a_word(
     assert re.search(rf'{name}: breaks off', caplog.text)
 
 
+@pytest.mark.proves('source-damaged')
 def test_a_truncated_index_is_named(clip: Path) -> None:
     clip.write_bytes(clip.read_bytes()[:-200])  # it is at the end
     with pytest.raises(MediaError, match='complete'):
         open_video(clip)
 
 
+@pytest.mark.proves('video-damaged')
 @pytest.mark.parametrize(('name', 'codec'), [
     ('clip.mp4', 'libx264'), ('clip.avi', 'mpeg4'), ('clip.mkv', 'ffv1'), ('clip.ts', 'libx264')])
 def test_any_damage_gives_frames_or_a_media_error(
@@ -423,6 +439,7 @@ def test_real_videos(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
 # Writing
 
 
+@pytest.mark.proves('film-odd')
 @pytest.mark.parametrize('encoder', ['libx264', 'mpeg4'])
 @pytest.mark.parametrize('rate_hz', [1e-3, 0.2, 15.0015, 29.97, 90.0025, 120, 14_925.37, 1e9])
 def test_any_rate_becomes_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str,
@@ -439,6 +456,7 @@ def test_any_rate_becomes_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                atol=1.1 / video.TICKS_PER_S)
 
 
+@pytest.mark.proves('film-odd')
 @pytest.mark.parametrize('encoder', ['libx264', 'mpeg4'])
 @pytest.mark.parametrize(('size', 'written'), [
     ((3000, 8192), (1406, 3840)), ((2, 9000), (2, 3840)), ((5000, 40), (2160, 16)),
@@ -477,6 +495,7 @@ def test_frames_are_shown_at_the_times_given(tmp_path: Path) -> None:
     assert 500 < times[3] < times[4] < 501  # rising, whatever is asked for
 
 
+@pytest.mark.proves('output-is-source')
 def test_what_stood_there_stays_until_the_film_is_complete(tmp_path: Path) -> None:
     path = tmp_path / 'film.mp4'
     path.write_bytes(b'before')
@@ -506,6 +525,7 @@ def test_a_film_that_cannot_be_written_is_named(tmp_path: Path, blocked: str) ->
     assert [path.name for path in tmp_path.rglob('*')] == ['folder']
 
 
+@pytest.mark.proves('output-is-source')
 @pytest.mark.parametrize('call', ['write', 'fsync'])
 def test_on_a_full_disk_the_film_is_whole_or_not_there(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str,

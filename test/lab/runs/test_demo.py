@@ -63,6 +63,7 @@ def check(done: subprocess.CompletedProcess[str], out: Path, frames: int) -> Non
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.proves('odd-name')
 @pytest.mark.slow
 def test_a_video_becomes_a_film_and_a_picture(tmp_path: Path, foundation_path: Path) -> None:
     video = moving(tmp_path / os.fsdecode(b'caf\xe9.mp4'), 60)  # no UTF-8, as on old disks
@@ -95,6 +96,7 @@ def heard(demo: 'subprocess.Popen[str]', words: str) -> str:
     return said
 
 
+@pytest.mark.proves('several-demos')
 @pytest.mark.slow
 def test_two_at_once_each_show_their_own_video_and_one_folder_takes_one(
         tmp_path: Path, foundation_path: Path) -> None:
@@ -122,6 +124,7 @@ def test_two_at_once_each_show_their_own_video_and_one_folder_takes_one(
         assert frames >= 20
 
 
+@pytest.mark.proves('parent-killed')
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGHUP])
 def test_a_demo_that_is_killed_takes_its_node_and_its_camera_with_it(
@@ -152,6 +155,7 @@ def test_each_image_has_a_stamp_of_its_own_and_later_than_the_last(clock_ns: lis
     assert stamps == sorted(set(stamps)) and stamps[0] == clock_ns[0]
 
 
+@pytest.mark.proves('film-odd')
 @pytest.mark.slow
 def test_a_recording_whose_pictures_change_their_size(tmp_path: Path,
                                                       foundation_path: Path) -> None:
@@ -174,6 +178,7 @@ def test_a_recording_whose_pictures_change_their_size(tmp_path: Path,
     check(run_demo('--bag', str(bag), out=tmp_path / 'out'), tmp_path / 'out', frames=2)
 
 
+@pytest.mark.proves('no-budget')
 @pytest.mark.parametrize('seconds', ['0', '-3', 'nan'])
 def test_a_span_that_is_none_is_refused_by_the_publisher(seconds: str) -> None:
     done = subprocess.run([sys.executable, '-m', 'asyncmde_ros.lab.runs.video_publisher',

@@ -20,8 +20,8 @@ from support.ros_rig import NodeProcess, Peer, image_message, node_environment, 
 from support.rrd import Entity, pa, read
 
 from asyncmde_ros.lab.view.layout import SERIES
-from asyncmde_ros.pipeline.session import DepthSource
-from asyncmde_ros.ros.messages import MEMORY_SOURCE, from_nanoseconds, set_data
+from asyncmde_ros.pipeline.results import DepthSource
+from asyncmde_ros.ros.messages import from_nanoseconds, set_data
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -37,7 +37,7 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from asyncmde_ros.cli.main import main
-from asyncmde_ros.ros import view_session
+from asyncmde_ros.lab.runs import view
 from asyncmde_ros.lab.view.recording import Recording
 def note(name):
     log = getattr(Recording, name)
@@ -48,7 +48,7 @@ def note(name):
 for name in ('log_image', 'log_depth', 'log_trust', 'log_timing'):
     note(name)
 over = Path(sys.argv.pop(1))
-view_session.time = SimpleNamespace(
+view.time = SimpleNamespace(
     monotonic=lambda: time.monotonic() + over.exists() * {SECONDS})
 sys.exit(main(sys.argv[1:]))
 '''
@@ -142,7 +142,7 @@ def test_a_depth_node(peer: Peer, tmp_path: Path, foundation_path: Path) -> None
     assert 0 < min(scalars(entities, 'receipt_ms')) < 1e3 * TIMEOUT_S
     assert max(scalars(entities, 'memory_age_ms')) < 1e3 * TIMEOUT_S
     assert max(scalars(entities, 'refresh_hz')) > 0
-    assert any(MEMORY_SOURCE[DepthSource.NETWORK] in state
+    assert any(DepthSource.MEMORY.value in state
                for state in entities['/state'].values['TextLog:text'])
     assert f'{len(image.stamps_ns)} images, {len(depth.stamps_ns)} depth maps' in view.text()
 
@@ -174,7 +174,7 @@ def test_a_namespace_trust_and_a_best_effort_camera(peer: Peer, tmp_path: Path) 
             header = Header(stamp=from_nanoseconds(first_ns + count * period_ns))
             keyframe = from_nanoseconds(first_ns + count // 5 * 5 * period_ns)
             memory.publish(TimeReference(header=header, time_ref=keyframe,
-                                         source=MEMORY_SOURCE[DepthSource.NETWORK]))
+                                         source=DepthSource.NETWORK.value))
             rgb = image_message(picture((80, 80)))
             rgb.header = header
             camera.publish(rgb)
@@ -223,6 +223,7 @@ def test_without_ros_the_extra_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1 and '.[ros]' in done.stderr
 
 
+@pytest.mark.proves('odd-ros-name')
 @pytest.mark.parametrize('words', [('--namespace', 'a b'), ('--namespace', '1x'),
                                    ('--topic-image', 'a b'), ('--topic-image', '')])
 def test_a_name_that_is_none_is_a_line(words: tuple[str, str], tmp_path: Path) -> None:

@@ -288,6 +288,7 @@ def test_a_second_preparation_asks_nothing(footage: Path, tmp_path: Path) -> Non
     assert [vars(clip) for clip in second.clips] == [vars(clip) for clip in first.clips]
 
 
+@pytest.mark.proves('training-killed')
 def test_an_interrupted_preparation_goes_on_where_it_stopped(footage: Path,
                                                              tmp_path: Path) -> None:
     directory = tmp_path / 'cache'
@@ -305,6 +306,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(footage: Path,
     assert len(rest.seen) == len(whole.seen) - done < len(whole.seen)
 
 
+@pytest.mark.proves('training-killed')
 def test_what_a_killed_run_leaves_is_no_clip(footage: Path, tmp_path: Path,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / 'cache'
@@ -378,6 +380,7 @@ def test_a_broken_photo_is_left_out_and_remembered(footage: Path, tmp_path: Path
     assert made(footage, tmp_path / 'cache', FakeTeacher()).dropped == prepared.dropped
 
 
+@pytest.mark.proves('picture-damaged')
 def test_pictures_that_claim_to_be_huge_are_left_out(tmp_path: Path) -> None:
     folder = tmp_path / 'footage'
     folder.mkdir()
@@ -388,6 +391,7 @@ def test_pictures_that_claim_to_be_huge_are_left_out(tmp_path: Path) -> None:
     assert {clip.name for clip in prepared.clips if clip.kind == 'photo'} == {'one.png'}
 
 
+@pytest.mark.proves('odd-name')
 def test_footage_may_have_any_name(footage: Path, tmp_path: Path) -> None:
     for path in list(footage.iterdir()):
         path.rename(footage / os.fsdecode(b'caf\xe9-' + path.name.encode()))

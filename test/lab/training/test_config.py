@@ -260,6 +260,7 @@ def with_value(name: str, value: float) -> dict[str, object]:
     return tables
 
 
+@pytest.mark.proves('training-number')
 @pytest.mark.parametrize('name', NUMBERS)
 def test_no_number_takes_what_is_none(name: str) -> None:
     whole = isinstance(NUMBERS[name], int)

@@ -34,6 +34,7 @@ def waiting() -> Iterator['subprocess.Popen[str]']:
         process.kill()
 
 
+@pytest.mark.proves('training-interrupted')
 @pytest.mark.parametrize('number', SIGNALS)
 def test_the_first_signal_asks_and_says_so_and_the_second_ends(
         waiting: 'subprocess.Popen[str]', number: signal.Signals) -> None:

@@ -194,6 +194,7 @@ def test_the_same_run_again_uses_the_cache_and_gives_the_same_weights(
     assert_equal(second.tensors(), done.tensors())
 
 
+@pytest.mark.proves('bad-arguments')
 @pytest.mark.slow
 def test_a_finished_run_is_not_written_over(done: Done, data: Path, no_export_check: None) -> None:
     before = {path: path.read_bytes() for path in done.out.iterdir()}

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from asyncmde_ros.engine.torch import load_weights
 from asyncmde_ros.errors import AsyncMDEError, WeightsError
-from asyncmde_ros.lab.training import curves, loop, trainer
+from asyncmde_ros.lab.training import curves, loop, phases
 from asyncmde_ros.lab.training.augment import Appearance
 from asyncmde_ros.lab.training.cache import Clip
 from asyncmde_ros.lab.training.config import (
@@ -204,7 +204,7 @@ def test_a_frames_error_is_told_against_that_of_the_first_ones_depth(clips: list
     still = replace(CONFIG, unroll=replace(CONFIG.unroll, motion=MotionCompensation.OFF))
     batch = Sampler(clips, still).windows(0, 2)
     target = batch.depth[:, 1:].flatten(0, 1)
-    found = trainer._warped_hold_score(batch, [0, 1], 1, target)
+    found = phases.warped_hold_score(batch, [0, 1], 1, target)
 
     def normal(depth: np.ndarray) -> np.ndarray:
         return (depth - depth.mean()) / depth.std()
@@ -430,6 +430,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, '_step', dies)
 
 
+@pytest.mark.proves('training-killed')
 @pytest.mark.parametrize('killed_at', [1, 3, 4, 6], ids=['observer', 'last of observer',
                                                          'first clip', 'clips'])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
@@ -480,6 +481,7 @@ def signal_at(call: int, owner: type, name: str, number: signal.Signals,
     monkeypatch.setattr(owner, name, signalled)
 
 
+@pytest.mark.proves('training-interrupted')
 @pytest.mark.parametrize(('owner', 'name', 'call', 'number'), [
     (Trainer, '_step', 1, signal.SIGINT), (Trainer, '_step', 3, signal.SIGTERM),
     (Trainer, '_step', 4, signal.SIGHUP), (Trainer, '_step', 7, signal.SIGINT),

@@ -27,6 +27,8 @@ from asyncmde_ros.lab.view.layout import SERIES
 from asyncmde_ros.lab.view.library import REQUIREMENT
 from asyncmde_ros.lab.view.recording import EPOCH_NS, Recording
 from asyncmde_ros.lab.view.timing import WINDOW_NS, RefreshRate, Timing
+from asyncmde_ros.pipeline.results import PipelineState
+from asyncmde_ros.ros.sentences import STATES
 
 RATE_HZ = 10.0
 FRAMES = 40
@@ -45,13 +47,16 @@ import itertools, sys, time
 from asyncmde_ros.cli.main import main
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 process, numbers = DepthPipeline.process, itertools.count(1)
+from asyncmde_ros.pipeline.feature_cache import FeatureCache
+from asyncmde_ros.pipeline.slow_path import SlowPathState
+front = FeatureCache.front
 def waiting(pipeline, *arguments):
-    number, cache = next(numbers), pipeline._session.cache
+    number, refreshed = next(numbers), pipeline.status.slow_path
     if number <= {WITHHELD}:
-        cache.front = lambda: None
+        FeatureCache.front = lambda cache: None
     elif number == {WITHHELD} + 1:
-        del cache.front
-        while cache._pending is None:
+        FeatureCache.front = front
+        while refreshed.refreshes == 0 or refreshed.state is not SlowPathState.WAITING:
             time.sleep(0.01)
     return process(pipeline, *arguments)
 DepthPipeline.process = waiting
@@ -99,7 +104,7 @@ def test_a_file_holds_every_frame_at_its_stamp(video: Path, tmp_path: Path,
     assert min(lags) >= 1
     assert ages == pytest.approx([lag * 1e3 / RATE_HZ for lag in lags])
     states = entities['/state'].values['TextLog:text']
-    assert states == ['waiting for a refresh', 'ready']
+    assert states == [STATES[PipelineState.WAITING_FOR_MEMORY], STATES[PipelineState.READY]]
     assert pa.types.is_duration(depth.kind)
     for words in (f'{FRAMES} images, {len(depth.stamps_ns)} depth maps',
                   f'{file.stat().st_size / 1e6:.1f} MB'):
@@ -114,7 +119,7 @@ def test_ctrl_c_ends_it_with_a_complete_file(tmp_path: Path, foundation_path: Pa
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + TIMEOUT_S
     assert process.stderr is not None
-    while process.stderr.readline() != 'waiting for a refresh\n':
+    while process.stderr.readline() != f'{STATES[PipelineState.WAITING_FOR_MEMORY]}\n':
         assert process.poll() is None and time.monotonic() < deadline
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=TIMEOUT_S)
@@ -220,6 +225,7 @@ def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
             Recording(path)
 
 
+@pytest.mark.proves('output-is-source')
 def test_a_pipe_is_written_to_if_somebody_reads_it(tmp_path: Path) -> None:
     pipe, read = tmp_path / 'run.rrd', tmp_path / 'read.rrd'
     os.mkfifo(pipe)
@@ -237,6 +243,7 @@ def test_a_pipe_is_written_to_if_somebody_reads_it(tmp_path: Path) -> None:
     assert b'seen' in read.read_bytes()
 
 
+@pytest.mark.proves('output-is-source')
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
     file = tmp_path / 'out.rrd'
     file.write_bytes(b'before')
@@ -256,6 +263,7 @@ def test_a_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.proves('output-is-source')
 def test_a_disk_that_fills_up_costs_no_earlier_file(
         tmp_path: Path, rng: np.random.Generator) -> None:
     file = tmp_path / 'out.rrd'

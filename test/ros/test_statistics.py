@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyncmde_ros.pipeline.statistics import WINDOW_S, Statistics
+from asyncmde_ros.ros.statistics import WINDOW_S, Statistics
 
 
 class Clock:
@@ -30,13 +30,13 @@ def test_rates_latencies_and_counts_of_the_last_seconds() -> None:
     assert figures.latency_p50_ms == pytest.approx(24.5, abs=1)
     assert figures.latency_p99_ms == pytest.approx(29, abs=0.5)
     assert figures.work_p99_ms == 15.0
-    assert (figures.lag_frames, figures.age_ms, figures.too_old) == (4, 120.0, False)
+    assert (figures.lag_frames, figures.age_ms, figures.stale) == (4, 120.0, False)
     assert figures.answered == {'network': 200} and figures.dropped == {'encoding': 100}
 
     clock.now += WINDOW_S + 1
     silent = statistics.snapshot()
     assert (silent.input_hz, silent.output_hz, silent.refresh_hz) == (0, 0, 0)
-    assert silent.latency_p50_ms is None and silent.lag_frames is None and not silent.too_old
+    assert silent.latency_p50_ms is None and silent.lag_frames is None and not silent.stale
     assert silent.answered == {'network': 200}
 
 

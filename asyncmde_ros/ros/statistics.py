@@ -29,7 +29,7 @@ class Snapshot:
     refresh_hz: float
     lag_frames: int | None
     age_ms: float | None
-    too_old: bool
+    stale: bool
     answered: dict[str, int]
     dropped: dict[str, int]
 
@@ -50,7 +50,7 @@ class Statistics:
         self._generation: int | None = None
         self._lag: int | None = None
         self._age_ms: float | None = None
-        self._too_old = False
+        self._stale = False
 
     def image(self) -> None:
         """Count an image that arrived."""
@@ -63,7 +63,7 @@ class Statistics:
             self.dropped[reason] += images
 
     def depth(self, source: str, latency_ms: float, work_ms: float, lag_frames: int,
-              age_ms: float, too_old: bool, generation: int) -> None:
+              age_ms: float, stale: bool, generation: int) -> None:
         """Count an image that did; ``generation`` is the keyframe's."""
         with self._lock:
             now = self._clock()
@@ -72,7 +72,7 @@ class Statistics:
             if generation != self._generation:
                 self._generation = generation
                 self._refreshes.append(now)
-            self._lag, self._age_ms, self._too_old = lag_frames, age_ms, too_old
+            self._lag, self._age_ms, self._stale = lag_frames, age_ms, stale
 
     def snapshot(self) -> Snapshot:
         """Return the figures as of now."""
@@ -91,7 +91,7 @@ class Statistics:
             return Snapshot(
                 len(self._images) / seconds, len(self._depths) / seconds, *latency, *work,
                 len(self._refreshes) / seconds, self._lag if self._depths else None,
-                self._age_ms if self._depths else None, bool(self._depths) and self._too_old,
+                self._age_ms if self._depths else None, bool(self._depths) and self._stale,
                 dict(self.answered), dict(self.dropped))
 
 
