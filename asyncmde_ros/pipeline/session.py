@@ -26,8 +26,8 @@ LARGER = 4 / 3
 """Side of the larger of the two images that a memory may be of, by that of the smaller."""
 
 GLANCE_SHORT_SIDE = 196
-"""Of the images that glances are of, in pixels: what the shipped adapter learned at, and the fewest
-that the foundation model as it is sees well with."""
+"""Of the images that glances are of, in pixels: what the shipped adapter learned at, and the
+fewest that the foundation model as it is sees well with."""
 
 GLANCE_INTERVAL_SHARE = 0.25
 """Where little moves glances become rarer, too, but not as rare as refreshes."""
