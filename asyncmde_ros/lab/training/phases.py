@@ -86,7 +86,8 @@ class DecoderPhase(Phase):
     decoder_learns = True
 
     def load(self, step: int) -> Batch:
-        return self._shared.sampler.stills(step, self._shared.config.optimiser.frame_encoder_decoded)
+        decoded = self._shared.config.optimiser.frame_encoder_decoded
+        return self._shared.sampler.stills(step, decoded)
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Compare what the decoder makes of the foundation model's features with its depth.
@@ -207,9 +208,10 @@ class ClipPhase(Phase):
 def phases(shared: Shared) -> tuple[Phase, ...]:
     """Return the phases in their order; the number of one is its place."""
     settings = shared.config.optimiser
-    frame_encoder, clips = settings.decoder_share, settings.decoder_share + settings.frame_encoder_share
-    return (DecoderPhase(shared, 0.0, frame_encoder), FrameEncoderPhase(shared, frame_encoder, clips),
-            ClipPhase(shared, clips, 1.0))
+    first = settings.decoder_share
+    second = first + settings.frame_encoder_share
+    return (DecoderPhase(shared, 0.0, first), FrameEncoderPhase(shared, first, second),
+            ClipPhase(shared, second, 1.0))
 
 
 @torch.no_grad()

@@ -120,8 +120,8 @@ class Sampler:
 def split(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], list[Clip]]:
     """Return the clips that the frame encoder learns from and those that the gates do.
 
-    Where the frame encoder goes on learning in the clips (``clip_rate_share``), has no phase of its
-    own, or one side would be left with nothing, both are all.
+    Where the frame encoder goes on learning in the clips (``clip_rate_share``), has no phase of
+    its own, or one side would be left with nothing, both are all.
     """
     everything = list(clips), list(clips)
     if config.optimiser.clip_rate_share > 0 or not config.optimiser.frame_encoder_share:
@@ -132,8 +132,8 @@ def split(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], list[
     frame_encoder = [clip for clip in clips if clip.name not in kept]
     if frame_encoder and any(clip.frames >= config.unroll.frames for clip in gates):
         return frame_encoder, gates
-    logger.warning('too little footage to keep some from the frame encoder: the gates will take it for '
-                   'better than it is')
+    logger.warning('too little footage to keep some from the frame encoder: the gates will take '
+                   'it for better than it is')
     return everything
 
 

@@ -84,7 +84,8 @@ def start(fast_weights: dict[str, np.ndarray]) -> State:
     torch.manual_seed(0)
     network = FastNetwork(SMALL)
     load_weights(network.frame_encoder.encoder, {
-        name.removeprefix('frame_encoder.encoder.'): value for name, value in fast_weights.items()})
+        name.removeprefix('frame_encoder.encoder.'): value
+        for name, value in fast_weights.items()})
     with torch.no_grad():
         for gate in (network.unit.gates.level1, network.unit.gates.level4):
             torch.nn.init.normal_(gate.score.weight, std=0.1)
@@ -172,8 +173,9 @@ def part_of(name: str) -> str:
 
 @pytest.mark.parametrize(('frame_encoder_share', 'correction'), [(0.0, True), (1.0, False)],
                          ids=['clips', 'single frames'])
-def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, frame_encoder_share: float,
-                            correction: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path,
+                            frame_encoder_share: float, correction: bool,
+                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     # A trained encoder whose normalisation was folded away bears no larger steps than these.
     config = with_optimiser(frame_encoder_share=frame_encoder_share, rate=5e-4, encoder_rate=0.1)
@@ -323,7 +325,8 @@ def test_the_decoder_learns_first_and_alone(start: State, clips: list[Clip],
     torch.manual_seed(0)
     worse = {name: value * (1 + 0.2 * torch.randn_like(value))
              if name.startswith('decoder.output_conv') else value for name, value in start.items()}
-    config = with_optimiser(decoder_share=1.0, frame_encoder_share=0.0, decoder_rate=0.0, rate=2e-3)
+    config = with_optimiser(decoder_share=1.0, frame_encoder_share=0.0, decoder_rate=0.0,
+                            rate=2e-3)
     trained(worse, clips, tmp_path, 60, config)
     stored = load_file(tmp_path / CHECKPOINT)
     changed = different(worse, {name: torch.from_numpy(stored[f'network.{name}'])

@@ -287,7 +287,8 @@ def pair(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
     foundation = DepthAnythingV2(VITS).eval()
     load_weights(foundation, foundation_weights)
     encoder = {name.removeprefix('frame_encoder.encoder.'): value
-               for name, value in fast_weights.items() if name.startswith('frame_encoder.encoder.')}
+               for name, value in fast_weights.items()
+               if name.startswith('frame_encoder.encoder.')}
     network = with_lively_gates(initial_network(VITS, foundation, encoder, 0.9))
     path = tmp_path_factory.mktemp('weights') / 'own.safetensors'
     save(network, path)
