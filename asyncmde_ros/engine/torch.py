@@ -27,8 +27,8 @@ from asyncmde_ros.network.graphs import (
     FastGraph,
     FastNetwork,
     FoundationGraph,
+    FrameEncoder,
     KeyframeGraph,
-    Observer,
 )
 
 
@@ -75,7 +75,7 @@ def build_module(graph: Graph, model: str,
     if graph is Graph.FAST:
         module = FastGraph(FastNetwork(config))
     elif graph is Graph.SLOW:
-        module = KeyframeGraph(DepthAnythingV2(config), Observer(config))
+        module = KeyframeGraph(DepthAnythingV2(config), FrameEncoder(config))
     else:
         module = FoundationGraph(DepthAnythingV2(config))
     load_weights(module, weights)

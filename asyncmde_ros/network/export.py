@@ -30,7 +30,7 @@ from asyncmde_ros.model.graph_tensors import (
     fast_shapes,
 )
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastGraph, FastNetwork, Observer, SlowGraph
+from asyncmde_ros.network.graphs import FastGraph, FastNetwork, FrameEncoder, SlowGraph
 
 OPSET = 18
 """The oldest with GridSample, LayerNormalization and what torch's exporter emits; TensorRT 10.3
@@ -84,7 +84,7 @@ def export_slow(config: ModelConfig) -> onnx.ModelProto:
     h, w = (Dim(name, min=2, max=MAX_GRID) for name in ('grid_h', 'grid_w'))
     example = (torch.rand(1, 3, PATCH * rows, PATCH * cols),
                torch.rand(1, rows, cols, config.embed_dim))
-    return _export(SlowGraph(DepthAnythingV2(config), Observer(config)), example,
+    return _export(SlowGraph(DepthAnythingV2(config), FrameEncoder(config)), example,
                    ({2: PATCH * h, 3: PATCH * w}, {1: h, 2: w}), SLOW_INPUTS, SLOW_OUTPUTS)
 
 

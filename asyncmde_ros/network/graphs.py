@@ -21,7 +21,7 @@ from asyncmde_ros.network.spatial_memory import (
 from asyncmde_ros.network.warp import Warp
 
 
-class Observer(nn.Module):
+class FrameEncoder(nn.Module):
     """Encoder and projector: what the fast network sees of one frame by itself."""
 
     scale: Tensor
@@ -66,7 +66,7 @@ class FastNetwork(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.observer = Observer(config)
+        self.frame_encoder = FrameEncoder(config)
         self.unit = SpatialMemoryUnit(config.channels)
         decoder = LightDecoder if config.decoder == 'light' else DPTDecoder
         self.decoder = decoder(config.channels)
@@ -78,7 +78,7 @@ class FastNetwork(nn.Module):
         ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
         :meth:`SpatialMemoryUnit.forward`.
         """
-        observed = self.observer(image, memory.levels)
+        observed = self.frame_encoder(image, memory.levels)
         fused = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
         depth = self.decoder.native(fused.levels, image.shape[2:])
         return FastOutputs(depth, fused.share, fused.state)
@@ -113,14 +113,14 @@ class KeyframeGraph(nn.Module):
     decoding it takes a sixth of the whole.
     """
 
-    def __init__(self, foundation: DepthAnythingV2, observer: Observer) -> None:
+    def __init__(self, foundation: DepthAnythingV2, frame_encoder: FrameEncoder) -> None:
         super().__init__()
         self.foundation = foundation
-        self.fast = nn.ModuleDict({'observer': observer})
+        self.fast = nn.ModuleDict({'frame_encoder': frame_encoder})
 
     def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         memory = self.foundation.memory(image, positions)
-        return (*memory, *self.fast['observer'](image, memory))
+        return (*memory, *self.fast['frame_encoder'](image, memory))
 
 
 class SlowGraph(KeyframeGraph):
@@ -128,7 +128,7 @@ class SlowGraph(KeyframeGraph):
 
     def forward(self, image: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
         depth, memory = self.foundation(image, positions)
-        return (*memory, *self.fast['observer'](image, memory), depth)
+        return (*memory, *self.fast['frame_encoder'](image, memory), depth)
 
 
 class FoundationGraph(nn.Module):

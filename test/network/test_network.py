@@ -54,23 +54,23 @@ def count(module: torch.nn.Module) -> int:
 
 def test_parameter_counts_are_the_papers() -> None:
     network = FastNetwork(VITB)
-    assert count(network.observer.encoder) == 927_008
-    assert network.observer.encoder.taps == (16, 24, 48, 576)
-    assert count(network.observer.projector) == 85_504
+    assert count(network.frame_encoder.encoder) == 927_008
+    assert network.frame_encoder.encoder.taps == (16, 24, 48, 576)
+    assert count(network.frame_encoder.projector) == 85_504
     assert count(network.unit.gates) == 295_170
-    assert count(network.observer.projector) + count(network.unit.gates) == 380_674
+    assert count(network.frame_encoder.projector) + count(network.unit.gates) == 380_674
     assert count(network.unit.correction) == 4 * 128  # ours
     assert count(network.decoder) == 2_519_681
 
 
 def test_our_projector_reads_the_deeper_taps_as_well() -> None:
-    observer = FastNetwork(VITS).observer
-    taps, c = observer.encoder.taps, VITS.channels
+    frame_encoder = FastNetwork(VITS).frame_encoder
+    taps, c = frame_encoder.encoder.taps, VITS.channels
     own = sum(c * width + c for width in taps)
     deeper = sum(c * (level * taps[level]) for level in range(1, len(taps)))
     assert own == 33_024, 'the paper has no more'
-    assert count(observer.projector) == own + deeper == 122_624
-    assert FastNetwork(VITB).observer.projector.context is None
+    assert count(frame_encoder.projector) == own + deeper == 122_624
+    assert FastNetwork(VITB).frame_encoder.projector.context is None
 
 
 def test_without_its_context_our_projector_is_the_papers() -> None:

@@ -86,8 +86,9 @@ RANGES = {
     **{f'student.{name}': _SHARE for name in ('final_rate_share', 'average', 'crop_share')},
     'student.crop_min': Range(0, 1, above=True),
     **{f'optimiser.{name}': _SHARE for name in ('final_rate_share', 'average', 'decoder_share',
-                                                'observer_share')},
-    **{f'optimiser.{name}': _COUNT for name in ('observer_batch', 'observer_decoded', 'batch')},
+                                                'frame_encoder_share')},
+    **{f'optimiser.{name}': _COUNT
+       for name in ('frame_encoder_batch', 'frame_encoder_decoded', 'batch')},
 }
 """Of every number, but for those of data.appearance, which checks its own."""
 
@@ -102,8 +103,8 @@ class DataConfig:
     ``video_every`` is kept.
 
     ``gate_share`` of the videos, of the photos that a virtual camera moves over and of what is
-    rendered are kept from the observer: the gates have to learn how good it is on what it never
-    saw.
+    rendered are kept from the frame encoder: the gates have to learn how good it is on what it
+    never saw.
     """
 
     sizes: dict[str, float] = field(default_factory=lambda: {'252x336': 0.75, '196x252': 0.25})
@@ -195,16 +196,16 @@ class OptimiserConfig:
     """AdamW with a warm-up and a cosine over each of three phases.
 
     ``decoder_share`` of the budget goes to the decoder, at ``distil_rate`` times the rate: it
-    learns the foundation model's depth from its features.  ``observer_share`` goes to encoder and
-    projector alone, before clips (``batch``) train all: on single frames (``observer_batch``, of
-    which ``observer_decoded`` are decoded and the others give only features to compare) and, in
-    three of four steps, on pairs of frames (half as many), of which the first is a keyframe for
-    the second.
+    learns the foundation model's depth from its features.  ``frame_encoder_share`` goes to
+    encoder and projector alone, before clips (``batch``) train all: on single frames
+    (``frame_encoder_batch``, of which ``frame_encoder_decoded`` are decoded and the others give
+    only features to compare) and, in three of four steps, on pairs of frames (half as many), of
+    which the first is a keyframe for the second.
 
     Encoder, gates and decoder learn at ``encoder_rate``, ``gate_rate`` and ``decoder_rate`` times
-    the rate; with 0 the decoder learns in the first phase only.  In the clips the observer slows
-    down to ``clip_rate_share``; 0 freezes it.  Validated and kept is an exponential average of the
-    weights: each step ``average`` of it stays.
+    the rate; with 0 the decoder learns in the first phase only.  In the clips the frame encoder
+    slows down to ``clip_rate_share``; 0 freezes it.  Validated and kept is an exponential average
+    of the weights: each step ``average`` of it stays.
     """
 
     rate: float = 6e-4
@@ -218,9 +219,9 @@ class OptimiserConfig:
     warmup_steps: int = 50
     decoder_share: float = 0.15
     distil_rate: float = 0.1
-    observer_share: float = 0.55
-    observer_batch: int = 16
-    observer_decoded: int = 8
+    frame_encoder_share: float = 0.55
+    frame_encoder_batch: int = 16
+    frame_encoder_decoded: int = 8
     batch: int = 4
     decoder_rate: float = 0.0
 
@@ -398,9 +399,9 @@ def _check(config: TrainConfig) -> None:
             number = number[part]
         if number not in allowed:
             raise ConfigError(f'{name} {number}: must be {allowed}')
-    if config.optimiser.decoder_share + config.optimiser.observer_share > 1:
-        raise ConfigError('optimiser.decoder_share and optimiser.observer_share: their sum is at '
-                          'most 1')
+    if config.optimiser.decoder_share + config.optimiser.frame_encoder_share > 1:
+        raise ConfigError('optimiser.decoder_share and optimiser.frame_encoder_share: their sum '
+                          'is at most 1')
     if not 0 <= unroll.max_delay < unroll.frames:
         raise ConfigError(f'unroll.max_delay {unroll.max_delay}: must be in '
                           f'[0, {unroll.frames - 1}]')

@@ -18,7 +18,7 @@ from torch import Tensor
 from asyncmde_ros.engine.torch import NEVER_READ, load_weights
 from asyncmde_ros.model.config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastNetwork, Observer
+from asyncmde_ros.network.graphs import FastNetwork, FrameEncoder
 from asyncmde_ros.network.spatial_memory import climb, interpolate
 
 RIDGE = 1e-3
@@ -26,10 +26,10 @@ RIDGE = 1e-3
 
 
 @torch.inference_mode()
-def fit_projector(observer: Observer,
+def fit_projector(frame_encoder: FrameEncoder,
                   samples: Iterable[tuple[Tensor, Sequence[Tensor]]],
                   context: bool = True) -> list[float]:
-    """Set ``observer.projector`` to the ridge regression of M1-M4 on the taps.
+    """Set ``frame_encoder.projector`` to the ridge regression of M1-M4 on the taps.
 
     ``samples``: ImageNet-normalised images (1, 3, H, W), each with the foundation model's M1-M4.
     Interpolation and a 1x1 convolution commute, so each level is an ordinary linear regression
@@ -37,14 +37,14 @@ def fit_projector(observer: Observer,
     ``context`` false it is left alone.  Returns the share of each level's variance that is
     explained (R squared).
     """
-    projector = observer.projector
+    projector = frame_encoder.projector
     deeper = projector.context if context else None
     levels = len(projector.convs)
     xx: dict[int, Tensor] = {}
     xy: dict[int, Tensor] = {}
     yy = [0.0] * levels
     for image, memory in samples:
-        taps = observer.encode(image)
+        taps = frame_encoder.encode(image)
         for level, target in enumerate(memory):
             used = taps[level:] if deeper is not None else [taps[level]]
             x = interpolate(_side_by_side(used), target.shape[2:])[0].flatten(1).double()
@@ -100,7 +100,7 @@ def initial_network(config: ModelConfig, foundation: DepthAnythingV2,
     """
     network = FastNetwork(config).eval()
     if encoder is not None:
-        load_weights(network.observer.encoder, encoder)
+        load_weights(network.frame_encoder.encoder, encoder)
     network.decoder.load_state_dict(foundation.depth_head.scratch.state_dict(), strict=False)
     reset_gates(network, trust)
     return network

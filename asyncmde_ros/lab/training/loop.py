@@ -29,7 +29,7 @@ AHEAD = 3
 """Batches prepared while the present one is learned from."""
 
 LOG_EVERY = 5
-"""Odd, so that both kinds of the observer's steps are logged."""
+"""Odd, so that both kinds of the frame encoder's steps are logged."""
 
 MAX_BAD_STEPS = 20
 VALIDATIONS = 20

@@ -1,4 +1,4 @@
-"""The phases of the fast network's training: decoder, observer, then clips.
+"""The phases of the fast network's training: decoder, frame encoder, then clips.
 
 Each says what it loads, what is lost on it, at which rate what learns, and by which score the best
 weights are chosen.  :class:`OptimiserConfig` says why there are three.
@@ -86,7 +86,8 @@ class DecoderPhase(Phase):
     decoder_learns = True
 
     def load(self, step: int) -> Batch:
-        return self._shared.sampler.stills(step, self._shared.config.optimiser.observer_decoded)
+        decoded = self._shared.config.optimiser.frame_encoder_decoded
+        return self._shared.sampler.stills(step, decoded)
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Compare what the decoder makes of the foundation model's features with its depth.
@@ -110,11 +111,11 @@ class DecoderPhase(Phase):
         return super().part_rate(rate, part, share)
 
 
-class ObserverPhase(Phase):
+class FrameEncoderPhase(Phase):
     """Encoder, projector and correction learn from single frames and from pairs."""
 
     def load(self, step: int) -> Batch:
-        batch = self._shared.config.optimiser.observer_batch
+        batch = self._shared.config.optimiser.frame_encoder_batch
         if self._of_pairs(step):
             return self._shared.sampler.pairs(step, max(1, batch // 2))
         return self._shared.sampler.stills(step, batch)
@@ -148,7 +149,7 @@ class ObserverPhase(Phase):
 
     def _still_losses(self, batch: Batch) -> dict[str, Tensor]:
         observed = as_memory(observe(self._shared.network, batch))
-        count = self._shared.config.optimiser.observer_decoded
+        count = self._shared.config.optimiser.frame_encoder_decoded
         first = [level[:count, 0] for level in observed]
         ssi, gradient = self._shared.depth_losses(first, batch.depth[:count, 0])
         return {
@@ -207,9 +208,10 @@ class ClipPhase(Phase):
 def phases(shared: Shared) -> tuple[Phase, ...]:
     """Return the phases in their order; the number of one is its place."""
     settings = shared.config.optimiser
-    observer, clips = settings.decoder_share, settings.decoder_share + settings.observer_share
-    return (DecoderPhase(shared, 0.0, observer), ObserverPhase(shared, observer, clips),
-            ClipPhase(shared, clips, 1.0))
+    first = settings.decoder_share
+    second = first + settings.frame_encoder_share
+    return (DecoderPhase(shared, 0.0, first), FrameEncoderPhase(shared, first, second),
+            ClipPhase(shared, second, 1.0))
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 FOLDED_WIDTH = 0.75
 """The encoder width whose checkpoint had its normalisation folded: training it would undo that."""
 
-ENCODER_PREFIX = 'observer.encoder.'
+ENCODER_PREFIX = 'frame_encoder.encoder.'
 FIT_FRAMES = 240
 REPORT = 'training.json'
 CHECKED_SIZES: tuple[Size, ...] = ((252, 336), (196, 252), (252, 448))
@@ -161,14 +161,14 @@ def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Seq
     network = initial_network(model, teacher.module, encoder, config.model.initial_trust)
     if request.start is not None:
         load_weights(network, weights.load(request.start))
-    projector = network.observer.projector
+    projector = network.frame_encoder.projector
     if model.projector_context and not config.model.projector_context:
         # Zeros that stay, not None: the exported graph has these inputs.
         projector.hold_context()
     if not config.model.correction:
         network.unit.hold_correction()
     if encoder is not None and not request.resume:
-        explained = fit_projector(network.observer, _samples(clips, config.seed),
+        explained = fit_projector(network.frame_encoder, _samples(clips, config.seed),
                                   config.model.projector_context)
         logger.info('projector fitted: it explains %s of the variance of M1-M4',
                     ', '.join(f'{share:.0%}' for share in explained))

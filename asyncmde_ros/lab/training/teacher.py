@@ -16,7 +16,7 @@ from asyncmde_ros.model.config import CONFIGS
 from asyncmde_ros.model.geometry import Size, patch_grid
 from asyncmde_ros.model.preprocess import normalise
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import Observer
+from asyncmde_ros.network.graphs import FrameEncoder
 from asyncmde_ros.resources import share_directory
 
 Picture = npt.NDArray[np.uint8]
@@ -67,11 +67,11 @@ class Teacher:
 
     def _engine(self, size: Size) -> tuple[Engine, Mapping[str, Buffer]]:
         if size not in self._engines:
-            # The slow graph also holds an observer, whose outputs nobody reads here.
+            # The slow graph also holds a frame encoder, whose outputs nobody reads here.
             tensors: dict[str, npt.NDArray[np.floating]] = {
                 f'foundation.{name}': value for name, value in self.tensors.items()}
-            tensors |= {f'fast.observer.{name}': value.numpy() for name, value
-                        in Observer(self.config).state_dict().items()}
+            tensors |= {f'fast.frame_encoder.{name}': value.numpy() for name, value
+                        in FrameEncoder(self.config).state_dict().items()}
             shapes = {'image': (1, 3, *size),
                       'positions': resize_positions(tensors[POSITIONS_KEY],
                                                     patch_grid(size)).shape}

@@ -108,7 +108,7 @@ class Trainer(Loop[Batch]):
     def _train_mode(self) -> None:
         self._network.train()
         if self._frozen_norm:
-            self._network.observer.encoder.eval()
+            self._network.frame_encoder.encoder.eval()
 
     def _measure_spread(self, clips: Sequence[Clip]) -> Tensor:
         """Return the standard deviation (4,) of the foundation model's M1-M4 over clips."""
@@ -141,8 +141,8 @@ def _groups(network: FastNetwork, settings: OptimiserConfig) -> list[dict[str, A
     """Return AdamW's groups; weight decay is for convolutions' kernels only."""
     groups = []
     for name, module, share in (
-            ('encoder', network.observer.encoder, settings.encoder_rate),
-            ('projector', network.observer.projector, 1.0),
+            ('encoder', network.frame_encoder.encoder, settings.encoder_rate),
+            ('projector', network.frame_encoder.projector, 1.0),
             ('correction', network.unit.correction, 1.0),
             ('gates', network.unit.gates, settings.gate_rate),
             ('decoder', network.decoder, settings.decoder_rate)):

@@ -41,7 +41,7 @@ def observe(network: FastNetwork, batch: Batch) -> list[Tensor]:
     images = network_image(batch.images).flatten(0, 1)
     images = images.contiguous(memory_format=torch.channels_last)
     return [level.unflatten(0, batch.images.shape[:2])
-            for level in network.observer(images, [level[:, 0] for level in batch.levels])]
+            for level in network.frame_encoder(images, [level[:, 0] for level in batch.levels])]
 
 
 def as_memory(observed: Sequence[Tensor]) -> list[Tensor]:
@@ -52,13 +52,13 @@ def as_memory(observed: Sequence[Tensor]) -> list[Tensor]:
 
 
 def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
-           settings: UnrollConfig, learn_observer: bool = True) -> Unrolled:
+           settings: UnrollConfig, learn_frame_encoder: bool = True) -> Unrolled:
     """Carry the first frame's memory, which arrives at frame ``delay``, through a batch.
 
     Design, section 2 ("Delay"): on arrival the frame is compared with the first one, which is
-    what the memory shows.  Without ``learn_observer`` no gradient reaches it.
+    what the memory shows.  Without ``learn_frame_encoder`` no gradient reaches it.
     """
-    with torch.set_grad_enabled(torch.is_grad_enabled() and learn_observer):
+    with torch.set_grad_enabled(torch.is_grad_enabled() and learn_frame_encoder):
         observed = observe(network, batch)
     if model.memory == 'none':
         shape = observed[0][:, delay:, :1]

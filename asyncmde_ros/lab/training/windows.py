@@ -66,8 +66,8 @@ class Sampler:
 
     def __init__(self, clips: Sequence[Clip], config: TrainConfig) -> None:
         self._config = config
-        observer, gates = split(clips, config)
-        self._stills, self._windows = by_size(observer), by_size(gates)
+        frame_encoder, gates = split(clips, config)
+        self._stills, self._windows = by_size(frame_encoder), by_size(gates)
 
     def stills(self, step: int, count: int) -> Batch:
         """Return ``count`` windows of a single frame each."""
@@ -86,7 +86,7 @@ class Sampler:
             clip.frames, self._config, rng)))
 
     def pairs(self, step: int, count: int) -> Batch:
-        """Return ``count`` windows of two frames, from the observer's clips.
+        """Return ``count`` windows of two frames, from the frame encoder's clips.
 
         The second is any frame of a window as :meth:`windows` draws it; its warp to the first is
         what tracking every frame between them gives.
@@ -118,22 +118,22 @@ class Sampler:
 
 
 def split(clips: Sequence[Clip], config: TrainConfig) -> tuple[list[Clip], list[Clip]]:
-    """Return the clips that the observer learns from and those that the gates do.
+    """Return the clips that the frame encoder learns from and those that the gates do.
 
-    Where the observer goes on learning in the clips (``clip_rate_share``), has no phase of its
-    own, or one side would be left with nothing, both are all.
+    Where the frame encoder goes on learning in the clips (``clip_rate_share``), has no phase of
+    its own, or one side would be left with nothing, both are all.
     """
     everything = list(clips), list(clips)
-    if config.optimiser.clip_rate_share > 0 or not config.optimiser.observer_share:
+    if config.optimiser.clip_rate_share > 0 or not config.optimiser.frame_encoder_share:
         return everything
     gates = [clip for clip in clips if clip.kind != 'photo'
              and hash_share(f'gates {clip.name}') < config.data.gate_share]
     kept = {clip.name for clip in gates}
-    observer = [clip for clip in clips if clip.name not in kept]
-    if observer and any(clip.frames >= config.unroll.frames for clip in gates):
-        return observer, gates
-    logger.warning('too little footage to keep some from the observer: the gates will take it for '
-                   'better than it is')
+    frame_encoder = [clip for clip in clips if clip.name not in kept]
+    if frame_encoder and any(clip.frames >= config.unroll.frames for clip in gates):
+        return frame_encoder, gates
+    logger.warning('too little footage to keep some from the frame encoder: the gates will take '
+                   'it for better than it is')
     return everything
 
 

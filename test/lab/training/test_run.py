@@ -42,7 +42,7 @@ WEIGHTS = 'asyncmde_vits.safetensors'
 ADAPTER = 'glance_vits.safetensors'
 STEPS = 4
 VIDEO_FRAMES = 12
-OURS = ('observer.projector.context.', 'unit.correction.')
+OURS = ('frame_encoder.projector.context.', 'unit.correction.')
 
 EXPORT_TOLERANCE = 1e-4
 """Relative to the largest depth: two libraries' float32 sums in another order."""

@@ -64,8 +64,8 @@ CONFIG = TrainConfig(
     unroll=UnrollConfig(frames=3, max_delay=1, decoded_frames=2),
     optimiser=OptimiserConfig(rate=2e-3, encoder_rate=1.0, gate_rate=1.0, clip_rate_share=0.4,
                               average=0.0, warmup_steps=1, decoder_share=0.0,
-                              distil_rate=0.5, observer_share=0.5,
-                              observer_batch=2, batch=2),
+                              distil_rate=0.5, frame_encoder_share=0.5,
+                              frame_encoder_batch=2, batch=2),
     validation_minutes=NEVER, checkpoint_minutes=NEVER)
 
 BUDGET_S = 1.5
@@ -83,8 +83,9 @@ def start(fast_weights: dict[str, np.ndarray]) -> State:
     """Weights to begin with: the shipped encoder, and a decoder that shows something."""
     torch.manual_seed(0)
     network = FastNetwork(SMALL)
-    load_weights(network.observer.encoder, {
-        name.removeprefix('observer.encoder.'): value for name, value in fast_weights.items()})
+    load_weights(network.frame_encoder.encoder, {
+        name.removeprefix('frame_encoder.encoder.'): value
+        for name, value in fast_weights.items()})
     with torch.no_grad():
         for gate in (network.unit.gates.level1, network.unit.gates.level4):
             torch.nn.init.normal_(gate.score.weight, std=0.1)
@@ -170,13 +171,14 @@ def part_of(name: str) -> str:
 # It learns
 
 
-@pytest.mark.parametrize(('observer_share', 'correction'), [(0.0, True), (1.0, False)],
+@pytest.mark.parametrize(('frame_encoder_share', 'correction'), [(0.0, True), (1.0, False)],
                          ids=['clips', 'single frames'])
-def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path, observer_share: float,
-                            correction: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path,
+                            frame_encoder_share: float, correction: bool,
+                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     # A trained encoder whose normalisation was folded away bears no larger steps than these.
-    config = with_optimiser(observer_share=observer_share, rate=5e-4, encoder_rate=0.1)
+    config = with_optimiser(frame_encoder_share=frame_encoder_share, rate=5e-4, encoder_rate=0.1)
     trained(start, clips, tmp_path, 100, replace(config, model=replace(config.model,
                                                                       correction=correction)))
     loss = [row['loss'] for row in rows(tmp_path / 'train.csv')]
@@ -191,7 +193,7 @@ def test_the_loss_of_a_pair_goes_down(start: State, clips: list[Clip], tmp_path:
     pairs = Sampler(clips, CONFIG).pairs(1, 2)
     assert pairs.images.shape[1] == 2
     monkeypatch.setattr(Sampler, 'pairs', lambda self, step, count: pairs)
-    trained(start, clips, tmp_path, 80, with_optimiser(observer_share=1.0, rate=5e-4,
+    trained(start, clips, tmp_path, 80, with_optimiser(frame_encoder_share=1.0, rate=5e-4,
                                                        encoder_rate=0.1))
     loss = [row['loss_corrected'] for row in rows(tmp_path / 'train.csv')
             if math.isfinite(row['loss_corrected'])]
@@ -229,15 +231,15 @@ def test_what_is_learned_holds_on_the_clip_left_out(start: State, clips: list[Cl
     assert after['error_held'] == pytest.approx(before['error_held'], rel=1e-5)
 
 
-@pytest.mark.parametrize(('observer_share', 'learns', 'rests'), [
-    (1.0, {'observer', 'correction'}, {'gates', 'decoder'}),
-    (0.0, {'observer', 'correction', 'gates'}, {'decoder'}),
-    (0.5, {'observer', 'correction', 'gates'}, {'decoder'})])
+@pytest.mark.parametrize(('frame_encoder_share', 'learns', 'rests'), [
+    (1.0, {'frame_encoder', 'correction'}, {'gates', 'decoder'}),
+    (0.0, {'frame_encoder', 'correction', 'gates'}, {'decoder'}),
+    (0.5, {'frame_encoder', 'correction', 'gates'}, {'decoder'})])
 def test_each_phase_trains_its_parts(start: State, clips: list[Clip], tmp_path: Path,
-                                     observer_share: float, learns: set[str],
+                                     frame_encoder_share: float, learns: set[str],
                                      rests: set[str]) -> None:
     network, training = prepared(start, clips, tmp_path, 4,
-                                 with_optimiser(observer_share=observer_share))
+                                 with_optimiser(frame_encoder_share=frame_encoder_share))
     training.run()
     stored = load_file(tmp_path / CHECKPOINT)
     changed = {name for name in start
@@ -253,10 +255,10 @@ def test_each_phase_trains_its_parts(start: State, clips: list[Clip], tmp_path: 
 
 def test_what_is_validated_and_kept_is_the_running_average(
         start: State, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = 'observer.projector.convs.0.weight'
+    name = 'frame_encoder.projector.convs.0.weight'
     passed: list[Tensor] = []
     network, training = prepared(start, clips, tmp_path, 4,
-                                 with_optimiser(observer_share=0.0, average=0.75))
+                                 with_optimiser(frame_encoder_share=0.0, average=0.75))
     original = training._step
 
     def recorded(*arguments: object) -> dict[str, float]:
@@ -285,11 +287,11 @@ def test_a_decoder_with_a_rate_learns(start: State, clips: list[Clip], tmp_path:
 def test_normalisation_that_is_not_folded_keeps_count(start: State, clips: list[Clip],
                                                       tmp_path: Path) -> None:
     # One phase: the second goes on from the first one's best, with its count.
-    _, training = prepared(start, clips, tmp_path, 2, with_optimiser(observer_share=0.0),
+    _, training = prepared(start, clips, tmp_path, 2, with_optimiser(frame_encoder_share=0.0),
                            frozen_norm=False)
     training.run()
     stored = load_file(tmp_path / CHECKPOINT)
-    assert stored['network.observer.encoder.bn1.num_batches_tracked'] == 2
+    assert stored['network.frame_encoder.encoder.bn1.num_batches_tracked'] == 2
 
 
 def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Clip],
@@ -311,9 +313,9 @@ def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Cli
         step_of_phase = index - (0, 8, 24)[phase]
         rate = settings.rate * min(1, (step_of_phase + 1) / 3) * (
             low + (1 - low) * (1 + math.cos(math.pi * step_of_phase / length)) / 2)
-        observer = settings.clip_rate_share if phase == 2 else 1
-        assert rates == pytest.approx({'encoder': 0.2 * observer * rate, 'gates': 0.3 * rate,
-                                       'projector': observer * rate, 'correction': rate,
+        frame_encoder = settings.clip_rate_share if phase == 2 else 1
+        assert rates == pytest.approx({'encoder': 0.2 * frame_encoder * rate, 'gates': 0.3 * rate,
+                                       'projector': frame_encoder * rate, 'correction': rate,
                                        'decoder': (0.5 if phase else 0.7) * rate})
     assert len(used) == 32
 
@@ -323,7 +325,8 @@ def test_the_decoder_learns_first_and_alone(start: State, clips: list[Clip],
     torch.manual_seed(0)
     worse = {name: value * (1 + 0.2 * torch.randn_like(value))
              if name.startswith('decoder.output_conv') else value for name, value in start.items()}
-    config = with_optimiser(decoder_share=1.0, observer_share=0.0, decoder_rate=0.0, rate=2e-3)
+    config = with_optimiser(decoder_share=1.0, frame_encoder_share=0.0, decoder_rate=0.0,
+                            rate=2e-3)
     trained(worse, clips, tmp_path, 60, config)
     stored = load_file(tmp_path / CHECKPOINT)
     changed = different(worse, {name: torch.from_numpy(stored[f'network.{name}'])
@@ -335,7 +338,7 @@ def test_the_decoder_learns_first_and_alone(start: State, clips: list[Clip],
 
 def test_after_its_phase_the_decoder_rests(start: State, clips: list[Clip],
                                            tmp_path: Path) -> None:
-    config = with_optimiser(decoder_share=0.25, observer_share=0.75, decoder_rate=0.0)
+    config = with_optimiser(decoder_share=0.25, frame_encoder_share=0.75, decoder_rate=0.0)
     network, training = prepared(start, clips, tmp_path, 8, config)
     seen: list[dict[str, Tensor]] = []
     original = training._step
@@ -353,7 +356,7 @@ def test_only_kernels_decay(start: State, clips: list[Clip], tmp_path: Path) -> 
     """With no gradient, all that is left of a step is the decay."""
     config = replace(CONFIG, loss=LossConfig(
         ssi=0, gradient=0, memory=0, fused=0, observed=0, alone=0), optimiser=replace(
-            CONFIG.optimiser, weight_decay=0.5, decoder_rate=1.0, observer_share=0.0))
+            CONFIG.optimiser, weight_decay=0.5, decoder_rate=1.0, frame_encoder_share=0.0))
     trained(start, clips, tmp_path, 1, config)
     stored = load_file(tmp_path / CHECKPOINT)
     for name, value in start.items():
@@ -371,7 +374,7 @@ def test_every_ablation_trains(start: State, clips: list[Clip], tmp_path: Path, 
                                gates: str) -> None:
     config = replace(CONFIG, model=ModelChoice(memory=memory, gates=gates))
     trained(start, clips, tmp_path, 4, replace(
-        config, optimiser=replace(config.optimiser, observer_share=0.0, rate=1e-4)))
+        config, optimiser=replace(config.optimiser, frame_encoder_share=0.0, rate=1e-4)))
     stored = load_file(tmp_path / CHECKPOINT)  # the last weights, be they the best or not
     changed = different(start, {name: torch.from_numpy(stored[f'network.{name}'])
                                 for name in start})
@@ -407,7 +410,7 @@ def test_a_slower_machine_gives_the_same_weights(start: State, clips: list[Clip]
                     for name, value in network.state_dict().items() if name.startswith('unit.'))
         return original(self, network) | {'ratio_warped': moved}
     monkeypatch.setattr(Validation, 'measure', getting_worse)
-    config = replace(with_optimiser(observer_share=0.0), validation_minutes=5.0)
+    config = replace(with_optimiser(frame_encoder_share=0.0), validation_minutes=5.0)
     results = []
     for minutes in (0.0, 6.0):
         clock = itertools.count(0, 60 * minutes)
@@ -431,7 +434,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.proves('training-killed')
-@pytest.mark.parametrize('killed_at', [1, 3, 4, 6], ids=['observer', 'last of observer',
+@pytest.mark.parametrize('killed_at', [1, 3, 4, 6], ids=['frame_encoder', 'last of frame encoder',
                                                          'first clip', 'clips'])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
         start: State, clips: list[Clip], tmp_path: Path, killed_at: int,
@@ -574,7 +577,7 @@ def bad_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
 
 
 ALL_FRAMES = replace(CONFIG, unroll=replace(CONFIG.unroll, decoded_frames=3),
-                     optimiser=replace(CONFIG.optimiser, observer_share=0.0))
+                     optimiser=replace(CONFIG.optimiser, frame_encoder_share=0.0))
 
 
 def test_a_bad_step_changes_nothing_and_is_reported(start: State, clips: list[Clip],
@@ -705,10 +708,10 @@ def test_the_best_weights_by_validation_are_handed_back(
 
     Each phase has a score of its own, by which the other phase would have chosen differently.
     """
-    observer = [(0.5, 0.1), (0.3, 0.1), (0.4, 0.1), (0.4, 0.1)]  # steps 0 to 3
+    frame_encoder = [(0.5, 0.1), (0.3, 0.1), (0.4, 0.1), (0.4, 0.1)]  # steps 0 to 3
     gates = [(0.2, 0.9), (0.1, 0.8), (0.1, 0.7), (0.05, 0.75), (0.05, 0.8), (0.05, 0.85),
              (0.05, 0.85)]  # steps 3 to 8, and the end
-    given, seen = iter(observer + gates), []
+    given, seen = iter(frame_encoder + gates), []
     original = Validation.measure
 
     def scored(self: Validation, network: FastNetwork, *check: Callable[[], None]
@@ -717,21 +720,21 @@ def test_the_best_weights_by_validation_are_handed_back(
         values = original(self, network)
         return values | dict(zip(('error_corrected', 'ratio_warped'), next(given, ()),
                                  strict=False))
-    config = with_optimiser(observer_share=0.3)
+    config = with_optimiser(frame_encoder_share=0.3)
     network, training = prepared(start, clips, tmp_path, 8, config)
     monkeypatch.setattr(Validation, 'measure', scored)
     scores = training.run()  # none is given for what is handed back: that one is measured
     validated = rows(tmp_path / 'validation.csv')
     assert [row['step'] for row in validated] == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8]
     assert [(row['error_corrected'], row['ratio_warped']) for row in validated] == [
-        *observer, *gates]
-    best = seen[len(observer) + 2]
+        *frame_encoder, *gates]
+    best = seen[len(frame_encoder) + 2]
     assert different(best, network.state_dict()) == set()
     assert different(best, seen[-2]) and different(best, start), 'nothing was learned'
     # The gates begin from the best of the phase before, which is not its last either.
-    learned = {name for name in start if name.startswith('observer.')}
-    begun = different(seen[len(observer)], seen[1])
-    assert not begun & learned and different(seen[len(observer)], seen[3]) & learned
+    learned = {name for name in start if name.startswith('frame_encoder.')}
+    begun = different(seen[len(frame_encoder)], seen[1])
+    assert not begun & learned and different(seen[len(frame_encoder)], seen[3]) & learned
     assert scores == pytest.approx(
         original(Validation(held_out, config, CPU), network.eval()), rel=1e-4)
 

@@ -64,8 +64,8 @@ def _seeded() -> None:
 def with_lively_gates(network: FastNetwork) -> FastNetwork:
     """Make Phi differ from place to place, and trust depend on it."""
     network.eval()
-    taps = network.observer.encode(network_image(torch.from_numpy(pictures(1))))
-    for conv, tap in zip(network.observer.projector.convs, taps, strict=True):
+    taps = network.frame_encoder.encode(network_image(torch.from_numpy(pictures(1))))
+    for conv, tap in zip(network.frame_encoder.projector.convs, taps, strict=True):
         nn.init.normal_(conv.weight, std=1 / float(tap.std() * conv.in_channels**0.5))
         conv.bias.copy_(-conv(tap).mean((0, 2, 3)) + conv.bias)
     for gate in (network.unit.gates.level1, network.unit.gates.level4):
@@ -157,7 +157,7 @@ def test_every_frame_is_observed_by_itself(network: FastNetwork) -> None:
     observed = observe(network, batch)
     for index in (0, 1):
         for frame in (0, FRAMES - 1):
-            alone = network.observer(network_image(batch.images[index, frame])[None],
+            alone = network.frame_encoder(network_image(batch.images[index, frame])[None],
                                      [level[:1, 0] for level in batch.levels])
             for level, expected in zip(observed, alone, strict=True):
                 assert_same(level[index, frame], expected[0])
@@ -286,8 +286,9 @@ def pair(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
     torch.manual_seed(0)
     foundation = DepthAnythingV2(VITS).eval()
     load_weights(foundation, foundation_weights)
-    encoder = {name.removeprefix('observer.encoder.'): value
-               for name, value in fast_weights.items() if name.startswith('observer.encoder.')}
+    encoder = {name.removeprefix('frame_encoder.encoder.'): value
+               for name, value in fast_weights.items()
+               if name.startswith('frame_encoder.encoder.')}
     network = with_lively_gates(initial_network(VITS, foundation, encoder, 0.9))
     path = tmp_path_factory.mktemp('weights') / 'own.safetensors'
     save(network, path)
@@ -356,9 +357,9 @@ def test_the_last_frames_loss_reaches_every_frame_and_gate(network: FastNetwork)
 
 @pytest.mark.parametrize(('name', 'corrected'), [
     ('unit.gates.level1.score.bias', True), ('unit.gates.level4.score.bias', True),
-    ('observer.projector.convs.0.weight', True), ('unit.correction.2', True),
+    ('frame_encoder.projector.convs.0.weight', True), ('unit.correction.2', True),
     # The correction cancels a bias: what would be left is too little to be measured.
-    ('observer.projector.convs.3.bias', False)])
+    ('frame_encoder.projector.convs.3.bias', False)])
 def test_the_gradient_through_time_is_the_finite_difference(network: FastNetwork, name: str,
                                                             corrected: bool) -> None:
     batch = make_batch(1)
@@ -432,7 +433,7 @@ def test_climbing_adds_each_map_at_the_next_finer_size() -> None:
     torch.testing.assert_close(climb(ones), torch.full((1, 1, *TAP_SIZES[0]), 4.0))
 
 
-class FakeObserver(nn.Module):
+class FakeFrameEncoder(nn.Module):
     """Gives random taps for an image that is nothing but their seed."""
 
     def __init__(self, context: bool) -> None:
@@ -461,13 +462,13 @@ IMAGES = [torch.full((1, 3, 1, 1), float(seed)) for seed in range(12)]
 @pytest.mark.parametrize('context', [False, True])
 def test_the_fit_recovers_a_linear_memory(context: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial, 'RIDGE', 1e-9)
-    truth, observer = Projector(TAPS, 2, context), FakeObserver(context)
+    truth, frame_encoder = Projector(TAPS, 2, context), FakeFrameEncoder(context)
     with torch.inference_mode():
-        samples = [(image, truth(observer.encode(image), SIZES)) for image in IMAGES]
-    explained = fit_projector(observer, samples)
+        samples = [(image, truth(frame_encoder.encode(image), SIZES)) for image in IMAGES]
+    explained = fit_projector(frame_encoder, samples)
     assert explained == pytest.approx([1, 1, 1, 1], abs=1e-6)
     for name, value in truth.state_dict().items():
-        torch.testing.assert_close(observer.projector.state_dict()[name], value, rtol=0,
+        torch.testing.assert_close(frame_encoder.projector.state_dict()[name], value, rtol=0,
                                    atol=1e-3)
 
 
@@ -476,10 +477,10 @@ def test_the_fit_recovers_a_linear_memory(context: bool, monkeypatch: pytest.Mon
 def test_the_fit_is_numpys_ridge_regression(context: bool, ridge: float,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial, 'RIDGE', ridge)
-    observer = FakeObserver(context)
+    frame_encoder = FakeFrameEncoder(context)
     memory = [[torch.randn(1, 2, *size) + 3 for size in SIZES] for _ in IMAGES]
-    explained = fit_projector(observer, zip(IMAGES, memory, strict=True))
-    taps = [observer.encode(image) for image in IMAGES]
+    explained = fit_projector(frame_encoder, zip(IMAGES, memory, strict=True))
+    taps = [frame_encoder.encode(image) for image in IMAGES]
     for level in range(4):
         x = np.concatenate([design(t, level, context) for t in taps])
         y = np.concatenate([m[level][0].flatten(1).double().numpy().T for m in memory])
@@ -488,9 +489,9 @@ def test_the_fit_is_numpys_ridge_regression(context: bool, ridge: float,
         rows = np.sqrt(penalty) * np.eye(x.shape[1])[:-1]
         solution = np.linalg.lstsq(np.concatenate([x, rows]),
                                    np.concatenate([y, np.zeros((len(rows), 2))]), rcond=None)[0]
-        convs = [observer.projector.convs[level]]
+        convs = [frame_encoder.projector.convs[level]]
         if context and level < 3:
-            convs += observer.projector.context[level]
+            convs += frame_encoder.projector.context[level]
         fitted = torch.cat([conv.weight[:, :, 0, 0] for conv in convs], 1).detach().numpy().T
         np.testing.assert_allclose(fitted, solution[:-1], atol=1e-4)
         np.testing.assert_allclose(convs[0].bias.detach().numpy(), solution[-1], atol=1e-4)
@@ -500,7 +501,7 @@ def test_the_fit_is_numpys_ridge_regression(context: bool, ridge: float,
 
 def test_a_fit_to_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match='no image'):
-        fit_projector(FakeObserver(True), [])
+        fit_projector(FakeFrameEncoder(True), [])
 
 
 # Before the first step, and on the disk

@@ -110,7 +110,7 @@ def same(a: Batch, b: Batch) -> bool:
 # The two sides
 
 
-def test_the_gates_learn_on_what_the_observer_never_saw(tmp_path: Path) -> None:
+def test_the_gates_learn_on_what_the_frame_encoder_never_saw(tmp_path: Path) -> None:
     names = [(f'{kind}{index}', kind) for kind in ('video', 'photo') for index in range(20)]
     names += [(f'photo{index}', 'virtual') for index in range(10)]
     names += [(f'scene{index}', 'rendered') for index in range(10)]
@@ -120,16 +120,16 @@ def test_the_gates_learn_on_what_the_observer_never_saw(tmp_path: Path) -> None:
     for clip, (name, _) in zip(clips, names, strict=True):
         clip.name = name
     config = replace(CONFIG, optimiser=OptimiserConfig(clip_rate_share=0.0))
-    observer, gates = split(clips, config)
-    assert not {clip.name for clip in observer} & {clip.name for clip in gates}
-    assert {clip.kind for clip in observer} == {'video', 'photo', 'virtual', 'rendered'}
+    frame_encoder, gates = split(clips, config)
+    assert not {clip.name for clip in frame_encoder} & {clip.name for clip in gates}
+    assert {clip.kind for clip in frame_encoder} == {'video', 'photo', 'virtual', 'rendered'}
     assert {clip.kind for clip in gates} == {'video', 'virtual', 'rendered'}
     videos = sum(clip.kind == 'video' for clip in gates)
     assert 2 < videos < 18
     sampler = Sampler(clips, config)
     assert sampler.windows(0, 2).images.shape[:2] == (2, LENGTH)
     assert split(clips[:1], config) == (clips[:1], clips[:1]), 'one video has to do for both'
-    assert split(clips, CONFIG) == (clips, clips), 'the observer learns in the clips as well'
+    assert split(clips, CONFIG) == (clips, clips), 'the frame encoder learns in the clips as well'
 
 
 # Indices
