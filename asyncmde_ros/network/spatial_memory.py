@@ -57,7 +57,7 @@ class Projector(nn.Module):
             if self.context is not None and level < len(self.context):
                 deeper = [convolve(tap) for convolve, tap in
                           zip(self.context[level].children(), features[level + 1:], strict=True)]
-                x = climb([x, *deeper])
+                x = sum_top_down([x, *deeper])
             levels.append(interpolate(x, size))
         return levels
 
@@ -69,7 +69,7 @@ class Projector(nn.Module):
             parameter.requires_grad_(False)
 
 
-def climb(maps: Sequence[Tensor]) -> Tensor:
+def sum_top_down(maps: Sequence[Tensor]) -> Tensor:
     """Add maps of falling size, each brought to the next finer one's; the finest's size."""
     *finer, x = maps
     for target in reversed(finer):

@@ -1,6 +1,6 @@
 """Resampling a remembered map to the present view through a homography and a residual flow.
 
-Convention (design: "Warp convention"): a homography is a float32 3x3 that maps current normalised
+Convention: a homography is a float32 3x3 that maps current normalised
 coordinates [x, y, 1] to those of the remembered view, x = (2 i + 1) / W - 1, which is
 ``grid_sample`` with ``align_corners=False``; outside the remembered view its border is repeated.
 """

@@ -69,21 +69,21 @@ class FastPath:
     def _since_the_last(self, step: Warp) -> Warp:
         return step if self._extrapolated is None else compose(self._extrapolated, step)
 
-    def step(self, rgb: npt.NDArray[np.uint8], slot: Slot, step: Warp,
-             keyframe: Warp, beta: float, k: float) -> tuple[Map, Map]:
+    def step(self, rgb: npt.NDArray[np.uint8], slot: Slot, since_last: Warp,
+             since_keyframe: Warp, beta: float, k: float) -> tuple[Map, Map]:
         """Return inverse depth and trust, (rows, cols) each, for an image at network size.
 
         Both are the caller's only until the next step, at the sizes that the network has them.
-        ``step`` maps to the frame before, ``keyframe`` to the slot's.  On a slot's first step
-        this frame is compared with the keyframe itself, which is what the memory shows (design,
-        "Delay").
+        ``since_last`` maps to the frame before, ``since_keyframe`` to the slot's.  On a slot's
+        first step this frame is compared with the keyframe itself, which is what the memory shows.
         """
         assert slot.keyframe is not None
         fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
         self.keyframe = slot.keyframe
-        step, self._extrapolated = self._since_the_last(step), None
+        since_last, self._extrapolated = self._since_the_last(since_last), None
         write_image(rgb, self._inputs['image'].array)
-        for name, warp in (('step', keyframe if fresh else step), ('keyframe', keyframe)):
+        for name, warp in (('step', since_keyframe if fresh else since_last),
+                           ('keyframe', since_keyframe)):
             self._inputs[name].array[...] = warp.homography
             self._inputs[f'{name}_flow'].array[0] = warp.flow
         for name, value in zip(SCALARS, (beta, k, float(fresh)), strict=True):

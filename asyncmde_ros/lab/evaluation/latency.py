@@ -24,7 +24,7 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.errors import AsyncMDEError, EngineError
 from asyncmde_ros.lab import machine
 from asyncmde_ros.lab.evaluation.cache import Arrays, stored_arrays
-from asyncmde_ros.lab.evaluation.predict import Foundation, Teacher, nowhere
+from asyncmde_ros.lab.evaluation.predict import Foundation, MemoryRefresh, nowhere
 from asyncmde_ros.lab.evaluation.schedule import Schedule
 from asyncmde_ros.lab.evaluation.simulation import Background
 from asyncmde_ros.lab.media.frames import ASSUMED_RATE_HZ
@@ -290,8 +290,8 @@ def _wrong(path: Path, name: str, wanted: str) -> AsyncMDEError:
 def measure_spatial_memory(engines: Engines) -> list[float]:
     """Return [slow, fast] milliseconds, each path with its share of the cores."""
     picture = _noise(engines.size)
-    fast, held = FastPath(engines.fast), Teacher(engines).refresh(picture, 0)
-    teacher = Teacher(engines)  # another's buffers: the fast path reads the first one's
+    fast, held = FastPath(engines.fast), MemoryRefresh(engines).refresh(picture, 0)
+    other = MemoryRefresh(engines)  # another's buffers: the fast path reads the first one's
     settings, fast_ms, done = Settings(), [], threading.Event()
     nothing = nowhere(engines.size)
 
@@ -305,7 +305,7 @@ def measure_spatial_memory(engines: Engines) -> list[float]:
     thread = threading.Thread(target=drive, name='fast_path')
     thread.start()
     try:
-        slow_ms = _median_ms(lambda: teacher.refresh(picture, 0))
+        slow_ms = _median_ms(lambda: other.refresh(picture, 0))
     finally:
         done.set()
         thread.join()

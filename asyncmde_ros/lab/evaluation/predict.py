@@ -97,7 +97,7 @@ class Foundation:
         return self._refresher.depth(picture)
 
 
-class Teacher:
+class MemoryRefresh:
     """What refreshes the memory, with buffers of its own."""
 
     def __init__(self, engines: Engines) -> None:
@@ -149,7 +149,7 @@ def spatial_memory(engines: Engines, track: Footage, keyframes: Keyframes,
 
     The same :class:`FastPath` as on a robot: on a swap the frame is compared with the keyframe.
     """
-    fast, model = FastPath(engines.fast), Teacher(engines)
+    fast, model = FastPath(engines.fast), MemoryRefresh(engines)
     trust_shape = engines.fast.shape('share')[2:]
     current: int | None = None
     for index, keyframe in enumerate(keyframes):

@@ -154,7 +154,7 @@ FOOTAGE_MOTION = ('off', 'homography', 'image')
 
 @dataclass(frozen=True)
 class UnrollConfig:
-    """How the memory is carried through a clip (design, section 2).
+    """How the memory is carried through a clip.
 
     ``decoded_frames`` of each clip, drawn anew, give depth to compare; all give features.
     """

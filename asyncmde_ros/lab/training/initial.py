@@ -19,7 +19,7 @@ from asyncmde_ros.engine.torch import NEVER_READ, load_weights
 from asyncmde_ros.model.config import ModelConfig
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FastNetwork, FrameEncoder
-from asyncmde_ros.network.spatial_memory import climb, interpolate
+from asyncmde_ros.network.spatial_memory import interpolate, sum_top_down
 
 RIDGE = 1e-3
 """Regulariser, relative to the mean variance of a tap's channels."""
@@ -87,7 +87,7 @@ def _side_by_side(taps: Sequence[Tensor]) -> Tensor:
         before = sum(widths[:index])
         maps.append(torch.nn.functional.pad(
             tap, (0, 0, 0, 0, before, sum(widths) - before - widths[index])))
-    return climb(maps)
+    return sum_top_down(maps)
 
 
 def initial_network(config: ModelConfig, foundation: DepthAnythingV2,

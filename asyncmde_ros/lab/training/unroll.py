@@ -55,8 +55,8 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
            settings: UnrollConfig, learn_frame_encoder: bool = True) -> Unrolled:
     """Carry the first frame's memory, which arrives at frame ``delay``, through a batch.
 
-    Design, section 2 ("Delay"): on arrival the frame is compared with the first one, which is
-    what the memory shows.  Without ``learn_frame_encoder`` no gradient reaches it.
+    On arrival the frame is compared with the first one, which is what the memory shows, as on a
+    swap in the pipeline.  Without ``learn_frame_encoder`` no gradient reaches it.
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and learn_frame_encoder):
         observed = observe(network, batch)

@@ -39,7 +39,7 @@ from asyncmde_ros.model.preprocess import normalise
 from asyncmde_ros.network import warp as network_warp
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.spatial_memory import Gate, Projector, climb, interpolate
+from asyncmde_ros.network.spatial_memory import Gate, Projector, interpolate, sum_top_down
 from asyncmde_ros.pipeline.motion import Warp, still
 from asyncmde_ros.pipeline.settings import Settings
 
@@ -424,13 +424,13 @@ def test_context_that_is_held_stays_zero_in_training() -> None:
 
 
 @torch.inference_mode()
-def test_climbing_adds_each_map_at_the_next_finer_size() -> None:
+def test_the_top_down_sum_adds_each_map_at_the_next_finer_size() -> None:
     a, b, c = (torch.randn(2, 3, *size) for size in TAP_SIZES[:3])
     expected = a + interpolate(b + interpolate(c, b.shape[2:]), a.shape[2:])
-    torch.testing.assert_close(climb([a, b, c]), expected)
-    torch.testing.assert_close(climb([a]), a)
+    torch.testing.assert_close(sum_top_down([a, b, c]), expected)
+    torch.testing.assert_close(sum_top_down([a]), a)
     ones = [torch.ones(1, 1, *size) for size in TAP_SIZES]
-    torch.testing.assert_close(climb(ones), torch.full((1, 1, *TAP_SIZES[0]), 4.0))
+    torch.testing.assert_close(sum_top_down(ones), torch.full((1, 1, *TAP_SIZES[0]), 4.0))
 
 
 class FakeFrameEncoder(nn.Module):
