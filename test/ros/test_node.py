@@ -634,7 +634,7 @@ def test_what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure(
         assert peer.transition('configure') and peer.transition('activate')
         node.wait_for(f'networks loaded at {SMALL}')
         message = image_message(picture())
-        peer.until(lambda: len(peer.depths) >= 2 and peer.diagnosed('network size') == SMALL,
+        peer.until(lambda: len(peer.depths) >= 2 and peer.diagnosed('network_size') == SMALL,
                    lambda: peer.show(message))
     finally:
         node.close()
