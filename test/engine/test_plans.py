@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from support.caches import KEY, PLAN
+from support.competitors import hold_the_lock
 
 from asyncmde_ros.engine import tensorrt_build
 from asyncmde_ros.engine.interface import Options
@@ -107,20 +108,15 @@ def test_a_plan_built_elsewhere_for_this_kind_of_gpu_is_taken(
     assert built == ['']
 
 
-def _hold(directory: Path, seconds: float) -> None:
-    with PlanStore(directory).locked(KEY, threading.Event()):
-        (directory / 'held').touch()
-        time.sleep(seconds)
-
-
 @pytest.mark.proves('same-at-once')
 def test_another_process_that_builds_is_waited_for_or_given_up(store: PlanStore) -> None:
     store.directory.mkdir()
     hold_s = 1.0
-    process = multiprocessing.get_context('spawn').Process(target=_hold,
-                                                           args=(store.directory, hold_s))
+    process = multiprocessing.get_context('spawn').Process(
+        target=hold_the_lock, args=(store.directory, hold_s))
     process.start()
     while not (store.directory / 'held').exists():
+        assert process.is_alive() or process.exitcode in (None, 0), 'it broke off'
         time.sleep(0.01)
     cancel = threading.Event()
     cancel.set()

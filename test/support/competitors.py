@@ -1,5 +1,6 @@
 """What several processes do at once: here, because a new process has to import it by name."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -42,3 +43,9 @@ def build_in_a_process(directory: str, log: str) -> None:
         return PLAN, 1.0
     pytest.MonkeyPatch().setattr(tensorrt_build, '_build_in', build_in)
     assert build(PlanStore(Path(directory)), Job(KEY, b''), Options()) == PLAN
+
+
+def hold_the_lock(directory: Path, seconds: float) -> None:
+    with PlanStore(directory).locked(KEY, threading.Event()):
+        (directory / 'held').touch()
+        time.sleep(seconds)
