@@ -84,9 +84,9 @@ def test_the_gpu_gives_the_references_numbers(
     slow, fast = bind(ours, frames[0], frames[1])
     right_slow, right_fast = bind(reference.compile(SIZE), frames[0], frames[1])
     for name in KEYFRAME:
-        limit = LIMITS[name] if precision is Precision.AUTO else FP32_ERROR
+        limit = FP32_ERROR if precision is Precision.FP32 else LIMITS[name]
         assert difference(slow[name].read(), right_slow[name].read()) < limit, name
-    limit = LIMITS['depth'] if precision is Precision.AUTO else FP32_ERROR
+    limit = FP32_ERROR if precision is Precision.FP32 else LIMITS['depth']
     assert difference(fast['depth'].read(), right_fast['depth'].read()) < limit
 
 
