@@ -105,6 +105,9 @@ class FakeModel:
         self.glance: DepthEngine | None = None
         self.engines: Engines | None = None
 
+    def in_half(self) -> 'FakeModel':
+        return self
+
     def compile(self, size: Size, cancel: Event | None = None) -> Engines:
         self.compiled.append(size)
         self.engines = fake_engines(size)
