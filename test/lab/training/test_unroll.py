@@ -18,8 +18,12 @@ from asyncmde_ros import weights
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.torch import NEVER_READ, load_weights
-from asyncmde_ros.lab.evaluation.predict import Footage, Foundation, spatial_memory
-from asyncmde_ros.lab.evaluation.predict import Teacher as LiveTeacher
+from asyncmde_ros.lab.evaluation.predict import (
+    Footage,
+    Foundation,
+    MemoryRefresh,
+    spatial_memory,
+)
 from asyncmde_ros.lab.training import initial
 from asyncmde_ros.lab.training.config import GATES, ModelChoice, UnrollConfig
 from asyncmde_ros.lab.training.initial import fit_projector, initial_network, save
@@ -301,7 +305,7 @@ def pair(foundation_path: Path, foundation_weights: dict[str, np.ndarray],
 def taught(pair: SimpleNamespace, motion: str) -> tuple[Batch, Tensor, Footage]:
     """Return a batch of one with the foundation model's memory, its depth, and the footage."""
     shown = pictures(FRAMES)
-    slot = LiveTeacher(pair.engines).refresh(shown[0], 0)
+    slot = MemoryRefresh(pair.engines).refresh(shown[0], 0)
     batch = make_batch(1, VITS.channels, motion)
     batch.images = torch.from_numpy(shown)[None]
     batch.levels = [level.float() for level in batch.levels]  # frames that nobody may look at
