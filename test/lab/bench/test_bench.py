@@ -111,7 +111,7 @@ def test_both_graphs_ran_equally_often_in_every_configuration(bench: dict[str, A
     rows = bench['engines']['rows']
     cores = len(os.sched_getaffinity(0))
     assert {(row['threads'], row['precision']) for row in rows} == {
-        (threads, precision) for threads in (1, cores) for precision in ('auto', 'fp32')}
+        (threads, precision) for threads in (1, cores) for precision in ('auto', 'half', 'fp32')}
     for row in rows:
         assert row['foundation_ms']['count'] == row['fast_ms']['count']
         assert row['ratio_p50'] == row['foundation_ms']['p50'] / row['fast_ms']['p50']
