@@ -7,11 +7,15 @@ import numpy as np
 
 from asyncmde_ros.scale.filter import WANDER, ScaleFilter, Wander
 from asyncmde_ros.scale.fit import Fit, fit
-from asyncmde_ros.scale.observations import Array, Map, Observations, sample
+from asyncmde_ros.scale.history import History
+from asyncmde_ros.scale.observations import Array, Map, Measurement, sample
 
 TOLERANCE_S = 0.05
 """Farther apart, an observation and a map do not show the same: something that moves at 2 m/s is
 0.1 m elsewhere."""
+
+MOST_WAITING = 100
+"""Measurements that are newer than the newest map: their image is on its way, or is not."""
 
 STRIDE = 8
 """Every eighth row and column are enough for a median."""
@@ -49,17 +53,21 @@ class ScaleEstimator:
 
     def _start(self) -> None:
         self._filter = ScaleFilter(self._wander)
+        self._history = History()
+        self._waiting: list[Measurement] = []
         self._stamp_s: float | None = None
         self._believed_s = 0.0
         self._sources: tuple[str, ...] = ()
 
-    def update(self, stamp_s: float, relative: Map, observations: Sequence[Observations],
+    def update(self, stamp_s: float, relative: Map, measurements: Sequence[Measurement],
                refreshed: bool = False) -> Scale | None:
         """Return the scale at ``stamp_s``; None where nothing was ever measured.
 
         ``relative`` (h, w) is relative inverse depth, NaN where unknown.  ``refreshed``: it comes
-        from another keyframe than the last one, and so may have another scale.  Without
-        observations the scale is held, and its covariance grows.  Time that goes back starts
+        from another keyframe than the last one, and so may have another scale.
+        ``measurements`` are what is new: each is looked at in the map of its own moment, of which
+        those of the last half second are kept; what is newer than the map waits for the next.
+        Without any the scale is held, and its covariance grows.  Time that goes back starts
         anew.  ValueError for a map that is not two-dimensional.
         """
         if relative.ndim != 2:
@@ -69,18 +77,29 @@ class ScaleEstimator:
         typical = _typical(relative)
         elapsed_s = 0.0 if self._stamp_s is None else stamp_s - self._stamp_s
         self._stamp_s = stamp_s
-        self._filter.predict(elapsed_s, refreshed, typical)
-        timely = [some for some in observations
-                  if abs(some.stamp_s - stamp_s) <= self._tolerance_s]
-        samples = sample(relative, timely)
+        self._filter.predict(elapsed_s, typical)
+        relation = self._history.add(stamp_s, relative, refreshed)
+        if refreshed:
+            self._filter.refresh(relation, typical)
+        measured = [(moment, one.seen_in(moment.relative))
+                    for one in self._timely(stamp_s, measurements)
+                    if abs((moment := self._history.nearest(one.stamp_s)).stamp_s - one.stamp_s)
+                    <= self._tolerance_s]
+        samples = sample(measured)
         before = self._filter.state
         found = fit(samples, before[1] if before else 0.0, before)
         if found is not None and self._filter.update(found, typical):
-            self._believed_s = stamp_s
-            self._sources = tuple(dict.fromkeys(some.source for some in timely))
+            self._believed_s = max(one.stamp_s for _, one in measured)
+            self._sources = tuple(dict.fromkeys(one.source for _, one in measured))
         else:
             found = None
         return self._scale(stamp_s, samples.relative.size, found)
+
+    def _timely(self, stamp_s: float, measurements: Sequence[Measurement]) -> list[Measurement]:
+        """Return what is no newer than the map, of what waited too; keep the rest."""
+        found = [*self._waiting, *measurements]
+        self._waiting = [one for one in found if one.stamp_s > stamp_s][-MOST_WAITING:]
+        return [one for one in found if one.stamp_s <= stamp_s]
 
     def _scale(self, stamp_s: float, observations: int, found: Fit | None) -> Scale | None:
         state = self._filter.state

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asyncmde_ros.scale.fit import Fit
+from asyncmde_ros.scale.history import Relation
 from asyncmde_ros.scale.observations import Array
 
 GATES = {1: 10.8, 2: 13.8}
@@ -29,13 +30,17 @@ class Wander:
 
     Standard deviations; a random walk's variance grows with time.  In units of ``a``, and of
     ``a`` times the map's median.  The defaults are what exact fits do on rendered clips: 2.6 % and
-    1.3 % from one frame to the next at 30 Hz, 28 % and 9 % at a refresh (median deviations).
+    1.3 % from one frame to the next at 30 Hz; 28 % and 9 % at a refresh, of which 6 %
+    and 5 % are left where it is known how both maps relate (median deviations; twice that is
+    assumed, as one in four goes farther).
     """
 
     scale_per_s: float = 0.15
     shift_per_s: float = 0.1
     scale_at_refresh: float = 0.3
     shift_at_refresh: float = 0.1
+    scale_if_related: float = 0.12
+    shift_if_related: float = 0.1
 
 
 WANDER = Wander()
@@ -70,16 +75,33 @@ class ScaleFilter:
         """Of (a, b), (2, 2)."""
         return self._covariance.copy()
 
-    def predict(self, elapsed_s: float, refreshed: bool, typical: float) -> None:
-        """Let time pass; ``typical`` is the map's median value, ``refreshed`` if it is a new one.
-        """
-        if self._state is None:
-            return
+    def predict(self, elapsed_s: float, typical: float) -> None:
+        """Let time pass; ``typical`` is the map's median value."""
         wander = self._wander
-        unit = abs(self._state[0]) * np.array([1.0, abs(typical)])
-        rate = np.array([wander.scale_per_s, wander.shift_per_s])
-        jump = np.array([wander.scale_at_refresh, wander.shift_at_refresh]) * refreshed
-        self._covariance += np.diag(unit ** 2 * (rate ** 2 * max(elapsed_s, 0.0) + jump ** 2))
+        root = max(elapsed_s, 0.0) ** 0.5
+        self._loosen(root * wander.scale_per_s, root * wander.shift_per_s, typical)
+
+    def refresh(self, relation: Relation | None, typical: float) -> None:
+        """Go over to the values of another map, which may have another scale.
+
+        With r_old = g r_new + o known, a r_old + b is (a g) r_new + (a o + b): x becomes J x and
+        P becomes J P J^T, with J = [[g, 0], [o, 1]].
+        """
+        wander = self._wander
+        if relation is None:
+            self._loosen(wander.scale_at_refresh, wander.shift_at_refresh, typical)
+            return
+        if self._state is not None:
+            change = np.array([[relation.gain, 0.0], [relation.offset, 1.0]])
+            self._state = change @ self._state
+            self._covariance = change @ self._covariance @ change.T
+        self._doubted.clear()  # they are of the values before
+        self._loosen(wander.scale_if_related, wander.shift_if_related, typical)
+
+    def _loosen(self, scale: float, shift: float, typical: float) -> None:
+        if self._state is not None:
+            unit = abs(self._state[0]) * np.array([scale, shift * abs(typical)])
+            self._covariance = self._covariance + np.diag(unit ** 2)
 
     def update(self, fit: Fit, typical: float) -> bool:
         """Take in a fit; return whether it was believed."""

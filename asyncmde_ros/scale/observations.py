@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -66,6 +67,30 @@ class Observations:
         return cls(np.asarray(pixels, np.float64).reshape(-1, 2), 1 / depth, sigma / depth ** 2,
                    image, stamp_s, source)
 
+    def seen_in(self, relative: Map) -> 'Observations':
+        """Return these; where they are in the image does not depend on the map."""
+        return self
+
+
+class Measurement(Protocol):
+    """What becomes observations once the relative map of its moment is known."""
+
+    @property
+    def stamp_s(self) -> float:
+        """When it was measured."""
+
+    def seen_in(self, relative: Map) -> Observations:
+        """Return the observations in the map (h, w) of that moment."""
+
+
+class Moment(NamedTuple):
+    """A map (h, w) that was; ``gain`` r + ``offset`` is its value r in those of the present."""
+
+    stamp_s: float
+    relative: Map
+    gain: float
+    offset: float
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -81,14 +106,18 @@ class Samples:
     weight: Array
 
 
-def sample(relative: Map, observations: Sequence[Observations]) -> Samples:
-    """Return what a relative map (h, w) says where something was measured.
+def sample(measured: Sequence[tuple[Moment, Observations]]) -> Samples:
+    """Return what relative maps say where something was measured, in the present map's values.
 
-    The map may be of another size than the images that the pixels are of; both show the same.  It
+    A map may be of another size than the images that the pixels are of; both show the same.  It
     is interpolated bilinearly.  Left out is what is not finite, not positive, outside the image,
     or where the map has no value; and of more than MOST, as many of each cell as leave that.
     """
-    parts = [_sampled(relative, some) for some in observations]
+    parts = []
+    for moment, observations in measured:
+        part = _sampled(moment.relative, observations)
+        part[0] = moment.gain * part[0] + moment.offset
+        parts.append(part)
     columns = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0))
     if columns.shape[1] > MOST:
         order = np.argsort(columns[3], kind='stable')

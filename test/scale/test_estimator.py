@@ -88,17 +88,68 @@ def test_one_wild_frame_changes_nothing() -> None:
 
 
 def test_a_refresh_may_change_the_scale_at_once() -> None:
-    """The same step of 30 %: with a new keyframe it is followed, else it is doubted."""
+    """The same step of 30 %: with a new scene's keyframe it is followed, else it is doubted."""
     found = {}
     for refreshed in (False, True):
         estimator, world = ScaleEstimator(), World()
         run(estimator, world, 0, 30)
+        world.relative = world.relative[:, ::-1].copy()
         scale = estimator.update(1.0, world.relative, [world.points(1.0, 1.3 * A, 1.3 * B)],
                                  refreshed)
         assert scale is not None
         found[refreshed] = scale
     assert found[False].inliers == 0
     assert found[True].a == pytest.approx(1.3 * A, rel=0.05)
+
+
+def test_a_refresh_with_another_scale_of_the_same_scene_keeps_the_metres() -> None:
+    """Nothing is measured after it: how both maps relate is seen in the maps."""
+    estimator, world = ScaleEstimator(), World()
+    before = run(estimator, world, 0, 30)[-1]
+    metres = 1 / (before.a * world.relative + before.b)
+    changed = ((world.relative - 0.7) / 1.8).astype(np.float32)
+    changed[10:16, 5:20] *= 3  # something that moved
+    scale = estimator.update(1.0, changed, [], refreshed=True)
+    assert scale is not None
+    unmoved = np.ones(IMAGE, bool)
+    unmoved[10:16, 5:20] = False
+    assert 1 / (scale.a * changed + scale.b)[unmoved] == pytest.approx(metres[unmoved], rel=0.01)
+    assert scale.covariance[0, 0] > before.covariance[0, 0] * 1.8 ** 2
+
+
+@pytest.mark.parametrize('refreshed_since', [False, True])
+def test_what_comes_late_is_looked_at_in_the_map_of_its_moment(refreshed_since: bool) -> None:
+    """A wall of which the camera turned away since: the present map has other values there."""
+    estimator, world = ScaleEstimator(), World()
+    late = world.points(0.1, count=300)
+    earlier = world.relative
+    estimator.update(0.1, earlier, [])
+    turned = np.roll(earlier, 20, axis=1)
+    estimator.update(0.2, turned, [])
+    if refreshed_since:
+        turned = (turned - 0.5) / 2
+        estimator.update(0.25, turned, [], refreshed=True)
+    scale = estimator.update(0.3, turned, [late])
+    assert scale is not None and scale.age_s == pytest.approx(0.2)
+    assert scale.inliers > 270 and scale.residual is not None and scale.residual < 0.03
+    expected = (2 * A, B + 0.5 * A) if refreshed_since else (A, B)
+    assert scale.a == pytest.approx(expected[0], rel=0.03)
+    assert scale.b == pytest.approx(expected[1], rel=0.1)
+
+
+def test_what_is_newer_than_the_map_waits_for_its_own() -> None:
+    estimator, world = ScaleEstimator(), World()
+    future = world.points(0.13)
+    assert estimator.update(0.1, np.full(IMAGE, 7, np.float32), [future]) is None
+    scale = estimator.update(0.1333, world.relative, [])
+    assert scale is not None and scale.inliers > 40
+
+
+def test_what_is_of_no_map_is_left_out() -> None:
+    estimator, world = ScaleEstimator(), World()
+    for stamp_s in (0.0, 0.5, 1.0):
+        assert estimator.update(stamp_s, world.relative, [
+            world.points(stamp_s - 0.06), world.points(stamp_s + 0.06)]) is None
 
 
 def test_without_observations_the_scale_is_held_and_grows_uncertain() -> None:
