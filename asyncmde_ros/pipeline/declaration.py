@@ -37,8 +37,9 @@ class Declaration:
     """One parameter.
 
     ``default`` is the plain value that a user reads and writes.  A number lies between ``low`` and
-    ``high``, a text is one of ``choices`` where there are some.  ``parse`` turns a plain value
-    into the field's; it raises ValueError with what is wrong.
+    ``high``, a text is one of ``choices`` where there are some; ``listed`` texts may be given as a
+    list, which stands for one text with commas.  ``parse`` turns a plain value into the field's;
+    it raises ValueError with what is wrong.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Declaration:
     high: float | None
     choices: tuple[str, ...]
     parse: Callable[[Any], Any] | None
+    listed: bool = False
 
     @property
     def group(self) -> str:
@@ -71,6 +73,9 @@ class Declaration:
             return str(text)
         if isinstance(self.default, tuple):
             return _numbers(value)
+        if self.listed and isinstance(value, (list, tuple)) and all(
+                isinstance(item, str) for item in value):
+            return ','.join(value)
         if isinstance(self.default, (bool, str)):
             if type(value) is not type(self.default):
                 raise ValueError(f'{value!r} is not '
@@ -88,7 +93,8 @@ class Declaration:
 def parameter(default: Any, name: str, description: str, *,
               settable: Settable = Settable.ALWAYS, low: float | None = None,
               high: float | None = None, choices: tuple[str, ...] = (),
-              text: str | None = None, parse: Callable[[Any], Any] | None = None) -> Any:
+              text: str | None = None, parse: Callable[[Any], Any] | None = None,
+              listed: bool = False) -> Any:
     """Return a dataclass field with a default that is also a parameter.
 
     ``text`` is the default as a user writes it, where that is not the field's.  Of an Enum the
@@ -100,7 +106,7 @@ def parameter(default: Any, name: str, description: str, *,
         plain = str(default.value)
         choices, parse = choices or tuple(members), parse or members.__getitem__
     return dataclasses.field(default=default, metadata={KEY: Declaration(
-        name, plain, description, settable, low, high, choices, parse)})
+        name, plain, description, settable, low, high, choices, parse, listed)})
 
 
 def declarations(settings: type[Any]) -> dict[str, Declaration]:

@@ -17,6 +17,7 @@ from asyncmde_ros.model.geometry import AUTO_SIZE, Size, parse_size
 from asyncmde_ros.pipeline.declaration import Declaration, Settable, declarations, parameter
 from asyncmde_ros.pipeline.rotation import quaternion_matrix
 from asyncmde_ros.pipeline.settings import DEFAULT_FAST_PATH, FastPathModel, Settings
+from asyncmde_ros.ros.metric_settings import MetricSettings
 
 MAX_THREADS = 256
 
@@ -128,5 +129,6 @@ def _grouped(found: list[Declaration]) -> tuple[Declaration, ...]:
     return tuple(sorted(found, key=lambda declaration: groups.index(declaration.group)))
 
 
-PARAMETERS = _grouped([*declarations(Configuration).values(), *declarations(Settings).values()])
+PARAMETERS = _grouped([declaration for settings in (Configuration, Settings, MetricSettings)
+                       for declaration in declarations(settings).values()])
 BY_NAME = {declaration.name: declaration for declaration in PARAMETERS}

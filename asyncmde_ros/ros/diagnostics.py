@@ -1,6 +1,7 @@
 """What /diagnostics says of the node."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
@@ -66,6 +67,14 @@ def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None,
         level=level, name=f'{name}: depth', message=message,
         hardware_id=status.engine if status is not None else '',
         values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()])])
+
+
+def diagnose_scale(name: str, trouble: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    """Return the state of a node's metres; ``trouble`` is empty where there are some."""
+    return DiagnosticStatus(
+        level=DiagnosticStatus.WARN if trouble else DiagnosticStatus.OK, name=f'{name}: scale',
+        message=trouble or 'metric depth is published',
+        values=[KeyValue(key=key, value=value) for key, value in values.items()])
 
 
 def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumstances

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from asyncmde_ros.errors import ImageError
@@ -36,20 +36,25 @@ def from_nanoseconds(stamp_ns: int) -> Time:
     return Time(sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
 
 
-def set_data(message: Image, pixels: npt.NDArray[np.generic]) -> None:
+def set_data(message: Image | PointCloud2, pixels: npt.NDArray[np.generic]) -> None:
     """Give ``message`` the bytes of ``pixels``.
 
     The public setter checks each byte in Python, over a quarter of a second for a VGA image;
     an array of the right type is what it would store.
     """
     data = array.array('B')
-    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
+    data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data)
     message._data = data
 
 
 def float_image(header: Header, values: npt.NDArray[np.float32]) -> Image:
     """Return (H, W) float32 as a 32FC1 image."""
     return _image(header, values, '32FC1', values.itemsize)
+
+
+def millimetre_image(header: Header, values: npt.NDArray[np.uint16]) -> Image:
+    """Return (H, W) uint16 as a 16UC1 image."""
+    return _image(header, values, '16UC1', values.itemsize)
 
 
 def rgb_image(header: Header, rgb: npt.NDArray[np.uint8]) -> Image:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import AsyncMDEError, ImageError, in_words
@@ -22,13 +25,14 @@ from asyncmde_ros.pipeline.overload import MS
 from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
 from asyncmde_ros.pipeline.settings import MotionCompensation
 from asyncmde_ros.ros import parameters
-from asyncmde_ros.ros.diagnostics import Circumstances, diagnose
+from asyncmde_ros.ros.diagnostics import Circumstances, diagnose, diagnose_scale
 from asyncmde_ros.ros.guard import guard_clock, guard_services, guarded
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.inputs import Calibration, ImageInput, ImuRotation
 from asyncmde_ros.ros.loading import BuildProgress, Loading, Recipe
 from asyncmde_ros.ros.logs import forward_logs
 from asyncmde_ros.ros.messages import image_stamp_ns
+from asyncmde_ros.ros.metric_depth import MetricDepth
 from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
 from asyncmde_ros.ros.parameter_files import files_of, objection
@@ -89,6 +93,7 @@ class DepthNode(PatientNode):
                 self.get_logger().warning(trouble)
         after_parameters_are_set(self, self._apply)
         self._outputs = Outputs(self)
+        self._metric = MetricDepth(self, functools.partial(parameters.read_metric_settings, self))
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Not the node's clock, which stands still with a paused simulation.
         self.create_timer(DIAGNOSTICS_PERIOD_S, guarded(self, self._diagnose),
@@ -191,7 +196,7 @@ class DepthNode(PatientNode):
         try:
             self._follow_settings()
         except Exception as error:  # the parameter is set; a bad QoS override, say, is not refused
-            self.get_logger().error(f'imu: {in_words(error)}')
+            self.get_logger().error(f'imu, scale: {in_words(error)}')
 
     # Subscriptions
 
@@ -202,18 +207,21 @@ class DepthNode(PatientNode):
         self._warps = asked.overload == 'warp'
         self._images = ImageInput(self, self._on_image, asked.image_transport, asked.reliability,
                                   WAITING_FRAMES if self._warps else 1)
+        self._metric.open(self._images.topic)
         self._follow_settings()
 
     def _unsubscribe(self) -> None:
+        self._metric.close()
         for source in (self._images, self._calibration, self._imu_rotation, self._mounting):
             if source is not None:
                 source.close()
         self._images = self._calibration = self._imu_rotation = self._mounting = None
 
     def _follow_settings(self) -> None:
-        """Listen to an IMU while motion comes from it, and to tf while that tells the roll."""
+        """Listen to what the settings ask for: an IMU, tf for the roll, sensors of distance."""
         if self._pipeline is None or self._images is None:
             return
+        self._metric.follow_settings()
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
         if by_imu and self._imu_rotation is None:
             self._imu_rotation = ImuRotation(self, self._pipeline.rotation_sensor,
@@ -256,6 +264,7 @@ class DepthNode(PatientNode):
             else:
                 self._outputs.publish(message.header, rgb.shape[:2], calibration, result)
                 self._count(result, stamp_ns, MS * (time.time_ns() - received_ns))
+                self._measure(message.header, rgb, calibration, result)
         except ImageError as error:
             self.statistics.drop(error.reason)
             self._refused = str(error)
@@ -266,6 +275,14 @@ class DepthNode(PatientNode):
         except Exception as error:  # a frame may be lost, the node may not
             self.statistics.drop(INTERNAL)
             self._warn(f'no depth for this image, through a fault of ours: {error!r}')
+
+    def _measure(self, header: Header, rgb: npt.NDArray[np.uint8], calibration: CameraInfo | None,
+                 result: DepthResult) -> None:
+        """Publish metres; whatever goes wrong with them, the image has had its depth."""
+        try:
+            self._metric.update(header, rgb, calibration, result)
+        except Exception as error:
+            self._warn(f'no metres for this image, through a fault of ours: {error!r}')
 
     def _turn_upright(self, camera_frame: str) -> None:
         """Let the pipeline turn images as tf says, where that is asked."""
@@ -287,9 +304,12 @@ class DepthNode(PatientNode):
         status = None if self._pipeline is None else self._pipeline.status
         if not self.loading and (status is None or status.state is not PipelineState.BUILDING):
             self._building.end()
-        self._diagnostics.publish(diagnose(
-            self.get_fully_qualified_name(), self.statistics.snapshot(), status,
-            self._circumstances(), self.get_clock().now().to_msg()))
+        report = diagnose(self.get_fully_qualified_name(), self.statistics.snapshot(), status,
+                          self._circumstances(), self.get_clock().now().to_msg())
+        if self._metric.asked:
+            report.status = [*report.status, diagnose_scale(
+                self.get_fully_qualified_name(), self._metric.trouble(), self._metric.values())]
+        self._diagnostics.publish(report)
 
     def _circumstances(self) -> Circumstances:
         images = self._images

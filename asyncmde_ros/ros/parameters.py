@@ -16,6 +16,7 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.pipeline.declaration import Declaration, Settable, read
 from asyncmde_ros.pipeline.settings import ROTATION_BY_TF, Settings
 from asyncmde_ros.ros.configuration import BY_NAME, PARAMETERS, Configuration
+from asyncmde_ros.ros.metric_settings import MetricSettings
 from asyncmde_ros.ros.transitions import PatientNode
 
 ALIKE = 0.8
@@ -38,6 +39,7 @@ def descriptor(declaration: Declaration) -> ParameterDescriptor:
         # "ros2 param set ... 2" is an int and means 2.0, or "2" where that is a choice,
         # [0, 0, 0, 1] are ints and mean floats; YAML's off is a bool and means "off".
         dynamic_typing=(isinstance(default, (float, tuple)) or 'off' in choices
+                        or declaration.listed
                         or any(choice.isdecimal() for choice in choices)))
     constraints = [f'one of: {", ".join(choices)}'] if choices else []
     if declaration.settable is Settable.UNCONFIGURED:
@@ -144,6 +146,11 @@ def read_settings(node: Node) -> Settings:
 def read_configuration(node: Node) -> Configuration:
     """Return what is read at configure, as it is now."""
     return read(Configuration, lambda name: node.get_parameter(name).value)
+
+
+def read_metric_settings(node: Node) -> MetricSettings:
+    """Return what is asked for in metres, as it is now."""
+    return read(MetricSettings, lambda name: node.get_parameter(name).value)
 
 
 def turns_by_tf(node: Node) -> bool:

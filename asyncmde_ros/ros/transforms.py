@@ -1,7 +1,10 @@
-"""Rotations between frames, from tf, where tf2_ros is installed."""
+"""Poses and rotations between frames, from tf, where tf2_ros is installed."""
 
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
+import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.node import Node
 
 from asyncmde_ros.pipeline.rotation import Matrix, quaternion_matrix
@@ -17,10 +20,28 @@ class Rotations(Protocol):
         """Listen no longer."""
 
 
+class Transforms(Rotations, Protocol):
+    """Poses as well."""
+
+    def pose(self, target: str, source: str, stamp: Time | None = None) -> Matrix | None:
+        """Return (4, 4), which takes points in ``source`` to ``target``, metres; None if unknown.
+
+        At ``stamp``, or the newest that is known.
+        """
+
+
 def tf_rotations(node: Node) -> Rotations | None:
     """Return a lookup of the newest in tf, None where tf2_ros is not installed."""
+    return tf_transforms(node)
+
+
+def tf_transforms(node: Node) -> Transforms | None:
+    """Return a lookup in tf, None where tf2_ros is not installed.
+
+    A node listens to tf once, however many ask: each message costs it time.
+    """
     try:
-        from rclpy.time import Time
+        import rclpy.time
         from tf2_ros import Buffer, TransformException, TransformListener
     except ImportError:
         return None
@@ -30,14 +51,35 @@ def tf_rotations(node: Node) -> Rotations | None:
         def __init__(self) -> None:
             self._buffer = Buffer()
             self._listener = TransformListener(self._buffer, node)
+            self.users = 0
 
         def __call__(self, target: str, source: str) -> Matrix | None:
+            pose = self.pose(target, source)
+            return None if pose is None else pose[:3, :3]
+
+        def pose(self, target: str, source: str, stamp: Time | None = None) -> Matrix | None:
+            when = rclpy.time.Time() if stamp is None else rclpy.time.Time.from_msg(stamp)
             try:
-                turn = self._buffer.lookup_transform(target, source, Time()).transform.rotation
-                return quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
+                found = self._buffer.lookup_transform(target, source, when).transform
+                move, turn = found.translation, found.rotation
+                pose = np.eye(4)
+                pose[:3, :3] = quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
+                pose[:3, 3] = move.x, move.y, move.z
             except (TransformException, ValueError):  # not known, or nonsense
                 return None
+            return pose if np.isfinite(pose).all() else None
 
         def close(self) -> None:
-            self._listener.unregister()
-    return Lookup()
+            self.users -= 1
+            if not self.users:
+                _listening.pop(node, None)
+                self._listener.unregister()
+
+    if node not in _listening:
+        _listening[node] = Lookup()
+    found: Transforms = _listening[node]
+    _listening[node].users += 1
+    return found
+
+
+_listening: 'WeakKeyDictionary[Node, Any]' = WeakKeyDictionary()

@@ -4,6 +4,7 @@ Poses are (4, 4), from the sensor's frame to the camera's optical frame, metres.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,24 @@ def scan_points(ranges: npt.ArrayLike, angle_min: float, angle_increment: float,
     good = np.isfinite(r) & (r >= range_min) & (r <= range_max)
     r, angles = r[good], angles[good]
     return np.stack([r * np.cos(angles), r * np.sin(angles), np.zeros(r.size)], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class RangeReading:
+    """One range, which the map of its moment makes an observation of: see :func:`of_range`."""
+
+    lens: Lens
+    range_m: float
+    field_of_view_rad: float
+    pose: Array
+    sigma_m: float
+    stamp_s: float
+    source: str
+
+    def seen_in(self, relative: Map) -> Observations:
+        """Return the observation in a relative map (h, w), or none."""
+        return of_range(self.lens, relative, self.range_m, self.field_of_view_rad, self.pose,
+                        self.sigma_m, self.stamp_s, self.source)
 
 
 def of_range(lens: Lens, relative: Map, range_m: float, field_of_view_rad: float, pose: Array,

@@ -196,17 +196,23 @@ class Peer:
     def state(self) -> str:
         return self.call(GetState, 'get_state', GetState.Request()).current_state.label
 
-    def listen(self, topic: str) -> list[Image]:
-        """Subscribe to one more topic of images; return the list that they go to."""
-        store: list[Image] = []
-        self.node.create_subscription(Image, topic, store.append, 5)
+    def listen(self, topic: str, kind: type = Image) -> list:
+        """Subscribe to one more topic, of images; return the list that they go to."""
+        store: list = []
+        self.node.create_subscription(kind, topic, store.append, 5)
         return store
 
     def diagnosed(self, key: str) -> str:
         """Return a value of the newest diagnostics, empty where there is none."""
+        return self.newest(': depth').get(key, '')
+
+    def newest(self, ending: str) -> dict[str, str]:
+        """Return the values of the newest diagnostics whose name ends so, and its message."""
         for status in reversed(self.diagnostics):
-            return {value.key: value.value for value in status.values}.get(key, '')
-        return ''
+            if status.name.endswith(ending):
+                return {'message': status.message} | {
+                    value.key: value.value for value in status.values}
+        return {}
 
     def ask(self, message: Image) -> int:
         """Show an image; return its stamp once its own depth has come."""
@@ -230,6 +236,17 @@ def picture(size: tuple[int, int] = (480, 640), seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return np.kron(rng.integers(0, 255, (size[0] // 40, size[1] // 40, 3), np.uint8),
                    np.ones((40, 40, 1), np.uint8))
+
+
+def floor_picture() -> np.ndarray:
+    """A tiled floor 1.2 m beneath a camera of 500 pixels' focal length; the horizon is row 200."""
+    rows, cols = np.mgrid[0:480, 0:640].astype(float)
+    down = (rows - 200) / 500
+    z = 1.2 / np.maximum(down, 1e-3)
+    tile = (np.floor((cols - 320) / 500 * z * 1.5) + np.floor(z * 1.5)) % 2
+    tiles = np.stack([90 + 100 * tile, 80 + 90 * tile, 70 + 80 * tile], axis=-1)
+    sky = np.stack([120 + rows / 4, 150 + rows / 5, np.full_like(rows, 200)], axis=-1)
+    return np.where((down > 0.02)[..., None], tiles, sky).astype(np.uint8)
 
 
 def image_message(rgb: np.ndarray, encoding: str = 'rgb8') -> Image:
