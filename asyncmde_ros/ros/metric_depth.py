@@ -112,7 +112,7 @@ class MetricDepth:
         if scale is not None:
             if settings.too_old(scale.age_s):
                 return (f'nothing was measured for {scale.age_s:.0f} s, longer than '
-                        f'scale.max_age: {self._why_silent()}')
+                        f'scale.max_silence: {self._why_silent()}')
             return ''
         if FIXED in settings.sources and not settings.fixed[0]:
             return 'scale.source is fixed, and scale.fixed is not set'

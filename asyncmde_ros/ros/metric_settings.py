@@ -65,8 +65,8 @@ class MetricSettings:
         Encoding.METRES, 'scale.encoding',
         'Encoding of depth/metric. 32FC1: metres, NaN where unknown. 16UC1: millimetres, 0 where '
         'unknown.')
-    max_age_s: float = parameter(
-        5.0, 'scale.max_age',
+    max_silence_s: float = parameter(
+        5.0, 'scale.max_silence',
         'Time [s] without a measurement that was believed after which nothing metric is '
         'published. 0 sets no limit.', low=0.0, high=3600.0)
     max_range_m: float = parameter(
@@ -94,4 +94,4 @@ class MetricSettings:
 
     def too_old(self, age_s: float) -> bool:
         """Tell whether a scale that was last measured so long ago is no longer used."""
-        return bool(self.max_age_s) and age_s > self.max_age_s
+        return bool(self.max_silence_s) and age_s > self.max_silence_s

@@ -24,6 +24,7 @@ from asyncmde_ros.pipeline.rotation import RotationSensor, rotation_homography, 
 from asyncmde_ros.ros import images, inputs
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, Gaps, ImuRotation
+from asyncmde_ros.ros.transforms import tf_transforms
 
 MS = 10**6
 K = [300.0, 0, 320.0, 0, 310.0, 240.0, 0, 0, 1]
@@ -186,8 +187,9 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
 
         def unregister(self) -> None:
             listening.remove(self)
-    quarter = SimpleNamespace(transform=SimpleNamespace(rotation=SimpleNamespace(
-        x=0.0, y=0.0, z=np.sqrt(0.5), w=np.sqrt(0.5))))
+    quarter = SimpleNamespace(transform=SimpleNamespace(
+        rotation=SimpleNamespace(x=0.0, y=0.0, z=np.sqrt(0.5), w=np.sqrt(0.5)),
+        translation=SimpleNamespace(x=1.0, y=2.0, z=3.0)))
     monkeypatch.setitem(sys.modules, 'tf2_ros', SimpleNamespace(
         Buffer=lambda: SimpleNamespace(lookup_transform=lambda *_: quarter),
         TransformException=ValueError, TransformListener=TransformListener))
@@ -195,8 +197,14 @@ def test_a_listener_to_tf_is_let_go(node: Node, monkeypatch: pytest.MonkeyPatch)
         turned = turning((0.5, 0.0, 0.0), node, [0.0] * 4)
         assert len(listening) == 1
         assert turned.step(INFO, IMAGE, 'camera', 100 * MS, 133 * MS) is not None
+        other = tf_transforms(node)
+        assert other is not None and len(listening) == 1, 'one listener, however many ask'
+        pose = other.pose('camera', 'imu', Time(sec=1))
+        assert pose is not None and pose[:3, 3].tolist() == [1, 2, 3]
         turned.close()
-    assert not listening
+        assert len(listening) == 1
+        other.close()
+        assert not listening
 
 
 @pytest.mark.proves('no-imu')

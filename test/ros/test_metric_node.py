@@ -86,7 +86,7 @@ def compared(peer: Peer, metric: list[Image], world: World) -> np.ndarray:
 def test_a_lidar_gives_metres_a_cloud_and_the_scale_until_it_stops(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'scale.source:=points',
-                       '-p', 'scale.max_age:=2.0', '-p', 'points.stride:=4')
+                       '-p', 'scale.max_silence:=2.0', '-p', 'points.stride:=4')
     try:
         world, lidar = World(), Sensor(peer, PointCloud2, '/scale/points')
         metric = peer.listen('/depth/metric')
