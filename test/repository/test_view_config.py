@@ -1,15 +1,18 @@
 """The layouts for RViz and Foxglove are well formed and name this node's topics."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 from support.repository import ROOT
 
 CONFIG = ROOT / 'config'
+DIAGNOSTICS = ROOT / 'asyncmde_ros' / 'ros' / 'diagnostics.py'
 CAMERA = '/camera/image_raw'
 """The default of the launch file."""
 
+POINTS = '/depth/points'
 IMAGES = {CAMERA, '/depth/colored', '/depth/relative', '/depth/trust'}
 
 
@@ -34,7 +37,11 @@ def test_the_foxglove_layout() -> None:
         '/camera/camera_info', '/depth/camera_info'}
     for config in configs.values():
         for path in config.get('paths', []):
-            assert path['enabled'] and path['value'].startswith('/diagnostics.status[:].values[:]')
+            assert path['enabled']
+            (key,) = re.fullmatch(r'/diagnostics\.status\[:\]\.values\[:\]\{key=="(\w+)"\}\.value',
+                                  path['value']).groups()
+            assert f"'{key}':" in DIAGNOSTICS.read_text(encoding='utf-8')
+    assert set(configs['3D!points']['topics']) == {POINTS}
     assert configs['DiagnosticSummary!node']['topicToRender'] == '/diagnostics'
 
 
@@ -44,9 +51,10 @@ def test_the_rviz_configuration() -> None:
     manager = config['Visualization Manager']
     assert manager['Global Options']['Fixed Frame']
     displays = manager['Displays']
-    assert {display['Topic']['Value'] for display in displays} == IMAGES
+    assert {display['Topic']['Value'] for display in displays} == IMAGES | {POINTS}
     for display in displays:
-        assert display['Class'] == 'rviz_default_plugins/Image'
+        assert display['Class'].removeprefix('rviz_default_plugins/') == (
+            'PointCloud2' if display['Topic']['Value'] == POINTS else 'Image')
         assert display['Enabled'] is display['Value']
         topic = display['Topic']
         camera = topic['Value'] == CAMERA
