@@ -54,6 +54,8 @@ class Fit:
     ``covariance`` (2, 2) is of (a, b) by these points alone, where ``degenerate`` with ``b``
     given: then only [0, 0] counts.  ``inliers`` (n,) tells which points were used; ``residual``
     is the standard deviation of (measured - fitted) / fitted inverse depth over them.
+    ``common`` (2, k) is what one standard deviation of each of the ``errors`` that points share
+    adds to (a, b); it is not in the covariance.
     """
 
     a: float
@@ -64,6 +66,8 @@ class Fit:
     degenerate: bool
     centre: float
     """Mean relative value of the inliers."""
+    common: Array
+    errors: tuple[tuple[str, int], ...] = ()
 
 
 def fit(samples: Samples, shift: float, prior: tuple[float, float] | None = None) -> Fit | None:
@@ -74,6 +78,8 @@ def fit(samples: Samples, shift: float, prior: tuple[float, float] | None = None
     1977); what is OUTLIER s_i away is left out.  s_i^2 = sigma_i^2 + (e p_i)^2, with p_i = a r_i
     + b and e the share of inverse depth by which the map's shape errs, estimated from the median
     residual: a depth network errs by a share of the distance, and so counts near and far alike.
+    A common error c_i of the points adds (X^T W X)^-1 X^T W c to (a, b), with X the rows (r_i, 1)
+    and W the final weights over s_i^2.
     It starts with the best line through two points, or through one with ``shift``, or
     ``prior`` (a, b), by the number of points near it (RANSAC; Fischler and Bolles, 1981).
 
@@ -133,6 +139,7 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
     share, gate = MODEL_ERROR, OUTLIER
     design = r[:, None] if held else np.stack([r, np.ones_like(r)], axis=1)
     covariance = np.zeros((2, 2))
+    common = np.zeros((2, len(samples.errors)))
     inliers = np.zeros(r.size, bool)
     for _ in range(ITERATIONS):
         p = a * r + b
@@ -161,6 +168,8 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
             return None
         error = np.median(np.abs(q[near] - p[near]) / p[near])
         share = float(np.clip(MEDIAN_TO_SIGMA * error, *MODEL_ERROR_RANGE))
+    if samples.common is not None:
+        common[:len(part)] = part @ (known.T @ (weight[:, None] * samples.common[inliers]))
     if not held and (covariance[0, 0] > (DEGENERATE * a) ** 2
                      or samples.weight[inliers].sum() < FEWEST_CELLS
                      or _spread(p[inliers], samples.weight[inliers]) < SPREAD):
@@ -168,7 +177,7 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
     miss = (q[inliers] - p[inliers]) / p[inliers]
     residual = float(np.sqrt(np.average(miss ** 2, weights=samples.weight[inliers])))
     centre = float(np.average(r[inliers], weights=samples.weight[inliers]))
-    return Fit(a, b, covariance, inliers, residual, held, centre)
+    return Fit(a, b, covariance, inliers, residual, held, centre, common, samples.errors)
 
 
 def _spread(values: Array, weight: Array) -> float:
