@@ -53,7 +53,8 @@ class ScaleFilter:
     Errors that observations share over time, as a wrong tilt of the camera, are parameters of
     the same consider filter: with L what a unit of each adds to a fit, z = x + L p + noise, where
     p has variance 1 and is never estimated.  P is of (x, p), so that what many fits have wrong in
-    common stays in it.  ``a`` never becomes negative.  (Kalman filter and Joseph's form: Bar-Shalom, Li and
+    common stays in it.
+    ``a`` never becomes negative.  (Kalman filter and Joseph's form: Bar-Shalom, Li and
     Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, chapter 5.)
     """
 
@@ -148,7 +149,10 @@ class ScaleFilter:
 
 
 class _Equation(NamedTuple):
-    """``innovation`` (m,) = ``observed`` (m, 2 + k) (x - state, p) + noise of covariance (m, m)."""
+    """``innovation`` (m,) = ``observed`` (m, 2 + k) (x - state, p) + noise.
+
+    ``noise`` (m, m) is its covariance.
+    """
 
     innovation: Array
     observed: Array

@@ -150,6 +150,20 @@ def test_a_range_and_later_points_tell_the_shift() -> None:
     assert run(estimator, world, 1, 5)[-1].b == pytest.approx(B, rel=0.15)
 
 
+@pytest.mark.parametrize('sky', [0.0, -1.0])
+def test_a_shift_is_found_below_a_sky(sky: float) -> None:
+    """A network gives a sky the value 0, and it may be most of the image."""
+    world = World()
+    world.relative[:40] = sky
+    y = np.random.default_rng(0).integers(40, 48, 200)
+    x = np.random.default_rng(1).integers(0, 64, 200)
+    depth = 1 / (A * world.relative[y, x] + B)
+    scale = ScaleEstimator().update(0.0, world.relative, [Observations.of_depth(
+        np.stack([x, y], 1), depth, 0.01 * depth, IMAGE, 0.0, 'points')])
+    assert scale is not None and not scale.degenerate
+    assert (scale.a, scale.b) == (pytest.approx(A, rel=0.03), pytest.approx(B, rel=0.15))
+
+
 def test_observations_of_another_time_are_left_out() -> None:
     world, estimator = World(), ScaleEstimator()
     assert estimator.update(10.0, world.relative, [world.points(9.0)]) is None
