@@ -1,7 +1,9 @@
 """Point clouds of metric depth."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,7 @@ STEEPER = 3.0
 
 Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.intp]
+Pixels = TypeVar('Pixels', npt.NDArray[np.float32], npt.NDArray[np.uint8])
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +50,21 @@ def cloud(depth_m: Map, rays: npt.NDArray[np.float32], stride: int = 1, organise
     # A ray, like a depth, is known as a whole or not at all.
     good = np.isfinite(z) & np.isfinite(rays[..., 0]) & ~flying(depth_m, stride)
     colors = None if image is None else image[::stride, ::stride]
-    points = rays * z[..., None]
+    # OpenCV takes a quarter of the time that NumPy does with an axis of three.
+    z = np.ascontiguousarray(z, np.float32)
+    points = np.asarray(cv2.multiply(rays, cv2.merge([z, z, z])), np.float32)
     if organised:
         points[~good] = np.nan
         return Cloud(points, colors)
-    kept = np.flatnonzero(good)  # takes a tenth of the time that a mask of pixels does
-    return Cloud(points.reshape(-1, 3)[kept],
-                 None if colors is None else colors.reshape(-1, 3)[kept])
+    return Cloud(_chosen(points, good), None if colors is None else _chosen(colors, good))
+
+
+def _chosen(pixels: Pixels, mask: Mask) -> Pixels:
+    """Return the pixels (n, 3), of (h, w, 3), that a mask (h, w) names."""
+    # As one item each, they are moved in a tenth of the time.
+    rows = np.ascontiguousarray(pixels).reshape(-1, 3)
+    items = rows.view(np.dtype((np.void, 3 * rows.itemsize))).ravel()
+    return items[mask.ravel()].view(rows.dtype).reshape(-1, 3)
 
 
 def flying(depth_m: Map, stride: int = 1) -> Mask:
@@ -66,23 +77,37 @@ def flying(depth_m: Map, stride: int = 1) -> Mask:
     """
     with np.errstate(divide='ignore', invalid='ignore'):
         p = np.divide(1, depth_m, dtype=np.float32)
-        return _edges(p[::stride], stride) | _edges(p.T[::stride], stride).T
+        rows, cols = p[::stride], np.ascontiguousarray(p[:, ::stride])
+        return (_edges(rows, rows[:, 1:] - rows[:, :-1], stride)
+                | _edges(cols.T, (cols[1:] - cols[:-1]).T, stride).T)
 
 
-def _edges(lines: Map, stride: int) -> Mask:
-    """Return the same along lines (n, length), of which every ``stride``-th pixel is asked for."""
+def _edges(lines: Map, steps: Map, stride: int) -> Mask:
+    """Return the same along lines (n, length), of which every ``stride``-th pixel is asked for.
+
+    ``steps`` (n, length - 1) are the differences from a pixel to the next.
+    """
     at = lines[:, ::stride]
     limit = STEP * at
-    steps = np.abs(np.diff(lines, axis=1))
+    np.abs(steps, out=steps)
     after, before = steps[:, ::stride], steps[:, stride - 1::stride]
-    found = np.zeros(at.shape, bool)
+    found = np.zeros_like(at, bool)
     found[:, :after.shape[1]] = after > limit[:, :after.shape[1]]
     found[:, 1:] |= before[:, :at.shape[1] - 1] > limit[:, 1:]
     # Slopes are asked for where a step to one side is steep enough, which is in few places.
-    row, col = np.nonzero(found)
+    row, col = _places(found)
     near, far = (_slope(lines, row, col * stride, reach) for reach in (1, REACH))
     found[row, col] = (near > limit[row, col]) & (near > STEEPER * np.nan_to_num(far))
     return found
+
+
+def _places(mask: Mask) -> tuple[Index, Index]:
+    """Return what ``np.nonzero`` does, in a tenth of the time where little is set."""
+    if not mask.flags.c_contiguous:
+        row, col = _places(np.ascontiguousarray(mask.T))
+        return col, row
+    row, col = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return row, col
 
 
 def _slope(lines: Map, row: Index, col: Index, reach: int) -> Map:

@@ -112,7 +112,10 @@ class ScaleEstimator:
 
 
 def _typical(relative: Map) -> float:
-    """Return the map's median value, 0 where it has none."""
-    values = relative[::STRIDE, ::STRIDE]
-    values = values[np.isfinite(values)]
+    """Return the median magnitude of the map's values but 0, and 0 where it has no other.
+
+    More than half of a map may be sky, which is 0.
+    """
+    values = np.abs(relative[::STRIDE, ::STRIDE])
+    values = values[(values > 0) & (values < np.inf)]
     return float(np.median(values)) if values.size else 0.0

@@ -1,6 +1,6 @@
 """One scale over time: what many fits say together, and no jump without evidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +55,10 @@ class ScaleFilter:
     filter; Schmidt, 1966): the shift is held, and P says how little is known at other distances.
     A fit whose squared Mahalanobis distance exceeds its gate is not believed, until EVIDENCE of
     them agree among themselves; the filter then starts anew from the last.
+    Errors that observations share over time, as a wrong tilt of the camera, are parameters of
+    the same consider filter: with L what a unit of each adds to a fit, z = x + L p + noise, where
+    p has variance 1 and is never estimated.  P is of (x, p), so that what many fits have wrong in
+    common stays in it.
     ``a`` never becomes negative.  (Kalman filter and Joseph's form: Bar-Shalom, Li and
     Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, chapter 5.)
     """
@@ -63,6 +67,8 @@ class ScaleFilter:
         self._wander = wander
         self._state: Array | None = None
         self._covariance = np.zeros((2, 2))
+        """Of a, b and the shared errors."""
+        self._errors: tuple[tuple[str, int], ...] = ()
         self._doubted: list[Fit] = []
 
     @property
@@ -73,7 +79,7 @@ class ScaleFilter:
     @property
     def covariance(self) -> Array:
         """Of (a, b), (2, 2)."""
-        return self._covariance.copy()
+        return self._covariance[:2, :2].copy()
 
     def predict(self, elapsed_s: float, typical: float) -> None:
         """Let time pass; ``typical`` is the map's median value."""
@@ -92,8 +98,9 @@ class ScaleFilter:
             self._loosen(wander.scale_at_refresh, wander.shift_at_refresh, typical)
             return
         if self._state is not None:
-            change = np.array([[relation.gain, 0.0], [relation.offset, 1.0]])
-            self._state = change @ self._state
+            change = np.eye(len(self._covariance))
+            change[:2, :2] = [[relation.gain, 0.0], [relation.offset, 1.0]]
+            self._state = change[:2, :2] @ self._state
             self._covariance = change @ self._covariance @ change.T
         self._doubted.clear()  # they are of the values before
         self._loosen(wander.scale_if_related, wander.shift_if_related, typical)
@@ -101,10 +108,11 @@ class ScaleFilter:
     def _loosen(self, scale: float, shift: float, typical: float) -> None:
         if self._state is not None:
             unit = abs(self._state[0]) * np.array([scale, shift * abs(typical)])
-            self._covariance = self._covariance + np.diag(unit ** 2)
+            self._covariance[:2, :2] += np.diag(unit ** 2)
 
     def update(self, fit: Fit, typical: float) -> bool:
         """Take in a fit; return whether it was believed."""
+        fit = self._with_all_errors(fit)
         if self._state is None:
             self._start(fit, typical)
             return True
@@ -112,7 +120,7 @@ class ScaleFilter:
             self._doubted.clear()
             self._blend(fit, self._state)
             return True
-        if self._doubted and not _alike(self._doubted[-1], fit):
+        if self._doubted and not _alike(self._with_all_errors(self._doubted[-1]), fit):
             self._doubted.clear()
         self._doubted.append(fit)
         if len(self._doubted) < EVIDENCE:
@@ -121,33 +129,52 @@ class ScaleFilter:
         self._start(fit, typical)
         return True
 
+    def _with_all_errors(self, fit: Fit) -> Fit:
+        """Take note of errors that are new; return the fit with a column for each one known."""
+        new = [error for error in fit.errors if error not in self._errors]
+        if new:
+            self._errors += tuple(new)
+            known = len(self._covariance)
+            grown = np.eye(2 + len(self._errors))
+            grown[:known, :known] = self._covariance
+            self._covariance = grown
+        common = np.zeros((2, len(self._errors)))
+        common[:, [self._errors.index(error) for error in fit.errors]] = fit.common
+        return replace(fit, common=common, errors=self._errors)
+
     def _start(self, fit: Fit, typical: float) -> None:
         """Begin with no shift, about, and blend in the fit."""
         level = abs(fit.a * typical)
         shift = fit.b if fit.degenerate else 0.0
-        self._covariance = np.diag([(FIRST_SCALE * fit.a) ** 2, (FIRST_SHIFT * level) ** 2])
+        self._covariance = np.diag([(FIRST_SCALE * fit.a) ** 2, (FIRST_SHIFT * level) ** 2,
+                                    *np.ones(len(self._errors))])
         self._state = np.array([fit.a, shift])
         self._blend(fit, self._state)
 
     def _blend(self, fit: Fit, known: Array) -> None:
         equation = _equation(fit, known)
-        before = self._covariance
+        before, observed = self._covariance, equation.observed
+        # As if what is not estimated were certain; what it is not stays in the covariance.
+        estimated = 1 if fit.degenerate else 2
+        certain = before.copy()
         if fit.degenerate:
-            # As if the shift were certain; what it is not stays in the covariance.
-            along, noise = float(equation.observed[0, 0]), float(equation.noise[0, 0])
-            gain = np.array([[before[0, 0] * along / (before[0, 0] * along ** 2 + noise)], [0.0]])
-        else:
-            gain = before @ _inverse(before + equation.noise)
-        state = known + gain @ equation.innovation
+            certain[1], certain[:, 1] = 0, 0
+        gain = np.zeros((len(before), len(observed)))
+        gain[:estimated] = (certain @ observed.T)[:estimated] @ _inverse(
+            observed @ certain @ observed.T + equation.noise)
+        state = known + gain[:2] @ equation.innovation
         if state[0] <= 0:
             return
-        rest = np.eye(2) - gain @ equation.observed
+        rest = np.eye(len(before)) - gain @ observed
         self._state = state
         self._covariance = rest @ before @ rest.T + gain @ equation.noise @ gain.T
 
 
 class _Equation(NamedTuple):
-    """``innovation`` (m,) = ``observed`` (m, 2) (x - state) + noise of covariance (m, m)."""
+    """``innovation`` (m,) = ``observed`` (m, 2 + k) (x - state, p) + noise.
+
+    ``noise`` (m, m) is its covariance.
+    """
 
     innovation: Array
     observed: Array
@@ -157,10 +184,11 @@ class _Equation(NamedTuple):
 def _equation(fit: Fit, state: Array) -> _Equation:
     """Return what a fit says of a state: two equations, or one for what lies at one distance."""
     both = np.array([fit.a, fit.b]) - state
+    observed = np.concatenate([np.eye(2), fit.common], axis=1)
     if not fit.degenerate:
-        return _Equation(both, np.eye(2), fit.covariance)
-    observed = np.array([[fit.centre, 1.0]])
-    return _Equation(observed @ both, observed, fit.covariance[:1, :1] * fit.centre ** 2)
+        return _Equation(both, observed, fit.covariance)
+    at = np.array([[fit.centre, 1.0]])
+    return _Equation(at @ both, at @ observed, fit.covariance[:1, :1] * fit.centre ** 2)
 
 
 def _agrees(fit: Fit, state: Array, covariance: Array) -> bool:
@@ -170,8 +198,12 @@ def _agrees(fit: Fit, state: Array, covariance: Array) -> bool:
 
 
 def _alike(one: Fit, other: Fit) -> bool:
+    # What one has wrong, as a state, has the sign of what it takes away.
+    mixing = np.concatenate([-one.common, np.eye(one.common.shape[1])])
+    covariance = mixing @ mixing.T
+    covariance[:2, :2] += one.covariance
     return (one.degenerate == other.degenerate
-            and _agrees(other, np.array([one.a, one.b]), one.covariance))
+            and _agrees(other, np.array([one.a, one.b]), covariance))
 
 
 def _inverse(matrix: Array) -> Array:

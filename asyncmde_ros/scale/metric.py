@@ -23,15 +23,35 @@ def metric(relative: Map, a: float, b: float, covariance: Array | None = None,
     finite in ``relative``, and, with the ``covariance`` (2, 2) of (a, b), where the standard
     deviation of inverse depth, sqrt(r^2 P_aa + 2 r P_ab + P_bb), exceeds UNCERTAIN of it.
     """
-    inverse = np.float32(a) * relative + np.float32(b)
-    known = (inverse > 0) & (inverse >= 1 / largest_m) & (inverse < math.inf)
+    inverse = np.multiply(relative, np.float32(a), dtype=np.float32)
+    inverse += np.float32(b)
+    known = inverse > 0
+    if largest_m < math.inf:
+        known &= inverse >= 1 / largest_m
+    known &= inverse < math.inf
     if covariance is not None:
-        r = relative.astype(np.float64, copy=False)
-        with np.errstate(invalid='ignore', over='ignore'):
-            variance = r * (r * covariance[0, 0] + 2 * covariance[0, 1]) + covariance[1, 1]
-        known &= variance <= (UNCERTAIN * inverse.astype(np.float64)) ** 2
-    return np.divide(1, inverse, out=np.full(relative.shape, np.nan, np.float32), where=known,
-                     dtype=np.float32)
+        known &= _certain(relative, inverse, covariance)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        depth = np.divide(1, inverse, out=inverse)
+    np.copyto(depth, np.nan, where=~known)
+    return depth
+
+
+def _certain(relative: Map, inverse: Map, covariance: Array) -> npt.NDArray[np.bool_]:
+    """Return where the variance is within the limit.
+
+    It is P_aa (r - r0)^2 + v0, least at r0 = -P_ab / P_aa, where it is v0 = P_bb - P_ab^2 / P_aa.
+    In that form nothing cancels, and 32 bits do.
+    """
+    scale, both, shift = (float(covariance[at]) for at in ((0, 0), (0, 1), (1, 1)))
+    best = -both / scale if scale > 0 else 0.0
+    least = max(shift + both * best, 0.0)
+    with np.errstate(invalid='ignore', over='ignore'):
+        spread = relative - np.float32(best)
+        spread *= np.float32(math.sqrt(max(scale, 0.0)) / UNCERTAIN)
+        spread *= spread
+        spread += np.float32(least / UNCERTAIN ** 2)
+        return np.asarray(spread <= inverse * inverse, bool)
 
 
 def millimetres(depth_m: Map) -> npt.NDArray[np.uint16]:

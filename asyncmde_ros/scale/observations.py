@@ -34,6 +34,10 @@ class Observations:
     ``sigma`` (n,) its standard deviation, 1/m.  Rows that are not finite, not in front of the
     camera or not in the image may be there: they are left out when the map is looked at, and so
     is a value that is no larger than its standard deviation, which says nothing.
+
+    ``common`` (n, k) is the part of it that all rows, and all of the source's moments, share, as
+    of a camera's tilt: what one standard deviation of each of k independent errors adds to
+    inverse depth, 1/m.  Such errors do not average out.
     ValueError where shapes differ.
     """
 
@@ -43,13 +47,17 @@ class Observations:
     image: Size
     stamp_s: float
     source: str
+    common: Array | None = None
 
     def __post_init__(self) -> None:
         count = len(self.inverse_depth)
+        common = () if self.common is None else self.common.shape
         if (self.pixels.shape != (count, 2) or self.inverse_depth.shape != (count,)
-                or self.sigma.shape != (count,)):
+                or self.sigma.shape != (count,) or common not in ((), (count, *common[1:]))
+                or len(common) == 1):
             raise ValueError(f'shapes differ: pixels {self.pixels.shape}, inverse depth '
-                             f'{self.inverse_depth.shape}, sigma {self.sigma.shape}')
+                             f'{self.inverse_depth.shape}, sigma {self.sigma.shape}, common '
+                             f'{common or None}')
 
     @classmethod
     def of_depth(cls, pixels: npt.ArrayLike, depth_m: npt.ArrayLike, sigma_m: npt.ArrayLike,
@@ -97,13 +105,17 @@ class Samples:
     """Observations beside what the map says at their pixels; all (n,) float64.
 
     ``relative`` is the map's value, ``inverse_depth`` and ``sigma`` are measured, in 1/m, and
-    ``weight`` in (0, 1] is 1 over how many of them share a cell of the image.
+    ``weight`` in (0, 1] is 1 over how many of them share a cell of the image.  ``common`` (n, k)
+    are their common errors, 1/m, zero for those of other sources, None where there are none;
+    ``errors`` (k) names them by source and number.
     """
 
     relative: Array
     inverse_depth: Array
     sigma: Array
     weight: Array
+    common: Array | None = None
+    errors: tuple[tuple[str, int], ...] = ()
 
 
 def sample(measured: Sequence[tuple[Moment, Observations]]) -> Samples:
@@ -113,22 +125,31 @@ def sample(measured: Sequence[tuple[Moment, Observations]]) -> Samples:
     is interpolated bilinearly.  Left out is what is not finite, not positive, outside the image,
     or where the map has no value; and of more than MOST, as many of each cell as leave that.
     """
+    errors = tuple(dict.fromkeys(error for _, some in measured for error in _errors(some)))
     parts = []
     for moment, observations in measured:
-        part = _sampled(moment.relative, observations)
+        part = _sampled(moment.relative, observations, errors)
         part[0] = moment.gain * part[0] + moment.offset
         parts.append(part)
     columns = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0))
     if columns.shape[1] > MOST:
         order = np.argsort(columns[3], kind='stable')
         columns = columns[:, order[np.linspace(0, order.size - 1, MOST).astype(np.intp)]]
-    values, inverse_depth, sigma, cell = columns
+    values, inverse_depth, sigma, cell = columns[:4]
     _, index, counts = np.unique(cell, return_inverse=True, return_counts=True)
-    return Samples(values, inverse_depth, sigma, 1 / counts[index.reshape(-1)])
+    return Samples(values, inverse_depth, sigma, 1 / counts[index.reshape(-1)],
+                   columns[4:].T if errors else None, errors)
 
 
-def _sampled(relative: Map, observations: Observations) -> Array:
-    """Return (4, n): the map's value, inverse depth, sigma and the number of the cell."""
+def _errors(observations: Observations) -> list[tuple[str, int]]:
+    """Return the names of what is wrong for all of them."""
+    count = 0 if observations.common is None else observations.common.shape[1]
+    return [(observations.source, index) for index in range(count)]
+
+
+def _sampled(relative: Map, observations: Observations,
+             errors: tuple[tuple[str, int], ...]) -> Array:
+    """Return (4 + k, n): the map's value, inverse depth, sigma, the cell's number, k errors."""
     (rows, cols), (height, width) = observations.image, relative.shape
     x, y = observations.pixels.T
     nearest, farthest = DEPTHS_M
@@ -137,7 +158,7 @@ def _sampled(relative: Map, observations: Observations) -> Array:
             & (observations.sigma >= 0) & (observations.sigma < observations.inverse_depth)
             & (x >= -0.5) & (x < cols - 0.5) & (y >= -0.5) & (y < rows - 0.5))  # NaN is false
     if not good.any():
-        return np.zeros((4, 0))
+        return np.zeros((4 + len(errors), 0))
     x, y = x[good], y[good]
     # remap takes no more than 32767 pixels at once.
     target = np.stack([(x + 0.5) * width / cols - 0.5, (y + 0.5) * height / rows - 0.5], axis=1)
@@ -147,5 +168,9 @@ def _sampled(relative: Map, observations: Observations) -> Array:
         for part in np.array_split(target.astype(np.float32), len(target) // 30000 + 1)])
     side = max(rows, cols) / CELLS
     cell = np.floor((y + 0.5) / side) * CELLS + np.floor((x + 0.5) / side)
-    columns = np.stack([values, observations.inverse_depth[good], observations.sigma[good], cell])
-    return np.asarray(columns[:, np.isfinite(values)], np.float64)
+    columns = np.zeros((4 + len(errors), len(values)))
+    columns[:4] = values, observations.inverse_depth[good], observations.sigma[good], cell
+    if observations.common is not None:
+        own = [4 + errors.index(error) for error in _errors(observations)]
+        columns[own] = observations.common[good].T
+    return columns[:, np.isfinite(columns).all(axis=0)]

@@ -63,6 +63,16 @@ def test_no_depth_is_no_points() -> None:
     assert cloud(depth, LENS.ray_map()).points.shape == (0, 3)
 
 
+@pytest.mark.parametrize('size', [(1, 160), (120, 1), (1, 1)])
+@pytest.mark.parametrize('stride', [1, 3])
+def test_a_single_row_or_column_is_a_cloud_too(size: tuple[int, int], stride: int) -> None:
+    depth = step(4)[:size[0], :size[1]]
+    rays = LENS.ray_map(stride)[:-(-size[0] // stride), :-(-size[1] // stride)]
+    points = cloud(depth, np.ascontiguousarray(rays), stride).points
+    wanted = depth[::stride, ::stride][~flying(depth, stride)]
+    assert np.array_equal(points[:, 2], wanted) and len(points) > 0
+
+
 def test_rays_of_another_stride_are_refused() -> None:
     with pytest.raises(ValueError, match='shapes differ'):
         cloud(floor(), LENS.ray_map(2), 3)

@@ -201,6 +201,20 @@ def test_a_range_and_later_points_tell_the_shift() -> None:
     assert run(estimator, world, 1, 5)[-1].b == pytest.approx(B, rel=0.15)
 
 
+@pytest.mark.parametrize('sky', [0.0, -1.0])
+def test_a_shift_is_found_below_a_sky(sky: float) -> None:
+    """A network gives a sky the value 0, and it may be most of the image."""
+    world = World()
+    world.relative[:40] = sky
+    y = np.random.default_rng(0).integers(40, 48, 200)
+    x = np.random.default_rng(1).integers(0, 64, 200)
+    depth = 1 / (A * world.relative[y, x] + B)
+    scale = ScaleEstimator().update(0.0, world.relative, [Observations.of_depth(
+        np.stack([x, y], 1), depth, 0.01 * depth, IMAGE, 0.0, 'points')])
+    assert scale is not None and not scale.degenerate
+    assert (scale.a, scale.b) == (pytest.approx(A, rel=0.03), pytest.approx(B, rel=0.15))
+
+
 def test_observations_of_another_time_are_left_out() -> None:
     world, estimator = World(), ScaleEstimator()
     assert estimator.update(10.0, world.relative, [world.points(9.0)]) is None
@@ -257,3 +271,53 @@ def test_whatever_is_measured_the_scale_stays_sound(
         assert scale.covariance == pytest.approx(scale.covariance.T)
         assert np.diag(scale.covariance).min() >= 0
         assert not (metric(maps[kind], scale.a, scale.b, scale.covariance) <= 0).any()
+
+
+SHARES = st.floats(-0.2, 0.2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(frames=st.lists(st.tuples(st.lists(st.sampled_from(['lidar', 'ground', 'odometry']),
+                                          unique=True), st.floats(0.5, 2), st.booleans()),
+                       min_size=1, max_size=12),
+       shares=st.tuples(SHARES, SHARES, SHARES), seed=st.integers(0, 99))
+def test_whatever_sources_have_wrong_in_common_the_scale_stays_sound(
+        frames: list[tuple[list[str], float, bool]], shares: tuple[float, float, float],
+        seed: int) -> None:
+    """Sources come and go; what each has wrong is a shift, a scale, or both."""
+    estimator, world = ScaleEstimator(), World()
+    rng = np.random.default_rng(seed)
+    for index, (sources, factor, refreshed) in enumerate(frames):
+        observed = []
+        for source in sources:
+            x, y = rng.integers(0, 64, 30), rng.integers(0, 48, 30)
+            q = factor * (A * world.relative[y, x] + B)
+            common = {'lidar': None, 'ground': np.stack([shares[0] * q, 0 * q + shares[1]], 1),
+                      'odometry': shares[2] * q[:, None]}[source]
+            observed.append(Observations(np.stack([x, y], 1), q, 0.2 * q, IMAGE, index * DT_S,
+                                         source, common))
+        scale = estimator.update(index * DT_S, world.relative, observed, refreshed)
+        if scale is None:
+            continue
+        assert np.isfinite([scale.a, scale.b]).all() and scale.a > 0
+        assert np.linalg.eigvalsh(scale.covariance).min() >= -1e-12
+
+
+def test_what_one_source_has_wrong_another_corrects_and_alone_it_stays() -> None:
+    """A source that is off by 10 %, and says so, is overruled by one that is not."""
+    world, estimator = World(), ScaleEstimator()
+    for index in range(60):
+        stamp_s = index * DT_S
+        q = 1.1 * world.points(stamp_s, count=50).inverse_depth
+        off = world.points(stamp_s, 1.1 * A, 1.1 * B)
+        off = Observations(off.pixels, off.inverse_depth, 0.1 * q, IMAGE, stamp_s, 'odometry',
+                           0.1 * off.inverse_depth[:, None])
+        scale = estimator.update(stamp_s, world.relative,
+                                 [off] if index < 30 else [world.points(stamp_s)])
+        if index in (29, 59):
+            assert scale is not None
+            row = np.array([4.0, 1])
+            error = row @ (scale.a, scale.b) / (row @ (A, B)) - 1
+            sigma = np.sqrt(row @ scale.covariance @ row) / (row @ (A, B))
+            assert error == pytest.approx(0.1 if index == 29 else 0, abs=0.02)
+            assert (0.07 < sigma < 0.15) if index == 29 else sigma < 0.02

@@ -1,5 +1,7 @@
 """Scale and shift of one map, by points of which some are wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -122,3 +124,26 @@ def test_the_same_points_give_the_same_fit() -> None:
     first, second = (fit(room(300, np.random.default_rng(2), 0.1), 0.0) for _ in range(2))
     assert first is not None and second is not None
     assert (first.a, first.b) == (second.a, second.b)
+
+
+def test_what_points_have_wrong_in_common_is_wrong_in_the_fit() -> None:
+    """Too near by 0.01/m is a shift of it, by 2 % a scale of both, half of the points a mean."""
+    clean = room(60, np.random.default_rng(4))
+    q = clean.inverse_depth
+    half = np.where(np.arange(60) % 2, 0.01, 0)
+    some = replace(clean, common=np.stack([np.full(60, 0.01), 0.02 * q, half], 1),
+                   errors=(('a', 0), ('a', 1), ('b', 0)))
+    found = fit(some, 0.0)
+    assert found is not None and found.errors == some.errors
+    assert found.common[:, 0] == pytest.approx([0, 0.01], abs=1e-6)
+    assert found.common[:, 1] == pytest.approx([0.02 * A, 0.02 * B], rel=1e-4)
+    centre, mean = (np.average(some, weights=1 / q ** 2) for some in (clean.relative, half))
+    assert found.common[:, 2] @ (centre, 1) == pytest.approx(mean, rel=0.01)
+    assert found.covariance == pytest.approx(fit(clean, 0.0).covariance)  # type: ignore
+
+
+def test_a_held_shift_holds_what_is_wrong_in_common_too() -> None:
+    wall = samples(np.full(30, 5.0), np.full(30, 0.3))
+    found = fit(replace(wall, common=np.full((30, 1), 0.01), errors=(('a', 0),)), 0.05)
+    assert found is not None and found.degenerate
+    assert found.common[:, 0] == pytest.approx([0.002, 0])

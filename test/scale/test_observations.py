@@ -71,6 +71,22 @@ def test_of_very_many_points_every_part_of_the_image_keeps_some() -> None:
     assert np.histogram(found.relative, 16, (0, 63))[0].min() > 30
 
 
-def test_shapes_must_agree() -> None:
+def test_errors_in_common_are_those_of_their_source() -> None:
+    """Two moments of one source share them; another source has its own, a third has none."""
+    def some(x: float, common: list[float] | None, source: str) -> Observations:
+        return Observations(np.array([[x, 5.0], [np.nan, 5]]), np.ones(2), np.full(2, 0.1), IMAGE,
+                            0.0, source, None if common is None else np.array([common, common]))
+    found = sample(np.ones(IMAGE, np.float32), [
+        some(1, [0.1, 0.2], 'ground'), some(9, None, 'points'), some(20, [0.3], 'odometry'),
+        some(30, [0.4, 0.5], 'ground')])
+    assert found.errors == (('ground', 0), ('ground', 1), ('odometry', 0))
+    assert found.common is not None
+    assert found.common.tolist() == [[0.1, 0.2, 0], [0, 0, 0], [0, 0, 0.3], [0.4, 0.5, 0]]
+    assert sample(np.ones(IMAGE, np.float32), [some(9, None, 'points')]).common is None
+
+
+@pytest.mark.parametrize(('inverse_depth', 'common'), [(3, None), (2, (3, 1)), (2, (2,))])
+def test_shapes_must_agree(inverse_depth: int, common: tuple[int, ...] | None) -> None:
     with pytest.raises(ValueError, match='shapes differ'):
-        Observations(np.zeros((2, 2)), np.zeros(3), np.zeros(3), IMAGE, 0.0, 'test')
+        Observations(np.zeros((2, 2)), np.zeros(inverse_depth), np.zeros(inverse_depth), IMAGE,
+                     0.0, 'test', None if common is None else np.zeros(common))

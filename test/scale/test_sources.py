@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from asyncmde_ros.scale.estimator import ScaleEstimator
 from asyncmde_ros.scale.lens import Lens
+from asyncmde_ros.scale.observations import Observations
 from asyncmde_ros.scale.sources import of_points, of_range, scan_points, transformed
 
 SIZE = (480, 640)
@@ -97,3 +99,33 @@ def test_a_range_finder_that_looks_elsewhere_says_nothing() -> None:
         assert len(of_range(LENS, relative, 1.0, 0.3, turned, 0.05, 1.0, 'sonar').sigma) == 0
     unknown = np.full((12, 16), np.nan, np.float32)
     assert len(of_range(LENS, unknown, 1.0, 0.3, pose(), 0.05, 1.0, 'sonar').sigma) == 0
+
+
+def test_a_range_alone_moves_the_scale_and_holds_the_shift() -> None:
+    """Points tell both; then a sonar is left, in front of which a wall comes nearer.
+
+    One that is right says what was known, and one that reads 10 % less is a larger scale.
+    """
+    rows, cols = np.mgrid[:120, :160]
+    relative = (1 + 3 * np.exp(-((rows - 60) ** 2 + (cols - 80) ** 2) / 800)).astype(np.float32)
+    a, b = 0.1, 0.1
+    x, y = np.random.default_rng(0).integers(0, (160, 120), (200, 2)).T
+    depth = 1 / (a * relative[y, x] + b)
+    points = Observations.of_depth(np.stack([4 * x, 4 * y], 1) + 1.5, depth, 0.01 * depth, SIZE,
+                                   0.0, 'points')
+    for share in (1.0, 0.9):
+        estimator = ScaleEstimator()
+        before = estimator.update(0.0, relative, [points])
+        assert before is not None and not before.degenerate
+        for index in range(1, 31):
+            sonar = of_range(LENS, relative, 2.0 * share, math.radians(10), pose(), 0.02,
+                             index / 30, 'sonar')
+            assert len(sonar.sigma) == 1
+            after = estimator.update(index / 30, relative, [sonar])
+        assert after is not None and after.degenerate and after.observations == 1
+        assert after.inliers == 1 and after.sources == ('sonar',)
+        assert after.b == before.b
+        measured = 1 / sonar.inverse_depth[0]
+        at = relative[tuple(np.rint((sonar.pixels[0, ::-1] - 1.5) / 4).astype(int))]
+        assert 1 / (after.a * at + after.b) == pytest.approx(measured, rel=0.01)
+        assert after.a == pytest.approx(before.a if share == 1 else 1.14 * before.a, rel=0.04)
