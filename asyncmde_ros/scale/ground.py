@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.model.geometry import Size
-from asyncmde_ros.scale.fit import MEDIAN_TO_SIGMA
+from asyncmde_ros.scale.fit import MEDIAN_TO_SIGMA, median
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Map, Observations
 
@@ -250,7 +250,7 @@ def _floor(scene: _Scene, pairs: Array) -> Index:
         line = _line(q[inliers], r[inliers])
         if not line[0] > 0:
             return nothing
-        sigma = MEDIAN_TO_SIGMA * float(np.median(miss[inliers]))
+        sigma = MEDIAN_TO_SIGMA * median(miss[inliers])
         limit = min(limit, max(OUTLIER * sigma, FINEST))
     miss = _miss(line, q, r)
     near = miss <= TOLERANCE
@@ -313,5 +313,5 @@ def _consensus(scene: _Scene, candidates: Index, pairs: Array) -> Line | None:
 def _beneath(scene: _Scene, c: Array | float, d: Array | float) -> Mask:
     """Return which pixels, (n,) or (lines, n), would be beneath the floor or behind the camera."""
     floor = np.maximum(scene.plane, 0)
-    slack = BENEATH * np.maximum(floor, np.median(scene.plane[scene.candidates]))
+    slack = BENEATH * np.maximum(floor, median(scene.plane[scene.candidates]))
     return np.asarray(scene.values < d + c * (floor - slack), bool)
