@@ -185,7 +185,7 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
         near = inliers & (p > 0)
         if not near.any():
             return None
-        error = _median(np.abs(q[near] / p[near] - 1))
+        error = median(np.abs(q[near] / p[near] - 1))
         share = min(max(MEDIAN_TO_SIGMA * error, MODEL_ERROR_RANGE[0]), MODEL_ERROR_RANGE[1])
     if samples.common is not None:
         common = covariance @ (terms[:, 1:3].T @ (weight[:, None] * samples.common))
@@ -199,7 +199,7 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
     return Fit(a, b, covariance, inliers, residual, held, centre, common, samples.errors)
 
 
-def _median(values: Array) -> float:
+def median(values: Array) -> float:
     """Return what ``np.median`` does of values without NaN, in a third of the time."""
     half = values.size // 2
     if values.size % 2:

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.model.geometry import Size
-from asyncmde_ros.scale.fit import MEDIAN_TO_SIGMA
+from asyncmde_ros.scale.fit import MEDIAN_TO_SIGMA, median
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Map, Observations
 
@@ -83,7 +83,8 @@ LEAST_SHARPNESS = 0.78
 LEAST_CONNECTED = 0.79
 """Of the floor's pixels' neighbours along rows, and along columns, how many must be floor.  What
 is at the plane's distance by chance, or because it stands on the floor, is so in stripes: in
-rendered rooms, seen by Depth Anything V2 Small, 0.76 at most; a floor has 0.81 at least."""
+rendered rooms, seen by Depth Anything V2 Small, most of that has less than 0.76, a floor more
+than 0.81."""
 
 LARGEST_RESIDUAL = 0.05
 """Standard deviation of inverse depth from the plane, as a share; what is anywhere within
@@ -176,11 +177,12 @@ class Ground:
     def observe(self, relative: Map, plane: Plane, stamp_s: float) -> Observations:
         """Return the pixels of a relative map (h, w) that are floor, none where it is a poor one.
 
-        Floor is what lies on the line r = c q + d, c > 0, that has most of the pixels below the
-        horizon within TOLERANCE of it, less those that it would have beneath the floor: a table's
-        top is a plane too, but the floor beside it is seen below it; a wall seen from below is
-        one, but what is above the horizon would be behind the camera.  It starts with the best
-        line through two pixels (RANSAC; Fischler and Bolles, 1981), and ends with least squares.
+        The map is of any size, and NaN where unknown.  Floor is what lies on the line r = c q + d,
+        c > 0, that has most of the pixels below the horizon within TOLERANCE of it, less those
+        that it would have beneath the floor: a table's top is a plane too, but the floor beside it
+        is seen below it; a wall seen from below is one, but what is above the horizon would be
+        behind the camera.  It starts with the best line through two pixels (RANSAC; Fischler and
+        Bolles, 1981), and ends with least squares.
 
         Refused: fewer than FEWEST pixels or SMALLEST_SHARE of those that could be floor, more
         than MOST_BENEATH of all beneath, a LEAST_SHARPNESS, LEAST_CONNECTED or LEAST_SPREAD
@@ -248,7 +250,7 @@ def _floor(scene: _Scene, pairs: Array) -> Index:
         line = _line(q[inliers], r[inliers])
         if not line[0] > 0:
             return nothing
-        sigma = MEDIAN_TO_SIGMA * float(np.median(miss[inliers]))
+        sigma = MEDIAN_TO_SIGMA * median(miss[inliers])
         limit = min(limit, max(OUTLIER * sigma, FINEST))
     miss = _miss(line, q, r)
     near = miss <= TOLERANCE
@@ -299,8 +301,8 @@ def _consensus(scene: _Scene, candidates: Index, pairs: Array) -> Line | None:
         return None
     c, near = c[sound, None], near[sound]
     d = scene.values[near, None] - c * scene.plane[near, None]
-    # Odd, so that a whole row's pixels are not in the same columns.
-    judges = scene.thinned(scene.values.size // JUDGES | 1)
+    # An odd step, as the grid has an even number of columns: not the same ones in every row.
+    judges = scene.thinned(-(-scene.values.size // JUDGES) | 1)
     q = judges.plane[judges.candidates]
     miss = np.abs(judges.values[judges.candidates] - d - c * q)
     votes = np.count_nonzero(miss <= c * (TOLERANCE * q), axis=1)
@@ -311,5 +313,5 @@ def _consensus(scene: _Scene, candidates: Index, pairs: Array) -> Line | None:
 def _beneath(scene: _Scene, c: Array | float, d: Array | float) -> Mask:
     """Return which pixels, (n,) or (lines, n), would be beneath the floor or behind the camera."""
     floor = np.maximum(scene.plane, 0)
-    slack = BENEATH * np.maximum(floor, np.median(scene.plane[scene.candidates]))
+    slack = BENEATH * np.maximum(floor, median(scene.plane[scene.candidates]))
     return np.asarray(scene.values < d + c * (floor - slack), bool)

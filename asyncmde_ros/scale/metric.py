@@ -27,7 +27,7 @@ def metric(relative: Map, a: float, b: float, covariance: Array | None = None,
     inverse += np.float32(b)
     known = inverse > 0
     if largest_m < math.inf:
-        known &= inverse >= 1 / largest_m
+        known &= inverse >= (1 / largest_m if largest_m > 0 else math.inf)
     known &= inverse < math.inf
     if covariance is not None:
         known &= _certain(relative, inverse, covariance)

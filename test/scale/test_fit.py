@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncmde_ros.scale.fit import fit
+from asyncmde_ros.scale.fit import fit, median
 from asyncmde_ros.scale.observations import Samples
 
 A, B = 0.04, 0.05
@@ -147,3 +147,9 @@ def test_a_held_shift_holds_what_is_wrong_in_common_too() -> None:
     found = fit(replace(wall, common=np.full((30, 1), 0.01), errors=(('a', 0),)), 0.05)
     assert found is not None and found.degenerate
     assert found.common[:, 0] == pytest.approx([0.002, 0])
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 10, 101])
+def test_the_median_is_numpys(count: int) -> None:
+    values = np.random.default_rng(count).standard_normal(count)
+    assert median(values) == np.median(values)

@@ -26,6 +26,7 @@ def test_what_is_infinite_is_not_at_the_camera() -> None:
 def test_a_largest_range_is_kept() -> None:
     depth = metric(np.array([[1.0, 0.1, 0.05]], np.float32), 1.0, 0.0, largest_m=10.5)
     assert depth == pytest.approx(np.array([[1, 10, np.nan]]), nan_ok=True)
+    assert np.isnan(metric(np.array([[1e30, 1]], np.float32), 1.0, 0.0, largest_m=0)).all()
 
 
 def test_what_the_covariance_does_not_tell_is_unknown() -> None:
