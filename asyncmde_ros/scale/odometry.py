@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.scale.corners import CornerTracker, Grey, Index
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Observations
@@ -59,6 +60,7 @@ NEAREST_RATIO = 0.1
 """A corner that is at a tenth of the depth, seen from an earlier place, or behind that, is
 taken for an error."""
 
+LONG_SIDE_PX = 320
 SMALLEST_PX = 32
 
 RAY_STRIDE = 4
@@ -118,7 +120,7 @@ class Odometry:
         self._corners = CornerTracker()
         self._views: list[_View] = []
         self._stamp_s: float | None = None
-        self._size: tuple[int, ...] = ()
+        self._size: Size | None = None
         self._pictures = self._count = 0
         self._lens: _Rays | None = None
 
@@ -126,7 +128,7 @@ class Odometry:
                ) -> Observations | None:
         """Return inverse depths of corners of a picture; None where the motion tells none.
 
-        ``grey`` (rows, cols) uint8 had best be about 320 pixels wide, ``lens`` is its own.
+        ``grey`` (rows, cols) uint8 had best be of :func:`reduced` size, ``lens`` is its own.
         ``pose`` (4, 4) is the camera's optical frame in one that is fixed, metres; None where
         it is not known, and one that is not finite or no rigid motion counts as that.  Nothing
         is told of a camera that stands or only turns, or where the pictures contradict the
@@ -154,16 +156,15 @@ class Odometry:
             return None
         if self._lens is None or self._lens.lens is not lens:
             self._lens = _Rays(lens)
-        rays, pixel = self._lens.at(self._corners.pixels)
-        found = self._observed(stamp_s, known, rays, pixel)
+        found = self._observed(stamp_s, known, self._lens)
         self._remember(stamp_s, known, self._lens)
         return found
 
-    def _observed(self, stamp_s: float, pose: Array, rays: Array, pixel: Array
-                  ) -> Observations | None:
+    def _observed(self, stamp_s: float, pose: Array, lens: '_Rays') -> Observations | None:
         """Return what is sure; drop corners that move, or all views where the poses do."""
         if not self._views:
             return None
+        rays, pixel = lens.at(self._corners.pixels)
         solved = _triangulated(self._views, pose, rays)
         misfit = solved.misfit / pixel
         compared = misfit[np.isfinite(misfit) & (solved.views >= FEWEST_VIEWS)]
@@ -186,7 +187,7 @@ class Odometry:
         if not sure.any():
             return None
         return Observations(pixels[sure].astype(np.float64), w[sure], sigma[sure],
-                            (self._size[0], self._size[1]), stamp_s, SOURCE)
+                            lens.lens.size, stamp_s, SOURCE)
 
     def _keep(self, kept: Index) -> None:
         self._corners.keep(kept)
@@ -195,11 +196,14 @@ class Odometry:
     def _remember(self, stamp_s: float, pose: Array, lens: '_Rays') -> None:
         """Keep this place, and look for new corners, where it is worth that."""
         count = len(self._corners.pixels)
-        if self._views and count >= RENEWED * self._count and self._views[-1].parallax_px(
+        if self._views and count > RENEWED * self._count and self._views[-1].parallax_px(
                 pose, *lens.at(self._corners.pixels)) < SPACING_PX:
             return
         added = self._corners.renew()
         self._count = count + added
+        if not self._count:
+            self._views = []
+            return
         unseen = np.full((added, 2), np.nan)
         views = [_View(view.stamp_s, view.pose, np.concatenate([view.rays, unseen]))
                  for view in self._views]
@@ -274,6 +278,12 @@ class _Rays:
         found = cv2.remap(self._map, at, None, cv2.INTER_LINEAR,  # type: ignore[call-overload]
                           borderMode=cv2.BORDER_REPLICATE)[0].astype(np.float64)
         return found[:, :2], found[:, 2]
+
+
+def reduced(size: Size) -> Size:
+    """Return the size (rows, cols) of a picture that is made smaller for :class:`Odometry`."""
+    share = min(1.0, LONG_SIDE_PX / max(size))
+    return max(SMALLEST_PX, round(size[0] * share)), max(SMALLEST_PX, round(size[1] * share))
 
 
 def rigid(matrix: Array) -> Array | None:
