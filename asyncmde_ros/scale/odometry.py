@@ -1,5 +1,6 @@
 """Metres from one camera whose own motion is known: corners followed and triangulated."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,7 +49,12 @@ SURE = 0.2
 """Largest standard deviation of inverse depth, as a share of the corners' median."""
 
 DRIFT = 0.01
-"""By how much odometry is wrong over some seconds, as a share of the path and of the turn."""
+"""By how much odometry is wrong over some seconds, as a share of the path."""
+
+TURN_SIGMA_RAD = math.radians(0.05)
+TURN_SHARE = 0.02
+"""Standard deviation of a turn between two places, by odometry and calibration: at the least, and
+as a share of it.  A focal length that is 1 % wrong makes every turn 1 % wrong."""
 
 RENEWED = 0.7
 """New corners are looked for when less than this share of them is left, or at a new place."""
@@ -103,10 +109,11 @@ class Odometry:
     along its epipolar line in step with the camera is not noticed: the fit of the scale
     tolerates a minority of such points.
 
-    The standard deviation of w has three parts: the noise of the corner's places, of which that
-    in the newest picture is common to all equations; ``drift`` of the turn, as pixels; and
-    ``drift`` of the path.  The last two are common to all corners of a moment, so they do not
-    average out over them; a wrong scale of the odometry becomes one of the metres.
+    The standard deviation of w has three parts: the noise of the corner's places, which is
+    counted as if it were common to all earlier ones, since a corner slides away step by step;
+    the turns' uncertainty, TURN_SIGMA_RAD and TURN_SHARE; and ``drift`` of the path.  The last
+    two are common to all corners of a moment, so they do not average out over them; a wrong
+    scale of the odometry becomes one of the metres.
     """
 
     def __init__(self, every: int = 1, drift: float = DRIFT) -> None:
@@ -175,8 +182,8 @@ class Odometry:
             self._views = []
             return None
         w, pixels = solved.inverse_depth, self._corners.pixels
-        sigma = np.sqrt(solved.per_noise * (noise * pixel) ** 2
-                        + (self._drift * solved.per_turn) ** 2 + (self._drift * w) ** 2)
+        sigma = np.sqrt((noise * pixel * solved.per_noise) ** 2 + solved.by_turn ** 2
+                        + (self._drift * w) ** 2)
         good = (solved.views >= FEWEST_VIEWS) & (misfit <= MISFIT * noise)
         self._keep(np.flatnonzero(~(misfit > MISFIT * noise)))
         sure = good & (w > 0)
@@ -215,15 +222,15 @@ class _Solved(NamedTuple):
     """Of n corners: inverse depth (n,) in 1/m, and how well it is known.
 
     ``misfit`` is the root mean square of what they miss by, at depth 1, ``views`` how many
-    earlier places see them.  The variance of inverse depth is ``per_noise`` times that of a
-    corner's place at depth 1; an error of the turn by a share of it is ``per_turn`` times that.
+    earlier places see them.  The standard deviation of inverse depth is ``per_noise`` times that
+    of a corner's place at depth 1, and that by the turns is ``by_turn``.
     """
 
     inverse_depth: Array
     misfit: Array
     views: Index
     per_noise: Array
-    per_turn: Array
+    by_turn: Array
 
 
 def _triangulated(views: Sequence[_View], pose: Array, rays: Array) -> _Solved:
@@ -247,10 +254,11 @@ def _triangulated(views: Sequence[_View], pose: Array, rays: Array) -> _Solved:
     squares[(ratio < NEAREST_RATIO).any(axis=1)] = np.inf
     misfit = np.sqrt(squares / np.maximum(2 * count - 1, 1))
     cosine = (np.trace(relative[:, :3, :3], axis1=1, axis2=2) - 1) / 2
-    turn = np.arccos(np.clip(cosine, -1, 1))
-    here = np.linalg.norm(along.sum(axis=1), axis=1) / information
-    by_turn = np.linalg.norm(np.einsum('nki,k->ni', along, turn), axis=1) / information
-    return _Solved(w, misfit, count, 1 / information + here ** 2, by_turn)
+    turn_sigma = np.hypot(TURN_SIGMA_RAD, TURN_SHARE * np.arccos(np.clip(cosine, -1, 1)))
+    length = np.linalg.norm(along, axis=2)
+    # Both are as if they were the same for all places.
+    per_noise = math.sqrt(2) * length.sum(axis=1) / information
+    return _Solved(w, misfit, count, per_noise, length @ turn_sigma / information)
 
 
 def _homogeneous(rays: Array) -> Array:
