@@ -1,9 +1,6 @@
 """Metres from one camera whose own motion is known: corners followed and triangulated."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +10,7 @@ from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.scale.corners import CornerTracker, Grey, Index
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Observations
+from asyncmde_ros.scale.triangulation import Triangulation, View, Zoom
 
 SOURCE = 'odometry'
 
@@ -32,7 +30,8 @@ FEWEST_VIEWS = 2
 one says; from one alone everything that moves along its epipolar line is some distance."""
 
 FEWEST_CORNERS = 12
-"""Fewer corners do not tell by their median what they should all have in common."""
+"""Fewer corners do not tell by their median what they should all have in common; and the first few
+that are sure would be those of what is nearest, or moves by itself."""
 
 NOISE_PX = 0.15
 """Standard deviation of a corner's place by the tracking, at the least."""
@@ -49,22 +48,15 @@ SURE = 0.2
 """Largest standard deviation of inverse depth, as a share of the corners' median."""
 
 DRIFT = 0.01
-"""By how much odometry is wrong over some seconds, as a share of the path."""
+"""By how much odometry is wrong over some seconds, as a share of the path and of the turn."""
 
-TURN_SIGMA_RAD = math.radians(0.05)
-TURN_SHARE = 0.02
-"""Standard deviation of a turn between two places, by odometry and calibration: at the least, and
-as a share of it.  A focal length that is 1 % wrong makes every turn 1 % wrong."""
+FOCAL_SIGMA = 0.05
+"""Standard deviation of a focal length as a share of it, before corners tell: a data sheet's."""
+
+LARGEST_ZOOM = 0.2
 
 RENEWED = 0.7
 """New corners are looked for when less than this share of them is left, or at a new place."""
-
-ROUNDS = 3
-"""Of triangulation, each with the depth ratios of the one before; the second changes a little."""
-
-NEAREST_RATIO = 0.1
-"""A corner that is at a tenth of the depth, seen from an earlier place, or behind that, is
-taken for an error."""
 
 LONG_SIDE_PX = 320
 SMALLEST_PX = 32
@@ -76,44 +68,21 @@ RIGID = 1e-2
 """A matrix farther from a rotation and a translation is no pose."""
 
 
-@dataclass(frozen=True, eq=False)
-class _View:
-    """``rays`` (n, 2) are x and y at depth 1 of the tracker's corners; NaN where not seen."""
-
-    stamp_s: float
-    pose: Array
-    rays: Array
-
-    def parallax_px(self, pose: Array, rays: Array, pixel: Array) -> float:
-        """Return by how many pixels, in the median, corners moved since, but for the turn."""
-        relative = np.linalg.inv(self.pose) @ pose
-        turned = _homogeneous(rays) @ relative[:3, :3].T
-        away = np.linalg.norm(turned[:, :2] / turned[:, 2:] - self.rays, axis=1) / pixel
-        away = away[np.isfinite(away)]
-        return float(np.median(away)) if away.size else 0.0
-
-
 class Odometry:
     """Takes pictures with the camera's poses in the order of time; not thread-safe.
 
-    A corner with ray c = (x, y, 1) and inverse depth w in the newest picture is seen from the
-    earlier place k, at (R, t) from the newest, along R c + w t.  Its ray (u, v) there gives two
-    equations that are linear in w,
+    Corners are followed and triangulated (:mod:`~asyncmde_ros.scale.triangulation`).  How far
+    they miss in the median tells the noise, NOISE_PX at the least.  A corner that misses by
+    MISFIT of it is something that moves, or slid away, and is dropped.  What moves along its
+    epipolar line in step with the camera is not noticed: the fit of the scale tolerates a
+    minority of such points.
 
-        w (t_xy - (u, v) t_z) = (u, v) (R c)_z - (R c)_xy,
-
-    which are divided by the depth ratio (R c + w t)_z, so that they miss by what the picture does
-    (Hartley and Sturm, Triangulation, 1997, section 5.2), and solved for all places together.
-    How far the corners miss in the median tells the noise, NOISE_PX at the least.  A corner that
-    misses by MISFIT of it is something that moves, or slid away, and is dropped.  What moves
-    along its epipolar line in step with the camera is not noticed: the fit of the scale
-    tolerates a minority of such points.
-
-    The standard deviation of w has three parts: the noise of the corner's places, which is
-    counted as if it were common to all earlier ones, since a corner slides away step by step;
-    the turns' uncertainty, TURN_SIGMA_RAD and TURN_SHARE; and ``drift`` of the path.  The last
-    two are common to all corners of a moment, so they do not average out over them; a wrong
-    scale of the odometry becomes one of the metres.
+    The standard deviation of inverse depth has three parts: the noise of the corner's places,
+    the turns' uncertainty, and ``drift`` of the path.  The last two are common to all corners of
+    a moment, so they do not average out over them; a wrong scale of the odometry becomes one of
+    the metres.  The focal length is corrected by what turns show, beginning with FOCAL_SIGMA: a
+    calibration that is 5 % wrong would cost more than the odometry's drift, and a camera that
+    turns sees it.  What of it is still unknown counts as turn and as path.
     """
 
     def __init__(self, every: int = 1, drift: float = DRIFT) -> None:
@@ -125,11 +94,12 @@ class Odometry:
 
     def _start(self) -> None:
         self._corners = CornerTracker()
-        self._views: list[_View] = []
+        self._views: list[View] = []
         self._stamp_s: float | None = None
         self._size: Size | None = None
         self._pictures = self._count = 0
         self._lens: _Rays | None = None
+        self._zoom = Zoom(0.0, FOCAL_SIGMA)
 
     def update(self, stamp_s: float, grey: Grey, lens: Lens, pose: Array | None
                ) -> Observations | None:
@@ -156,7 +126,7 @@ class Odometry:
         if (self._pictures - 1) % self._every:
             return None
         kept = self._corners.follow(grey)
-        self._views = [_View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views
+        self._views = [View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views
                        if stamp_s - view.stamp_s <= OLDEST_S]
         known = None if pose is None else rigid(pose)
         if known is None:
@@ -172,39 +142,54 @@ class Odometry:
         if not self._views:
             return None
         rays, pixel = lens.at(self._corners.pixels)
-        solved = _triangulated(self._views, pose, rays)
-        misfit = solved.misfit / pixel
-        compared = misfit[np.isfinite(misfit) & (solved.views >= FEWEST_VIEWS)]
-        if compared.size < FEWEST_CORNERS:
+        seen = Triangulation(self._views, pose, rays, pixel)
+        solved = seen.solve(self._zoom, self._drift)
+        compared = np.isfinite(solved.misfit) & (solved.views >= FEWEST_VIEWS)
+        if np.count_nonzero(compared) < FEWEST_CORNERS:
             return None
-        noise = max(NOISE_PX, float(np.median(compared)))
+        noise = max(NOISE_PX, float(np.median(solved.misfit[compared])))
         if noise > CONTRADICTION_PX:
             self._views = []
             return None
         w, pixels = solved.inverse_depth, self._corners.pixels
-        sigma = np.sqrt((noise * pixel * solved.per_noise) ** 2 + solved.by_turn ** 2
-                        + (self._drift * w) ** 2)
-        good = (solved.views >= FEWEST_VIEWS) & (misfit <= MISFIT * noise)
-        self._keep(np.flatnonzero(~(misfit > MISFIT * noise)))
-        sure = good & (w > 0)
-        if not sure.any():
+        common = math.hypot(self._drift, self._zoom.sigma)
+        sigma = np.sqrt((noise * solved.sigma) ** 2 + solved.by_turn ** 2 + (common * w) ** 2)
+        moves = solved.misfit > MISFIT * noise
+        good = compared & ~moves
+        self._calibrate(seen.zoom(solved, self._zoom, noise, good))
+        self._keep(np.flatnonzero(~moves))
+        if not good.any():
             return None
         # Against the median, not each its own: among what is far only too near ones would pass.
-        sure &= sigma <= SURE * np.median(w[good])
-        if not sure.any():
+        sure = good & (w > 0) & (sigma <= SURE * np.median(w[good]))
+        if np.count_nonzero(sure) < FEWEST_CORNERS:
             return None
         return Observations(pixels[sure].astype(np.float64), w[sure], sigma[sure],
                             lens.lens.size, stamp_s, SOURCE)
 
+    def _calibrate(self, found: Zoom) -> None:
+        """Take in what a picture says of the focal length; VIEWS of them say about the same."""
+        before = self._zoom.sigma ** 2
+        gain = before / (before + VIEWS * found.sigma ** 2)
+        share = self._zoom.share + gain * (found.share - self._zoom.share)
+        self._zoom = Zoom(float(np.clip(share, -LARGEST_ZOOM, LARGEST_ZOOM)),
+                          math.sqrt((1 - gain) * before))
+
     def _keep(self, kept: Index) -> None:
         self._corners.keep(kept)
-        self._views = [_View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views]
+        self._views = [View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views]
+
+    def _moved(self, pose: Array, lens: '_Rays') -> bool:
+        """Tell whether corners moved since the last place that was kept, but for the turn."""
+        rays, pixel = lens.at(self._corners.pixels)
+        parallax = self._views[-1].parallax(pose, rays) / pixel
+        parallax = parallax[np.isfinite(parallax)]
+        return bool(parallax.size and np.median(parallax) >= SPACING_PX)
 
     def _remember(self, stamp_s: float, pose: Array, lens: '_Rays') -> None:
         """Keep this place, and look for new corners, where it is worth that."""
         count = len(self._corners.pixels)
-        if self._views and count > RENEWED * self._count and self._views[-1].parallax_px(
-                pose, *lens.at(self._corners.pixels)) < SPACING_PX:
+        if self._views and count > RENEWED * self._count and not self._moved(pose, lens):
             return
         added = self._corners.renew()
         self._count = count + added
@@ -212,57 +197,10 @@ class Odometry:
             self._views = []
             return
         unseen = np.full((added, 2), np.nan)
-        views = [_View(view.stamp_s, view.pose, np.concatenate([view.rays, unseen]))
+        views = [View(view.stamp_s, view.pose, np.concatenate([view.rays, unseen]))
                  for view in self._views]
-        views.append(_View(stamp_s, pose, lens.at(self._corners.pixels)[0]))
+        views.append(View(stamp_s, pose, lens.at(self._corners.pixels)[0]))
         self._views = views[-VIEWS:]
-
-
-class _Solved(NamedTuple):
-    """Of n corners: inverse depth (n,) in 1/m, and how well it is known.
-
-    ``misfit`` is the root mean square of what they miss by, at depth 1, ``views`` how many
-    earlier places see them.  The standard deviation of inverse depth is ``per_noise`` times that
-    of a corner's place at depth 1, and that by the turns is ``by_turn``.
-    """
-
-    inverse_depth: Array
-    misfit: Array
-    views: Index
-    per_noise: Array
-    by_turn: Array
-
-
-def _triangulated(views: Sequence[_View], pose: Array, rays: Array) -> _Solved:
-    relative = np.linalg.inv(np.stack([view.pose for view in views])) @ pose
-    seen_at = np.stack([view.rays for view in views], axis=1)
-    turned = np.einsum('kij,nj->nki', relative[:, :3, :3], _homogeneous(rays))
-    moved = relative[:, :3, 3]
-    slope = moved[:, :2] - seen_at * moved[:, 2:]
-    offset = seen_at * turned[..., 2:] - turned[..., :2]
-    seen = np.isfinite(offset).all(axis=2)
-    slope, offset = (np.where(seen[..., None], part, 0) for part in (slope, offset))
-    w = np.zeros(len(rays))
-    for _ in range(ROUNDS):
-        ratio = np.where(seen, turned[..., 2] + w[:, None] * moved[:, 2], 1)
-        scale = 1 / np.maximum(ratio, NEAREST_RATIO)[..., None]
-        along, across = slope * scale, offset * scale
-        information = np.maximum(np.square(along).sum(axis=(1, 2)), np.finfo(float).tiny)
-        w = (along * across).sum(axis=(1, 2)) / information
-    count = seen.sum(axis=1)
-    squares = np.square(across - along * w[:, None, None]).sum(axis=(1, 2))
-    squares[(ratio < NEAREST_RATIO).any(axis=1)] = np.inf
-    misfit = np.sqrt(squares / np.maximum(2 * count - 1, 1))
-    cosine = (np.trace(relative[:, :3, :3], axis1=1, axis2=2) - 1) / 2
-    turn_sigma = np.hypot(TURN_SIGMA_RAD, TURN_SHARE * np.arccos(np.clip(cosine, -1, 1)))
-    length = np.linalg.norm(along, axis=2)
-    # Both are as if they were the same for all places.
-    per_noise = math.sqrt(2) * length.sum(axis=1) / information
-    return _Solved(w, misfit, count, per_noise, length @ turn_sigma / information)
-
-
-def _homogeneous(rays: Array) -> Array:
-    return np.column_stack([rays, np.ones(len(rays))])
 
 
 class _Rays:
