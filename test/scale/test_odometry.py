@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Observations
-from asyncmde_ros.scale.odometry import OLDEST_S, SPACING_PX, Odometry, reduced, rigid
+from asyncmde_ros.scale.odometry import (
+    FEWEST_CORNERS,
+    OLDEST_S,
+    SPACING_PX,
+    Odometry,
+    reduced,
+    rigid,
+)
 from test.support.planes import Plane, picture
 
 SIZE = (120, 160)
@@ -39,9 +46,11 @@ def path(frames: int, step: npt.ArrayLike, turn: npt.ArrayLike = (0, 0, 0)) -> l
 class Walk:
     """A camera on its way through a room; what was observed, beside the true inverse depth."""
 
-    def __init__(self, odometry: Odometry | None = None, lens: Lens = LENS) -> None:
+    def __init__(self, odometry: Odometry | None = None, lens: Lens = LENS,
+                 calibration: Lens | None = None) -> None:
+        """``calibration``: the lens that the odometry is told, where it is another one."""
         self.odometry = odometry or Odometry()
-        self.lens = lens
+        self.lens, self.calibration = lens, calibration
         self.frames = 0
         self.found: list[Observations | None] = []
         self.truths: list[Array] = []
@@ -51,7 +60,8 @@ class Walk:
         """Let the camera take ``poses`` and the odometry be ``told`` something about them."""
         for index, one in enumerate(poses):
             grey, depth = picture(planes(index), self.lens, one)
-            self.found.append(self.odometry.update(self.frames * DT_S, grey, self.lens, told(one)))
+            self.found.append(self.odometry.update(
+                self.frames * DT_S, grey, self.calibration or self.lens, told(one)))
             self.truths.append(1 / depth)
             self.frames += 1
         return self
@@ -160,6 +170,27 @@ def test_a_wrong_scale_of_the_odometry_becomes_one_of_the_metres() -> None:
         return pose(1.1 * one[:3, 3])
     walk = Walk().go(path(12, (0.04, 0, 0)), told)
     assert np.median(walk.wrong()) == pytest.approx(1 / 1.1 - 1, abs=0.02)
+
+
+@pytest.mark.parametrize('error', [-0.08, 0.08])
+def test_a_turning_camera_corrects_its_focal_length(error: float) -> None:
+    wrong = Lens(K @ np.diag([1 + error, 1 + error, 1]), SIZE)
+    turning = [pose((0.03 * index, 0, 0.01 * index),
+                    (0.06 * np.sin(index / 4), 0.15 * np.sin(index / 7), 0))
+               for index in range(40)]
+    walk = Walk(calibration=wrong).go(turning)
+    require_right(walk)
+    straight = Walk(calibration=wrong).go(path(40, (0.03, 0, 0)))
+    assert np.median(straight.wrong()) == pytest.approx(-error, abs=0.03), 'nothing tells'
+    assert np.median(straight.last().sigma / straight.last().inverse_depth) > 0.04
+
+
+def test_a_handful_of_corners_tells_nothing() -> None:
+    """The first that are sure are those at the picture's rim, and of what is nearest."""
+    counts = [0 if some is None else len(some.sigma)
+              for some in Walk().go(path(30, (0, 0, 0.015))).found]
+    assert max(counts) > 2 * FEWEST_CORNERS
+    assert min(count for count in counts if count) >= FEWEST_CORNERS
 
 
 @pytest.mark.parametrize('jump', [(0, 0.5, 0), (1, 0, 0), (0, 0, -2)])
