@@ -56,30 +56,37 @@ class CornerTracker:
         """Forget all corners but these."""
         self.pixels = self.pixels[index]
 
+    def thin(self) -> Index:
+        """Keep one corner of each cell, the one that is known for longest; return which."""
+        if self._grey is None:
+            return np.arange(0)
+        _, first = np.unique(_cells(self.pixels, self._grey.shape), return_index=True)
+        kept = np.sort(first)
+        self.keep(kept)
+        return kept
+
     def renew(self) -> int:
         """Add the strongest corner of each cell that has none, behind the others; return how many.
         """
         if self._grey is None:
             return 0
         strength = cv2.cornerMinEigenVal(self._grey, BLOCK_PX)
-        rows, cols = strength.shape
-        side = -(-max(rows, cols) // CELLS)
         peak = strength == cv2.dilate(strength, np.ones((3, 3), np.uint8))
-        peak &= strength > QUALITY * strength.max()
-        inner = np.zeros_like(peak)
-        inner[BORDER_PX:rows - BORDER_PX, BORDER_PX:cols - BORDER_PX] = True
-        down, across = -(-rows // side), -(-cols // side)
-        cells = np.zeros((down * side, across * side), np.float32)
-        cells[:rows, :cols] = np.where(peak & inner, strength, 0)
-        cells = cells.reshape(down, side, across, side).swapaxes(1, 2).reshape(-1, side * side)
-        taken_x, taken_y = ((self.pixels + 0.5) // side).astype(np.intp).T
-        cells[taken_y * across + taken_x] = 0
-        best = cells.argmax(axis=1)
-        free = np.flatnonzero(cells[np.arange(len(cells)), best])
-        at = np.stack([free % across * side + best[free] % side,
-                       free // across * side + best[free] // side], axis=1)
-        self.pixels = np.concatenate([self.pixels, at.astype(np.float32)])
-        return len(free)
+        rows, cols = np.nonzero(peak & (strength > QUALITY * strength.max()))
+        order = np.argsort(-strength[rows, cols], kind='stable')
+        found = np.stack([cols[order], rows[order]], axis=1).astype(np.float32)
+        found = found[_inside(found, self._grey.shape)]
+        cells = _cells(found, self._grey.shape)
+        _, best = np.unique(cells, return_index=True)
+        best = best[~np.isin(cells[best], _cells(self.pixels, self._grey.shape))]
+        self.pixels = np.concatenate([self.pixels, found[best]])
+        return len(best)
+
+
+def _cells(pixels: Pixels, size: Size) -> Index:
+    side = -(-max(size) // CELLS)
+    across, down = ((pixels + 0.5) // side).astype(np.intp).T
+    return np.asarray(down * CELLS + across)
 
 
 def _moved(grey: Grey, following: Grey, pixels: Pixels

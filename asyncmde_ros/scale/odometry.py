@@ -125,9 +125,8 @@ class Odometry:
         self._pictures += 1
         if (self._pictures - 1) % self._every:
             return None
-        kept = self._corners.follow(grey)
-        self._views = [View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views
-                       if stamp_s - view.stamp_s <= OLDEST_S]
+        self._views = [view for view in self._views if stamp_s - view.stamp_s <= OLDEST_S]
+        self._keep(self._corners.follow(grey))
         known = None if pose is None else rigid(pose)
         if known is None:
             return None
@@ -157,7 +156,9 @@ class Odometry:
         moves = solved.misfit > MISFIT * noise
         good = compared & ~moves
         self._calibrate(seen.zoom(solved, self._zoom, noise, good))
-        self._keep(np.flatnonzero(~moves))
+        kept = np.flatnonzero(~moves)
+        self._corners.keep(kept)
+        self._keep(kept)
         if not good.any():
             return None
         # Against the median, not each its own: among what is far only too near ones would pass.
@@ -176,7 +177,7 @@ class Odometry:
                           math.sqrt((1 - gain) * before))
 
     def _keep(self, kept: Index) -> None:
-        self._corners.keep(kept)
+        """Forget where other corners were seen."""
         self._views = [View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views]
 
     def _moved(self, pose: Array, lens: '_Rays') -> bool:
@@ -191,7 +192,8 @@ class Odometry:
         count = len(self._corners.pixels)
         if self._views and count > RENEWED * self._count and not self._moved(pose, lens):
             return
-        added = self._corners.renew()
+        self._keep(self._corners.thin())
+        count, added = len(self._corners.pixels), self._corners.renew()
         self._count = count + added
         if not self._count:
             self._views = []

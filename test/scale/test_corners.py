@@ -42,6 +42,19 @@ def test_each_cell_has_one_corner_and_none_is_added_twice() -> None:
     assert {tuple(at) for at in tracker.pixels} == {tuple(at) for at in before}
 
 
+def test_where_corners_crowd_the_older_ones_are_kept() -> None:
+    tracker = CornerTracker()
+    assert tracker.thin().size == 0
+    tracker.follow(view(0, 0))
+    tracker.renew()
+    first = tracker.pixels
+    tracker.pixels = np.concatenate([first, np.clip(first + 1, 0, (COLS - 1, ROWS - 1))])
+    kept = tracker.thin()
+    cells = [tuple(cell) for cell in (tracker.pixels + 0.5) // SIDE]
+    assert len(set(cells)) == len(cells) == len(kept)
+    assert kept[:len(first)].tolist() == list(range(len(first)))
+
+
 def test_another_picture_loses_them() -> None:
     tracker = CornerTracker()
     tracker.follow(view(0, 0))
