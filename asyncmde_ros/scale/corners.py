@@ -20,7 +20,7 @@ RETURN_PX = 0.3
 """Followed on and back again, a corner is where it was within this, or it is lost."""
 
 BLOCK_PX = 5
-QUALITY = 0.01
+QUALITY = 0.003
 """Smallest strength of a corner as a share of the strongest one's (Shi and Tomasi, CVPR 1994)."""
 
 BORDER_PX = WINDOW_PX // 2 + 1

@@ -90,15 +90,14 @@ class Odometry:
         if every < 1 or not drift >= 0:
             raise ValueError(f'every {every} pictures, a drift of {drift}: must be positive')
         self._every, self._drift = every, drift
+        self._lens: _Rays | None = None
         self._start()
 
     def _start(self) -> None:
         self._corners = CornerTracker()
         self._views: list[View] = []
         self._stamp_s: float | None = None
-        self._size: Size | None = None
         self._pictures = self._count = 0
-        self._lens: _Rays | None = None
         self._zoom = Zoom(0.0, FOCAL_SIGMA)
 
     def update(self, stamp_s: float, grey: Grey, lens: Lens, pose: Array | None
@@ -109,8 +108,8 @@ class Odometry:
         ``pose`` (4, 4) is the camera's optical frame in one that is fixed, metres; None where
         it is not known, and one that is not finite or no rigid motion counts as that.  Nothing
         is told of a camera that stands or only turns, or where the pictures contradict the
-        poses.  Time that goes back, or pictures of another size, start anew.  ValueError for a
-        picture that is not grey, or a lens of another size.
+        poses.  Time that goes back, or another lens, starts anew.  ValueError for a picture
+        that is not grey, or a lens of another size.
         """
         if (grey.ndim != 2 or grey.dtype != np.uint8 or lens.size != grey.shape
                 or min(grey.shape) < SMALLEST_PX):
@@ -119,9 +118,13 @@ class Odometry:
                              'each, and its lens')
         if stamp_s == self._stamp_s:
             return None
-        if grey.shape != self._size or not (self._stamp_s is None or stamp_s > self._stamp_s):
+        bent = self._lens
+        if bent is None or not bent.is_of(lens):
+            bent = self._lens = _Rays(lens)
             self._start()
-        self._stamp_s, self._size = stamp_s, grey.shape
+        elif not (self._stamp_s is None or stamp_s > self._stamp_s):
+            self._start()
+        self._stamp_s = stamp_s
         self._pictures += 1
         if (self._pictures - 1) % self._every:
             return None
@@ -130,18 +133,27 @@ class Odometry:
         known = None if pose is None else rigid(pose)
         if known is None:
             return None
-        if self._lens is None or self._lens.lens is not lens:
-            self._lens = _Rays(lens)
-        found = self._observed(stamp_s, known, self._lens)
-        self._remember(stamp_s, known, self._lens)
+        rays, pixel = bent.at(self._corners.pixels)
+        moved = self._moved(known, rays, pixel)
+        found = None
+        if self._views:
+            seen = Triangulation(self._views, known, rays, pixel)
+            found = self._observed(seen, moved, stamp_s, lens.size)
+        if moved or not self._views or len(self._corners.pixels) <= RENEWED * self._count:
+            self._remember(stamp_s, known, bent)
         return found
 
-    def _observed(self, stamp_s: float, pose: Array, lens: '_Rays') -> Observations | None:
-        """Return what is sure; drop corners that move, or all views where the poses do."""
+    def _moved(self, pose: Array, rays: Array, pixel: Array) -> bool:
+        """Tell whether corners moved since the last place that was kept, but for the turn."""
         if not self._views:
-            return None
-        rays, pixel = lens.at(self._corners.pixels)
-        seen = Triangulation(self._views, pose, rays, pixel)
+            return True
+        parallax = self._views[-1].parallax(pose, rays) / pixel
+        parallax = parallax[np.isfinite(parallax)]
+        return bool(parallax.size and np.median(parallax) >= SPACING_PX)
+
+    def _observed(self, seen: Triangulation, moved: bool, stamp_s: float, image: Size
+                  ) -> Observations | None:
+        """Return what is sure; drop corners that move, or all views where the poses do."""
         solved = seen.solve(self._zoom, self._drift)
         compared = np.isfinite(solved.misfit) & (solved.views >= FEWEST_VIEWS)
         if np.count_nonzero(compared) < FEWEST_CORNERS:
@@ -155,7 +167,8 @@ class Odometry:
         sigma = np.sqrt((noise * solved.sigma) ** 2 + solved.by_turn ** 2 + (common * w) ** 2)
         moves = solved.misfit > MISFIT * noise
         good = compared & ~moves
-        self._calibrate(seen.zoom(solved, self._zoom, noise, good))
+        if moved:
+            self._calibrate(seen.zoom(solved, self._zoom, noise, good))
         kept = np.flatnonzero(~moves)
         self._corners.keep(kept)
         self._keep(kept)
@@ -165,8 +178,8 @@ class Odometry:
         sure = good & (w > 0) & (sigma <= SURE * np.median(w[good]))
         if np.count_nonzero(sure) < FEWEST_CORNERS:
             return None
-        return Observations(pixels[sure].astype(np.float64), w[sure], sigma[sure],
-                            lens.lens.size, stamp_s, SOURCE)
+        return Observations(pixels[sure].astype(np.float64), w[sure], sigma[sure], image, stamp_s,
+                            SOURCE)
 
     def _calibrate(self, found: Zoom) -> None:
         """Take in what a picture says of the focal length; VIEWS of them say about the same."""
@@ -180,18 +193,8 @@ class Odometry:
         """Forget where other corners were seen."""
         self._views = [View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views]
 
-    def _moved(self, pose: Array, lens: '_Rays') -> bool:
-        """Tell whether corners moved since the last place that was kept, but for the turn."""
-        rays, pixel = lens.at(self._corners.pixels)
-        parallax = self._views[-1].parallax(pose, rays) / pixel
-        parallax = parallax[np.isfinite(parallax)]
-        return bool(parallax.size and np.median(parallax) >= SPACING_PX)
-
     def _remember(self, stamp_s: float, pose: Array, lens: '_Rays') -> None:
-        """Keep this place, and look for new corners, where it is worth that."""
-        count = len(self._corners.pixels)
-        if self._views and count > RENEWED * self._count and not self._moved(pose, lens):
-            return
+        """Keep this place, and look for new corners."""
         self._keep(self._corners.thin())
         count, added = len(self._corners.pixels), self._corners.renew()
         self._count = count + added
@@ -209,11 +212,19 @@ class _Rays:
     """The rays of a lens, worked out once."""
 
     def __init__(self, lens: Lens) -> None:
-        self.lens = lens
+        self._lens = lens
         rays = lens.ray_map(RAY_STRIDE)[..., :2]
         down, across = (np.gradient(rays, RAY_STRIDE, axis=axis) for axis in (0, 1))
         area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
         self._map = np.dstack([rays, np.sqrt(np.abs(area))]).astype(np.float32)
+
+    def is_of(self, lens: Lens) -> bool:
+        """Tell whether another lens is the same."""
+        mine = self._lens
+        return lens is mine or (
+            (lens.size, lens.model, tuple(lens.distortion))
+            == (mine.size, mine.model, tuple(mine.distortion))
+            and np.array_equal(lens.matrix, mine.matrix))
 
     def at(self, pixels: npt.NDArray[np.float32]) -> tuple[Array, Array]:
         """Return the rays (n, 2) of pixels (n, 2), and what a pixel is at depth 1, (n,).

@@ -232,6 +232,16 @@ def test_time_that_goes_back_and_other_sizes_start_anew() -> None:
     require_right(walk)
 
 
+def test_an_equal_lens_goes_on_and_another_one_starts_anew() -> None:
+    walk = Walk().go(path(10, (0.04, 0, 0)))
+    walk.calibration = Lens(K.copy(), SIZE, 'plumb_bob', ())
+    walk.go(path(11, (0.04, 0, 0))[-1:])
+    require_right(walk)
+    walk.calibration = Lens(K @ np.diag([1.01, 1.01, 1]), SIZE)
+    walk.go(path(12, (0.04, 0, 0))[-1:])
+    assert walk.found[-1] is None
+
+
 def test_the_same_picture_twice_tells_nothing_new() -> None:
     walk = Walk().go(path(10, (0.04, 0, 0)))
     walk.frames -= 1
