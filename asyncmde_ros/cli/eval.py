@@ -78,8 +78,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                              'JSON as in config/latencies/ (docs/evaluation.md)')
     parser.add_argument('--scale', metavar='S,S',
                         help='metric scores of the row async beside the aligned ones, metres from '
-                             'what a sensor would measure of the truth: points:N (random, a tenth '
-                             'of them wrong), scan (one line), none (one scale for the sequence)')
+                             'what a robot would measure: points:N of the truth (random, a tenth '
+                             'of them wrong), scan (one line of it), odometry (corners of the '
+                             'pictures, triangulated with poses that drift by 1 %%), none (one '
+                             'scale for the sequence)')
     parser.add_argument('--motion', choices=('homography', 'image'),
                         default=Settings.motion_compensation.value,
                         help='how the memory moves: by one homography a frame, or by '

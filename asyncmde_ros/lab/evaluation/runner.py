@@ -18,7 +18,7 @@ from asyncmde_ros.lab import machine
 from asyncmde_ros.lab.evaluation import plots, report
 from asyncmde_ros.lab.evaluation.glossary import EVERY_FRAME, OURS, TEACHER
 from asyncmde_ros.lab.evaluation.latency import Sizes, Stated, Statement
-from asyncmde_ros.lab.evaluation.metric_scale import NOTHING, Source
+from asyncmde_ros.lab.evaluation.metric_scale import Source
 from asyncmde_ros.lab.evaluation.record import Record
 from asyncmde_ros.lab.evaluation.rows import REMEMBERING, PeerRow, predictions
 from asyncmde_ros.lab.evaluation.schedule import Schedule, parse
@@ -113,9 +113,9 @@ def _require_metres(request: Request, footages: Sequence[Footage]) -> None:
     if request.scale and OURS not in request.rows:
         raise AsyncMDEError(f'--scale measures the depth of the row {OURS}: add it to --rows')
     for footage in footages:
-        if any(request.scale) and not footage.has_depth:
-            raise AsyncMDEError(f'{footage.name} has no true depth for --scale to measure: '
-                                f'only {NOTHING} can be scored on it')
+        for source in request.scale:
+            if source is not None:
+                source.require(footage)
 
 
 def _sizes(model: Model, request: Request, footage: Footage, schedules: Sequence[Schedule]

@@ -108,10 +108,10 @@ class Scorer:
             return [aligned, whole]
         if None in self._sources:
             whole = dataclasses.replace(whole, scale=metric_scale.NOTHING)
+        scene = metric_scale.Scene(self._footage, self._truths, self._valid, self._max_depth_m)
         metric = [self._record(
             prediction, METRIC, maps, closeness, metric_scale.scales(
-                source, maps, self._truths, self._valid, prediction.keyframes, self._max_depth_m,
-                self._footage.rate_hz or ASSUMED_RATE_HZ), source.name)
+                source, maps, prediction.keyframes, scene), source.name)
             for source in self._sources if source is not None]
         return [aligned, *(_over(record, aligned) for record in (whole, *metric))]
 

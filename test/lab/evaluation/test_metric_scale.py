@@ -1,14 +1,31 @@
 """Metres by what a sensor would measure of the truth."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.evaluation.alignment import valid_truth
-from asyncmde_ros.lab.evaluation.metric_scale import Points, Scan, Source, parse, scales
+from asyncmde_ros.lab.evaluation.metric_scale import (
+    KnownMotion,
+    Points,
+    Scan,
+    Scene,
+    Source,
+    drifted,
+    parse,
+    scales,
+)
 from asyncmde_ros.lab.evaluation.record import FrameSeries, Record
+from asyncmde_ros.lab.evaluation.sequence import Calibration, Pose, Sequence
 from asyncmde_ros.lab.evaluation.table import format_table
+from asyncmde_ros.scale.lens import Lens
+from test.support.planes import Plane, picture
 
 SHAPE, MAX_M, RATE_HZ = (48, 64), 20.0, 30.0
 A, B = 0.1, 0.02
@@ -20,15 +37,43 @@ def corridor() -> npt.NDArray[np.float32]:
     return (0.5 + np.abs(rows - 24) / 8 + np.abs(cols - 30) / 5).astype(np.float32)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Made(Sequence):
+    """A sequence in memory."""
+
+    truths: list[npt.NDArray[np.float32]]
+    pictures: list[npt.NDArray[np.uint8]]
+    poses: list[Pose | None]
+
+    def rgb(self, index: int) -> npt.NDArray[np.uint8]:
+        return self.pictures[index]
+
+    def depth(self, index: int) -> npt.NDArray[np.float32]:
+        return self.truths[index]
+
+    def pose(self, index: int) -> Pose | None:
+        return self.poses[index]
+
+
+def made(truths: list[npt.NDArray[np.float32]], **changes: Any) -> Made:
+    return Made(**{'name': 'made', 'length': len(truths), 'rate_hz': RATE_HZ, 'truths': truths,
+                   'max_depth_m': MAX_M, 'calibration': None, 'has_depth': True,
+                   'has_poses': False, 'pictures': [], 'poses': []} | changes)
+
+
+def scene(truths: list[npt.NDArray[np.float32]], **changes: Any) -> Scene:
+    return Scene(made(truths, **changes), truths,
+                 [valid_truth(truth, MAX_M) for truth in truths], MAX_M)
+
+
 def measured(source: Source, frames: int = 20, **changes: float) -> list[tuple[float, float]]:
     """Return (a, b) of every frame; from frame 10 on the map is ``gain`` times as large."""
     gain = changes.get('gain', 1.0)
     relative = corridor()
     truth = 1 / (A * relative + B)
     maps = {index: relative * (gain if index >= 10 else 1) for index in range(frames)}
-    valid = [valid_truth(truth, MAX_M)] * frames
-    found = scales(source, maps, [truth] * frames, valid, [index // 10 for index in range(frames)],
-                   MAX_M, RATE_HZ)
+    found = scales(source, maps, [index // 10 for index in range(frames)],
+                   scene([truth] * frames))
     return [(one.scale, one.shift) for one in found.values() if one is not None]
 
 
@@ -67,16 +112,97 @@ def test_a_scan_is_the_nearest_row_with_truth(known: slice, row: int) -> None:
 @pytest.mark.parametrize('source', [Points(50), Scan()], ids=lambda source: source.name)
 def test_without_truth_nothing_is_measured(source: Source) -> None:
     nothing = np.zeros(SHAPE, np.float32)
-    found = scales(source, {0: corridor()}, [nothing], [nothing > 0], [0], MAX_M, RATE_HZ)
+    found = scales(source, {0: corridor()}, [0], scene([nothing]))
     assert found == {0: None}
 
 
+ROOM = (Plane((0, 0, 4), (5, 0, 0), (0, 5, 0), 1), Plane((-0.5, 0.1, 2), (0.5, 0, 0),
+                                                         (0, 0.5, 0), 3))
+CALIBRATION = Calibration(240.0, 240, 159.5, 119.5)
+
+
+def walk(frames: int = 16) -> Scene:
+    """Return what a camera sees that goes sideways, with its poses in a world of their own."""
+    lens = Lens(np.array([[240.0, 0, 159.5], [0, 240, 119.5], [0, 0, 1]]), (240, 320))
+    pictures, truths, poses = [], [], []
+    start = np.eye(4)
+    start[:3, :3], start[:3, 3] = cv2.Rodrigues(np.array([0.3, -1.0, 0.2]))[0], (5, -3, 2)
+    for index in range(frames):
+        pose = np.eye(4)
+        pose[0, 3] = 0.04 * index
+        grey, depth = picture(ROOM, lens, pose)
+        pictures.append(np.dstack([grey] * 3))
+        truths.append(depth.astype(np.float32))
+        poses.append(start @ pose)
+    return scene(truths, pictures=pictures, poses=poses, has_poses=True, calibration=CALIBRATION)
+
+
+def test_poses_and_pictures_alone_give_metres() -> None:
+    """The truth is not asked: with another one the metres are the same."""
+    known = walk()
+    relative = {index: ((1 / truth - B) / A).astype(np.float32)
+                for index, truth in enumerate(known.truths)}
+    keyframes = [0] * len(relative)
+    found = scales(KnownMotion(), relative, keyframes, known)
+    assert found[0] is None, 'nothing is known before the camera has moved'
+    last = found[len(relative) - 1]
+    assert last is not None
+    for depth_m in (2, 4):
+        r = (1 / depth_m - B) / A
+        assert 1 / (last.scale * r + last.shift) == pytest.approx(depth_m, rel=0.03)
+    blind = Scene(known.footage, [np.ones_like(truth) for truth in known.truths], known.valid,
+                  MAX_M)
+    assert scales(KnownMotion(), relative, keyframes, blind) == found
+
+
+def test_an_odometer_drifts_by_a_hundredth_of_its_way() -> None:
+    turn = cv2.Rodrigues(np.array([0.0, 0.02, 0.0]))[0]
+    step = np.eye(4)
+    step[:3, :3], step[2, 3] = turn, 0.1
+    poses: list[Pose | None] = [np.eye(4)]
+    for _ in range(200):
+        before = poses[-1]
+        assert before is not None
+        poses.append(before @ step)
+    poses[50] = None
+    found = drifted(poses)
+    assert found[50] is None
+    steps = []
+    for one, other in pairwise(found):
+        if one is not None and other is not None:
+            steps.append(np.linalg.inv(one) @ other)
+            assert other[:3, :3] @ other[:3, :3].T == pytest.approx(np.eye(3), abs=1e-9)
+    moved = np.array([each[:3, 3] for each in steps])
+    assert moved.mean(axis=0) == pytest.approx([0, 0, 0.101], abs=3e-4)
+    assert moved.std(axis=0) == pytest.approx(np.full(3, 0.001), rel=0.2)
+    turns = np.array([cv2.Rodrigues(each[:3, :3])[0].ravel() for each in steps])
+    assert turns.mean(axis=0) == pytest.approx([0, 0.02, 0], abs=6e-5)
+    assert turns.std(axis=0) == pytest.approx(np.full(3, 2e-4), rel=0.2)
+    across = np.linalg.inv(found[49]) @ found[51]
+    assert across[2, 3] == pytest.approx(0.202, abs=0.008)
+    assert all(np.array_equal(one, other) for one, other in zip(drifted(poses), found, strict=True)
+               if one is not None)
+
+
+@pytest.mark.parametrize(('source', 'changes', 'message'), [
+    (KnownMotion(), {'calibration': CALIBRATION}, 'made has no poses'),
+    (KnownMotion(), {'has_poses': True}, 'made has no calibration'),
+    (KnownMotion(), {'has_depth': False}, 'made has no true depth'),
+    (Scan(), {'has_depth': False}, 'made has no true depth')])
+def test_a_sequence_without_what_a_source_needs_is_named(
+        source: Source, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(AsyncMDEError, match=message):
+        source.require(made([], **changes))
+    KnownMotion().require(made([], has_poses=True, calibration=CALIBRATION))
+    Points(5).require(made([]))
+
+
 def test_sources_are_parsed() -> None:
-    assert parse('points:50,scan,none') == [Points(50), Scan(), None]
+    assert parse('points:50,scan,odometry,none') == [Points(50), Scan(), KnownMotion(), None]
 
 
 @pytest.mark.parametrize('text', ['points', 'points:0', 'points:x', 'scan:3', 'sonar', '',
-                                  'scan,scan', 'none:1'])
+                                  'scan,scan', 'none:1', 'odometry:2'])
 def test_what_is_no_source_is_named(text: str) -> None:
     with pytest.raises(AsyncMDEError, match='--scale'):
         parse(text)
