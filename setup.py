@@ -18,9 +18,11 @@ BAGS = ['rosbags>=0.11.7,<0.12', 'lz4>=4', 'backports.zstd>=1; python_version < 
 # Third-party wheels of ROS 2 releases; machines with ROS installed must not pull these.
 JAZZY = ['ros-jazzy-rclpy[fastrtps]==7.1.6',
          'ros-jazzy-sensor-msgs==5.3.6',
+         'ros-jazzy-nav-msgs==5.3.6',
          'ros-jazzy-diagnostic-msgs==5.3.6']
 KILTED = ['ros-kilted-rclpy[fastrtps]==9.1.2',
           'ros-kilted-sensor-msgs==5.5.1',
+          'ros-kilted-nav-msgs==5.5.1',
           'ros-kilted-diagnostic-msgs==5.5.1']
 GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']
 RTX = ['tensorrt-rtx>=1.4,<2; platform_machine == "x86_64"']

@@ -1,30 +1,21 @@
 """Metres for the node: from what sensors measured to what is published, frame by frame."""
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.ros.lens import LensKeeper, is_rectified
-from asyncmde_ros.ros.measuring import Measuring, View
+from asyncmde_ros.ros.measuring import View
 from asyncmde_ros.ros.messages import NANOSECONDS
 from asyncmde_ros.ros.metric_outputs import MetricOutputs, scale_values
 from asyncmde_ros.ros.metric_settings import FIXED, NONE, MetricSettings
-from asyncmde_ros.ros.sensors import KINDS, Message, topic_of
-from asyncmde_ros.ros.topics import instead, published_types
-from asyncmde_ros.ros.transforms import tf_transforms
+from asyncmde_ros.ros.scale_sources import ScaleSources
 from asyncmde_ros.scale.estimator import Scale, ScaleEstimator
-
-QUEUE = 5
-"""Messages that may wait while a frame is computed."""
 
 
 class MetricDepth:
@@ -36,7 +27,7 @@ class MetricDepth:
         self._settings = settings()
         self._outputs = MetricOutputs(node)
         self._listening = False
-        self._sensors: _Sensors | None = None
+        self._sources: ScaleSources | None = None
         self._lens = LensKeeper()
         self._start()
 
@@ -55,23 +46,22 @@ class MetricDepth:
     def close(self) -> None:
         """Listen no longer."""
         self._listening = False
-        self._close_sensors()
+        self._close_sources()
 
     def follow_settings(self) -> None:
         """Read the parameters, and listen to the sources that are asked for."""
-        self._settings = self._read()
-        wanted = set(self._settings.sources) & set(KINDS) if self._listening else set()
-        if self._sensors is not None and self._sensors.sources == wanted:
+        before, self._settings = self._settings, self._read()
+        if self._sources is not None and self._settings.listens_as(before):
             return
-        self._close_sensors()
-        if wanted:
-            self._sensors = _Sensors(self._node, wanted)
+        self._close_sources()
+        if self._listening and set(self._settings.sources) - {FIXED}:
+            self._sources = ScaleSources(self._node, self._settings)
         self._start()
 
-    def _close_sensors(self) -> None:
-        if self._sensors is not None:
-            self._sensors.close()
-            self._sensors = None
+    def _close_sources(self) -> None:
+        if self._sources is not None:
+            self._sources.close()
+            self._sources = None
 
     def update(self, header: Header, rgb: npt.NDArray[np.uint8], info: CameraInfo | None,
                result: DepthResult) -> None:
@@ -80,17 +70,18 @@ class MetricDepth:
         if not settings.sources or depth is None or keyframe is None:
             return
         lens = self._lens.of(info, rgb.shape[:2], settings.rectified)
-        scale = self._fixed_scale()
-        if self._sensors is not None:
-            if lens is not None:
-                self._sensors.measuring.look(View(lens, header.frame_id))
+        scale, largest_m = self._fixed_scale(), settings.largest_m
+        if self._sources is not None:
             refreshed = keyframe.generation != self._generation
             self._generation = keyframe.generation
-            scale = self._estimator.update(result.stamp_ns / NANOSECONDS, depth,
-                                           self._sensors.measuring.take(), refreshed)
+            measured = [] if lens is None else self._sources.take(
+                header, rgb, View(lens, header.frame_id))
+            scale = self._estimator.update(result.stamp_ns / NANOSECONDS, depth, measured,
+                                           refreshed)
+            largest_m = min(largest_m, self._sources.largest_m)
         self._scale = scale
         if scale is not None and not settings.too_old(scale.age_s):
-            self._outputs.publish(header, depth, rgb, lens, scale, settings)
+            self._outputs.publish(header, depth, rgb, lens, scale, settings, largest_m)
 
     def _fixed_scale(self) -> Scale | None:
         a, b = self._settings.fixed
@@ -125,51 +116,4 @@ class MetricDepth:
     def _why_silent(self) -> str:
         if self._lens.trouble:
             return self._lens.trouble
-        return '' if self._sensors is None else self._sensors.why_silent()
-
-
-class _Sensors:
-    """The subscriptions to sources, and the thread that reads what they say."""
-
-    def __init__(self, node: LifecycleNode, sources: set[str]) -> None:
-        self._node, self.sources = node, sources
-        # First the subscriptions: an override of their QoS may be wrong.
-        self._subscriptions: list[Subscription] = []
-        self._tf = None
-        try:
-            for source in sorted(sources):
-                self._subscriptions.append(node.create_subscription(
-                    KINDS[source], f'scale/{source}', partial(self._on_message, source),
-                    QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT),
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies()))
-        except Exception:
-            self._unsubscribe()
-            raise
-        self._tf = tf_transforms(node)
-        self.measuring = Measuring(self._tf)
-
-    def close(self) -> None:
-        self._unsubscribe()
-        self.measuring.close()
-        if self._tf is not None:
-            self._tf.close()
-
-    def _unsubscribe(self) -> None:
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-
-    def _on_message(self, source: str, message: Message) -> None:
-        self.measuring.offer(source, message)
-
-    def why_silent(self) -> str:
-        """Say of each source why it does not speak, as far as that is known."""
-        troubles = dict(self.measuring.troubles)
-        return '; '.join(f'{source}: {troubles.get(source) or self._nobody(source)}'
-                         for source in sorted(self.sources))
-
-    def _nobody(self, source: str) -> str:
-        topic = topic_of(self._node, source)
-        if not published_types(self._node, topic):
-            return f'no publisher on {topic}'
-        return (instead(self._node, topic, KINDS[source]).lstrip(', ')
-                or 'nothing of it was seen in the image, or it did not fit the depth')
+        return '' if self._sources is None else self._sources.why_silent()

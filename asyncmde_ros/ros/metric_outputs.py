@@ -46,18 +46,19 @@ class MetricOutputs:
                     or self._points.get_subscription_count())
 
     def publish(self, header: Header, relative: Map, rgb: npt.NDArray[np.uint8],
-                lens: Lens | None, scale: Scale, settings: MetricSettings) -> None:
+                lens: Lens | None, scale: Scale, settings: MetricSettings, largest_m: float
+                ) -> None:
         """Publish what is known of an image's relative depth (h, w) in metres.
 
         ``lens`` is that of the image, None where it is not known: then there is no cloud.
-        ``rgb`` (H, W, 3) gives the cloud its colors.
+        ``rgb`` (H, W, 3) gives the cloud its colors.  What is beyond ``largest_m`` is unknown.
         """
         if self._scale.get_subscription_count():
             self._scale.publish(scale_message(header, scale))
         clouded = lens is not None and self._points.get_subscription_count()
         if not (clouded or self._metric.get_subscription_count()):
             return
-        depth_m = metric(relative, scale.a, scale.b, scale.covariance, settings.largest_m)
+        depth_m = metric(relative, scale.a, scale.b, scale.covariance, largest_m)
         if self._metric.get_subscription_count():
             self._metric.publish(millimetre_image(header, millimetres(depth_m))
                                  if settings.encoding is Encoding.MILLIMETRES

@@ -30,6 +30,16 @@ class Transforms(Rotations, Protocol):
         """
 
 
+def rigid_pose(position: Any, orientation: Any) -> Matrix:
+    """Return a pose of geometry_msgs as (4, 4); ValueError where it is none."""
+    pose = np.eye(4)
+    pose[:3, :3] = quaternion_matrix((orientation.x, orientation.y, orientation.z, orientation.w))
+    pose[:3, 3] = position.x, position.y, position.z
+    if not np.isfinite(pose).all():
+        raise ValueError(f'a position of {position.x}, {position.y}, {position.z}')
+    return pose
+
+
 def tf_rotations(node: Node) -> Rotations | None:
     """Return a lookup of the newest in tf, None where tf2_ros is not installed."""
     return tf_transforms(node)
@@ -61,13 +71,9 @@ def tf_transforms(node: Node) -> Transforms | None:
             when = rclpy.time.Time() if stamp is None else rclpy.time.Time.from_msg(stamp)
             try:
                 found = self._buffer.lookup_transform(target, source, when).transform
-                move, turn = found.translation, found.rotation
-                pose = np.eye(4)
-                pose[:3, :3] = quaternion_matrix((turn.x, turn.y, turn.z, turn.w))
-                pose[:3, 3] = move.x, move.y, move.z
+                return rigid_pose(found.translation, found.rotation)
             except (TransformException, ValueError):  # not known, or nonsense
                 return None
-            return pose if np.isfinite(pose).all() else None
 
         def close(self) -> None:
             self.users -= 1

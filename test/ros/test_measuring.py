@@ -13,8 +13,9 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import LaserScan, PointCloud2, Range
 from std_msgs.msg import Header
 
-from asyncmde_ros.ros.measuring import MOST_WAITING, PATIENCE_S, Measuring, View
+from asyncmde_ros.ros.measuring import Measuring, View
 from asyncmde_ros.ros.point_cloud import cloud_message
+from asyncmde_ros.ros.worker import MOST_WAITING, PATIENCE_S
 from asyncmde_ros.scale.cloud import Cloud
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Measurement

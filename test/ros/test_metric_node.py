@@ -211,3 +211,23 @@ def test_what_cannot_be_used_is_said_and_depth_goes_on(
         peer.until(lambda: len(peer.depths) > depths + 5, ping, PERIOD_S)
     finally:
         node.close()
+
+
+def test_the_floor_and_the_cameras_height_give_metres(tmp_path: Path, foundation_path: Path,
+                                                      peer: Peer) -> None:
+    """Whose height is known: the network sees the floor's shape, the height gives its size."""
+    tilt = np.arctan((240 - 200) / FOCAL)
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'scale.source:=ground',
+                       '-p', f'scale.ground_height:={1.2 * np.cos(tilt):.4f}',
+                       '-p', f'scale.ground_tilt:={tilt:.4f}')
+    try:
+        metric = peer.listen('/depth/metric')
+        message = image_message(floor_picture())
+        peer.until(lambda: len(metric) >= 20, lambda: peer.show(message), PERIOD_S)
+        found = np.frombuffer(metric[-1].data, np.float32).reshape(480, 640)
+        rows = np.arange(280, 470, 10)
+        truth = 1.2 * FOCAL / (rows - 200)
+        assert np.nanmedian(found[rows], axis=1) / truth == pytest.approx(1, abs=0.15)
+        assert np.isnan(found[:150]).all(), 'the sky is nowhere'
+    finally:
+        node.close()

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -53,13 +54,14 @@ def relative() -> np.ndarray:
 
 
 def published(listened: set[str], lens: Lens | None = LENS,
-              settings: MetricSettings | None = None) -> dict[str, list]:
+              settings: MetricSettings | None = None, largest_m: float = math.inf
+              ) -> dict[str, list]:
     node = Node()
     outputs = MetricOutputs(node)  # type: ignore[arg-type]
     for name, publisher in node.publishers.items():
         publisher.subscribers = int(name in listened)
     outputs.publish(Header(frame_id='camera'), relative(), RGB, lens, SCALE,
-                    settings or MetricSettings())
+                    settings or MetricSettings(), largest_m)
     assert outputs.wanted is bool(listened & {'metric', 'points'})
     return {name: publisher.sent for name, publisher in node.publishers.items()}
 
@@ -93,7 +95,7 @@ def test_metres_are_where_the_relation_says_and_nan_where_nothing_is_known() -> 
     assert np.isnan(values[0, 0])
     assert values[1:] == pytest.approx(1 / (0.5 * relative()[1:] + 0.25))
     (image,) = published({'metric'}, settings=MetricSettings(
-        encoding=Encoding.MILLIMETRES, max_range_m=1.0))['metric']
+        encoding=Encoding.MILLIMETRES), largest_m=1.0)['metric']
     values = np.frombuffer(image.data, np.uint16).reshape(SIZE)
     assert (image.encoding, image.step) == ('16UC1', 2 * SIZE[1]) and values[0, 0] == 0
     truth = 1 / (0.5 * relative()[1:] + 0.25)
@@ -130,7 +132,8 @@ def test_the_rays_are_found_once_for_a_lens(monkeypatch: pytest.MonkeyPatch) -> 
     outputs = MetricOutputs(node)  # type: ignore[arg-type]
     node.publishers['points'].subscribers = 1
     for stride, lens in ((1, LENS), (1, LENS), (2, LENS), (2, replace(LENS, model=''))):
-        outputs.publish(Header(), relative(), RGB, lens, SCALE, MetricSettings(stride=stride))
+        outputs.publish(Header(), relative(), RGB, lens, SCALE, MetricSettings(stride=stride),
+                        math.inf)
     assert found == [1, 2, 2]
 
 

@@ -1,9 +1,11 @@
 """Which sources may be named, and how."""
 
+from dataclasses import replace
+
 import pytest
 
 from asyncmde_ros.pipeline.declaration import declarations, read
-from asyncmde_ros.ros.metric_settings import MetricSettings
+from asyncmde_ros.ros.metric_settings import Encoding, MetricSettings
 
 DECLARED = declarations(MetricSettings)
 
@@ -33,6 +35,16 @@ def test_the_defaults_are_no_metres() -> None:
     plain = {declared.name: declared.default for declared in DECLARED.values()}
     assert read(MetricSettings, plain.__getitem__) == MetricSettings()
     assert MetricSettings().sources == () and MetricSettings().largest_m == float('inf')
+
+
+@pytest.mark.parametrize('change', [
+    {'sources': ('scan',)}, {'odometry_frame': 'odom'}, {'ground_height_m': 1.0},
+    {'ground_tilt_rad': 0.1}, {'ground_frame': 'floor'}, {'odometry_drift': 0.1}])
+def test_what_is_listened_to_begins_anew_with_what_concerns_it(change: dict) -> None:
+    before = MetricSettings(sources=('points',))
+    assert not replace(before, **change).listens_as(before)
+    assert replace(before, stride=4, encoding=Encoding.MILLIMETRES, max_range_m=3.0,
+                   max_silence_s=1.0, color=True).listens_as(before)
 
 
 def test_silence_has_a_limit_or_none() -> None:
