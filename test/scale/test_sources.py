@@ -83,6 +83,15 @@ def test_a_range_is_that_of_the_nearest_thing_in_its_cone() -> None:
     assert np.linalg.norm(ray / found.inverse_depth[0]) == pytest.approx(2, abs=1e-3)
 
 
+@pytest.mark.parametrize('at', [(0.0, 0.0), (0.31, -0.2), (-0.4, 0.37)])
+def test_a_beam_that_is_narrower_than_a_pixel_is_its_axis(at: tuple[float, float]) -> None:
+    beam = pose(*at, 0)
+    relative = np.ones((480, 640), np.float32)
+    found = of_range(LENS, relative, 2.0, 0.0, beam, 0.05, 1.0, 'altimeter')
+    assert found.pixels[0] == pytest.approx([320 + 200 * at[0], 240 + 200 * at[1]])
+    assert found.inverse_depth == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize('range_m', [0, -1, math.inf, math.nan])
 def test_a_range_that_is_none_is_no_observation(range_m: float) -> None:
     relative = np.ones((12, 16), np.float32)
