@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.model.geometry import PATCH, Size
+from asyncmde_ros.model.geometry import PATCH, Size, pixels_to_normalised
 from asyncmde_ros.pipeline.settings import SAME_SCENE_SIMILARITY, MotionCompensation
 
 Homography = npt.NDArray[np.float32]
@@ -360,9 +360,7 @@ def camera_motion(previous: Grey, grey: Grey) -> npt.NDArray[np.float64] | None:
 
 def from_pixels(matrix: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.float64]:
     """Return a homography of pixels, between images of ``size``, in normalised coordinates."""
-    rows, cols = size
-    to_normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1],
-                              [0, 0, 1]])
+    to_normalised = pixels_to_normalised(size)
     product = to_normalised @ matrix @ np.linalg.inv(to_normalised)
     return np.asarray(product / product[2, 2], np.float64)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.model.geometry import Size, pixels_to_normalised
 from asyncmde_ros.pipeline.motion import Homography
 
 Matrix = npt.NDArray[np.float64]
@@ -113,10 +113,7 @@ def rotation_homography(intrinsics: Matrix, rotation: Matrix, image: Size) -> Ma
     ``intrinsics`` K (3, 3) is of an ``image`` (rows, cols); ``rotation`` takes directions of this
     view to the earlier one's, in the camera's optical frame.
     """
-    rows, cols = image
-    # K counts from the first pixel's centre, normalised coordinates from the image's border.
-    normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1], [0, 0, 1]])
-    to = normalised @ intrinsics
+    to = pixels_to_normalised(image) @ intrinsics
     return to @ rotation @ np.linalg.inv(to)
 
 
