@@ -1,7 +1,7 @@
 """What this project asks of CUDA, with every return value checked.
 
-Takes the module ``cuda.bindings.runtime`` as an argument, so that a recording stand-in can take
-its place in tests.  Its functions return tuples that begin with an error code and raise nothing.
+Takes the module ``cuda.bindings.runtime`` as an argument, so that a fake can take its place in
+tests.  Its functions return tuples that begin with an error code and raise nothing.
 """
 
 import ctypes
@@ -81,7 +81,7 @@ class Memory:
         return np.frombuffer(memoryview(raw), kind).reshape(shape)
 
 
-class Recording:
+class CudaGraph:
     """Work captured once (a CUDA graph), to be launched as a whole."""
 
     def __init__(self, cuda: 'Cuda', handle: Any) -> None:
@@ -163,7 +163,7 @@ class Cuda:
         self.call('cudaMemcpy', target, source, size, kinds.cudaMemcpyHostToDevice if to_device
                   else kinds.cudaMemcpyDeviceToHost)
 
-    def record_work(self, stream: Stream, work: Callable[[], None]) -> Recording:
+    def capture(self, stream: Stream, work: Callable[[], None]) -> CudaGraph:
         """Capture what ``work`` gives the stream, instead of doing it.
 
         Other threads may use CUDA meanwhile (thread-local mode).
@@ -178,7 +178,7 @@ class Cuda:
             raise
         graph = self.call('cudaStreamEndCapture', stream.handle)
         try:
-            return Recording(self, self.call('cudaGraphInstantiate', graph, 0))
+            return CudaGraph(self, self.call('cudaGraphInstantiate', graph, 0))
         finally:
             self.call('cudaGraphDestroy', graph)
 

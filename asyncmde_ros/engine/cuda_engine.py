@@ -29,8 +29,8 @@ RESIDENT = frozenset(('positions', *KEYFRAME, *STATE, *(f'next_{name}' for name 
 ALIGNMENT = 256
 """Bytes; what TensorRT asks of every address."""
 
-MOST_RECORDINGS = 8
-"""More sets of buffers than a pipeline has; the oldest recording makes room for another."""
+MOST_CAPTURES = 8
+"""More sets of buffers than a pipeline has; the oldest capture makes room for another."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class DeviceBuffer(Buffer):
         return (shape[0], *shape[2:], shape[1]) if self._channels_last else shape
 
 
-class Recording(Protocol):
+class CapturedWork(Protocol):
     """Work captured once, to be launched as a whole."""
 
     def launch(self, stream: Stream) -> None:
@@ -119,7 +119,7 @@ class _Launch:
     """One set of buffers, which it keeps alive, and the work on them."""
 
     bindings: Mapping[str, Buffer]
-    recording: Recording | None
+    captured: CapturedWork | None
     done: Event
 
 
@@ -148,11 +148,11 @@ class CudaEngine(Engine):
         """Queue the network on ``self._stream``; ``addresses`` of all tensors, by name."""
 
     def _capturable(self) -> bool:
-        """Tell whether the queued work may be recorded."""
+        """Tell whether the queued work may be captured."""
         return True
 
-    def _record(self, work: Callable[[], None]) -> Recording:
-        return self._cuda.record_work(self._stream, work)
+    def _capture(self, work: Callable[[], None]) -> CapturedWork:
+        return self._cuda.capture(self._stream, work)
 
     def allocate(self, name: str) -> Buffer:
         if name in RESIDENT:
@@ -167,10 +167,10 @@ class CudaEngine(Engine):
         launch = self._launch_for(bindings)
         if isinstance(after, Event):
             self._cuda.wait(self._stream, after)
-        if launch.recording is None:
+        if launch.captured is None:
             self._work(bindings)
         else:
-            launch.recording.launch(self._stream)
+            launch.captured.launch(self._stream)
         self._cuda.record(launch.done, self._stream)
         self._cuda.finish(launch.done)
         return launch.done
@@ -182,20 +182,20 @@ class CudaEngine(Engine):
         return bool(np.isfinite(self._results.buffers[CHECK].array).all())
 
     def _launch_for(self, bindings: Mapping[str, Buffer]) -> _Launch:
-        """Return the recorded work on these buffers, recorded now if it was not yet."""
+        """Return the captured work on these buffers, captured now if it was not yet."""
         names = (*self.inputs, *self.outputs)
         key = tuple(bindings[name].handle for name in names)
         launch = self._launches.get(key)
         if launch is None:
-            if len(self._launches) == MOST_RECORDINGS:
+            if len(self._launches) == MOST_CAPTURES:
                 del self._launches[next(iter(self._launches))]
             bindings = {name: bindings[name] for name in names}
-            launch = _Launch(bindings, self._try_to_record(bindings), self._cuda.event())
+            launch = _Launch(bindings, self._try_to_capture(bindings), self._cuda.event())
             self._launches[key] = launch
         return launch
 
-    def _try_to_record(self, bindings: Mapping[str, Buffer]) -> Recording | None:
-        """Run once, since the first run may allocate or compile, then record; None if impossible.
+    def _try_to_capture(self, bindings: Mapping[str, Buffer]) -> CapturedWork | None:
+        """Run once, since the first run may allocate or compile, then capture; None if impossible.
         """
         done = self._cuda.event()
         self._work(bindings)
@@ -203,7 +203,7 @@ class CudaEngine(Engine):
         self._cuda.finish(done)
         if not self._capturable():
             return None
-        return self._record(lambda: self._work(bindings))
+        return self._capture(lambda: self._work(bindings))
 
     def _work(self, bindings: Mapping[str, Buffer]) -> None:
         """Queue the copies and the network."""

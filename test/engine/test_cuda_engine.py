@@ -1,4 +1,4 @@
-"""Streams, copies, events and recorded graphs, on an imaginary GPU that keeps CUDA's promises."""
+"""Streams, copies, events and captured graphs, on an imaginary GPU that keeps CUDA's promises."""
 
 import gc
 import threading
@@ -11,7 +11,7 @@ import pytest
 from support.fake_gpu import FakeRuntime, Status, Work
 
 from asyncmde_ros.engine.cuda import Cuda
-from asyncmde_ros.engine.cuda_engine import MOST_RECORDINGS, CudaEngine, TensorType
+from asyncmde_ros.engine.cuda_engine import MOST_CAPTURES, CudaEngine, TensorType
 from asyncmde_ros.engine.interface import Buffer, Graph
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import CHECK, FAST_OUTPUTS, KEYFRAME, STATE, fast_shapes
@@ -272,12 +272,12 @@ def test_other_buffers_get_recordings_of_their_own_up_to_a_bound() -> None:
     runtime = FakeRuntime()
     engine = SlowEngine(runtime)
     image, positions = engine.allocate('image'), engine.allocate('positions')
-    for number in range(2 * MOST_RECORDINGS):
+    for number in range(2 * MOST_CAPTURES):
         slot = make_slot(engine)
         write_image(np.full((*SIZE, 3), number, np.uint8), image.array)
         engine.run({'image': image, 'positions': positions, **slot.buffers})
         assert (slot.buffers['m1'].read() == number).all()
-        assert len(engine._launches) <= MOST_RECORDINGS
+        assert len(engine._launches) <= MOST_CAPTURES
 
 
 def test_everything_is_given_back() -> None:
@@ -328,7 +328,7 @@ def test_a_recording_that_fails_leaves_the_stream_usable() -> None:
     rig = Rig()
     cuda, stream = Cuda(rig.runtime), rig.slow._stream
     with pytest.raises(ValueError, match='injected'):
-        cuda.record_work(stream, lambda: (_ for _ in ()).throw(ValueError('injected')))
+        cuda.capture(stream, lambda: (_ for _ in ()).throw(ValueError('injected')))
     assert rig.runtime.streams[stream.handle].recording is None
     assert rig.refresh(5) and rig.step() == 5.0
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from asyncmde_ros.lab.bench.options import Options
 
 
-class Camera:
+class SimulatedCamera:
     """A camera whose consumer holds one frame, the newest, as a ROS subscription of depth 1.
 
     ``captured`` counts frames that the camera showed, ``dropped`` those that a newer one replaced

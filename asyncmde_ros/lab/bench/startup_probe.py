@@ -25,7 +25,7 @@ def main() -> None:
     from asyncmde_ros.errors import EngineError
     from asyncmde_ros.lab.bench.options import Options
     from asyncmde_ros.lab.bench.pictures import Pan
-    from asyncmde_ros.lab.bench.schedule import Camera
+    from asyncmde_ros.lab.bench.schedule import SimulatedCamera
     from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
     from asyncmde_ros.pipeline.settings import FastPathModel
     probe.lap('import_s')
@@ -39,7 +39,7 @@ def main() -> None:
     probe.lap('weights_s')
     with DepthPipeline(model, size=options.size, fast_path=options.fast_path) as pipeline:
         probe.lap('compile_s')
-        camera = Camera(options)
+        camera = SimulatedCamera(options)
         end = time.monotonic() + FIRST_DEPTH_TIMEOUT_S
         waiting = True
         for index, _ in camera:

@@ -221,7 +221,7 @@ def _look(pid: int, used: list[processor.Used]) -> None:
 # The camera
 
 
-class Camera(Node):
+class BenchCamera(Node):
     """Shows pictures at an even rate; a late frame is shown at once, and none is left out."""
 
     def __init__(self, namespace: str, pictures: Pictures, rate_hz: float) -> None:
@@ -275,7 +275,7 @@ def main() -> int:
     args = parser.parse_args()
     start_ros([])
     pictures = open_pictures(args.video, tuple(args.image))
-    camera = Camera(args.namespace, Still(pictures) if args.still else pictures, args.rate)
+    camera = BenchCamera(args.namespace, Still(pictures) if args.still else pictures, args.rate)
     try:
         camera.wait_for_listener(stop)
         while not camera.answered and not stop.is_set():

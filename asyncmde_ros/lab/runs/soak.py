@@ -16,7 +16,7 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.runs import children
 from asyncmde_ros.lab.runs.hosting import hosted
-from asyncmde_ros.lab.runs.soak_camera import IMAGE, RATE_HZ, SPOILERS, Camera, Visitor
+from asyncmde_ros.lab.runs.soak_camera import IMAGE, RATE_HZ, SPOILERS, SoakCamera, Visitor
 from asyncmde_ros.lab.soak import samples
 from asyncmde_ros.lab.soak.bounds import Evidence, Incident
 from asyncmde_ros.lab.soak.samples import Sample
@@ -85,7 +85,7 @@ def soak(options: Options) -> Run:
     on Ctrl-C before that.
     """
     namespace = children.private_namespace('soak')
-    with hosted(lambda: Camera(namespace)) as (camera, executor, stop), \
+    with hosted(lambda: SoakCamera(namespace)) as (camera, executor, stop), \
             tempfile.TemporaryDirectory() as folder, children.module(
                 Path(folder) / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
                 '-r', f'__ns:={namespace}', '-p', f'input.size:={options.size}') as node:
@@ -97,7 +97,7 @@ def soak(options: Options) -> Run:
 class _Session:
     """Camera, listener and faults, in one thread that never rests for longer than SPIN_S."""
 
-    def __init__(self, camera: Camera, executor: SingleThreadedExecutor, node: children.Child,
+    def __init__(self, camera: SoakCamera, executor: SingleThreadedExecutor, node: children.Child,
                  stop: threading.Event, namespace: str) -> None:
         self._camera = camera
         self._executor = executor

@@ -26,7 +26,7 @@ from asyncmde_ros.lab.bench.background import Moment, background, within
 from asyncmde_ros.lab.bench.deliveries import Delivery, evaluate
 from asyncmde_ros.lab.bench.options import Options
 from asyncmde_ros.lab.bench.pictures import Film, Pan, Still, bounce
-from asyncmde_ros.lab.bench.schedule import Camera
+from asyncmde_ros.lab.bench.schedule import SimulatedCamera
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 from asyncmde_ros.lab.machine import commit
 from asyncmde_ros.lab.media.video import VideoWriter
@@ -316,7 +316,7 @@ def test_a_slow_consumer_gets_the_newest_frame_and_the_others_are_counted(
         monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr('time.monotonic', lambda: now)
-    camera = Camera(options(rate_hz=10.0))
+    camera = SimulatedCamera(options(rate_hz=10.0))
     frames = iter(camera)
     assert next(frames) == (0, 0.0)
     now += 0.35
