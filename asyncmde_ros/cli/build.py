@@ -84,12 +84,12 @@ class _Bar:
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None
 
-    def show(self, what: str, share: float) -> None:
+    def show(self, what: str, fraction: float) -> None:
         if self._bar is None:
             self._bar = tqdm(total=100, bar_format='{desc} {percentage:3.0f} %|{bar}| {elapsed}',
                              leave=False)
         self._bar.set_description_str(what, refresh=False)
-        self._bar.update(100 * share - self._bar.n)
+        self._bar.update(100 * fraction - self._bar.n)
 
     def __enter__(self) -> '_Bar':
         return self

@@ -27,7 +27,7 @@ from asyncmde_ros.engine.interface import (
     Specification,
 )
 from asyncmde_ros.engine.positions import resize_positions
-from asyncmde_ros.engine.proof import prove, prove_depth
+from asyncmde_ros.engine.validation import validate, validate_depth
 from asyncmde_ros.errors import EngineError, WeightsError
 from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.model.geometry import Size, patch_grid
@@ -72,9 +72,9 @@ class Threads:
         return Threads(self.fast or most, self.slow or most)
 
 
-def log_progress(what: str, share: float) -> None:
+def log_progress(what: str, fraction: float) -> None:
     """Tell the log how far a build is."""
-    logger.info('%s: %.0f %%', what, 100 * share)
+    logger.info('%s: %.0f %%', what, 100 * fraction)
 
 
 class Model:
@@ -175,8 +175,8 @@ class Model:
         fast = self._compile(Graph.FAST, size, self.threads.fast, cancel)
         slow = self._compile(Graph.SLOW, size, self.threads.slow, cancel)
         engines = Engines(size, fast, slow, self._positions(slow, size))
-        if fast.trial is not None or slow.trial is not None:
-            prove(engines, self._reference().compile(size))
+        if fast.pending_validation is not None or slow.pending_validation is not None:
+            validate(engines, self._reference().compile(size))
         return engines
 
     def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
@@ -197,8 +197,8 @@ class Model:
                        cancel: Event | None) -> DepthEngine:
         engine = self._compile(graph, size, threads, cancel)
         network = DepthEngine(size, engine, self._positions(engine, size))
-        if engine.trial is not None:
-            prove_depth(network, self._reference()._compile_depth(graph, size, threads, cancel))
+        if engine.pending_validation is not None:
+            validate_depth(network, self._reference()._compile_depth(graph, size, threads, cancel))
         return network
 
     def specification(self, graph: Graph, size: Size) -> Specification:

@@ -80,24 +80,24 @@ def _numpy_type(trt: Any, dtype: Any) -> np.dtype:
 
 
 @dataclass(frozen=True)
-class StoredTrial:
+class StoredValidation:
     """Writes the outcome beside the plan, or throws a wrong plan away."""
 
     store: PlanStore
     key: Key
 
-    def approve(self, errors: Mapping[str, float]) -> None:
+    def passed(self, errors: Mapping[str, float]) -> None:
         self.store.note_check(self.key, dict(errors))
 
-    def reject(self) -> None:
+    def failed(self) -> None:
         self.store.discard(self.key)
 
 
-def compile_graph(flavour: str, wanted: Specification, options: Options) -> TensorRTEngine:
+def compile_graph(backend: str, wanted: Specification, options: Options) -> TensorRTEngine:
     """Load the graph's plan, built first where the store has none for this GPU."""
     cuda = Cuda(load_runtime())  # before TensorRT, which may crash without a driver
-    trt, store = load_module(flavour), PlanStore(options.engines)
-    job = plan_job(trt, flavour, wanted, options.precision, cuda.device())
+    trt, store = load_module(backend), PlanStore(options.engines)
+    job = plan_job(trt, backend, wanted, options.precision, cuda.device())
     key, plan = find_or_build(store, job, options)
     try:
         engine = TensorRTEngine(trt, cuda, wanted.graph, plan)
@@ -107,5 +107,5 @@ def compile_graph(flavour: str, wanted: Specification, options: Options) -> Tens
         key = job.key
         engine = TensorRTEngine(trt, cuda, wanted.graph, build(store, job, options))
     if not store.checked(key):
-        engine.trial = StoredTrial(store, key)
+        engine.pending_validation = StoredValidation(store, key)
     return engine

@@ -38,21 +38,21 @@ class Job:
     onnx: bytes
 
 
-def plan_job(trt: Any, flavour: str, wanted: Specification, precision: Precision,
+def plan_job(trt: Any, backend: str, wanted: Specification, precision: Precision,
              device: Device) -> Job:
     """Specialise a graph and name its plan.  ``device`` without a name: any of its kind."""
     onnx = specialise(wanted.path, wanted.weights, wanted.shapes, wanted.outputs, precision)
     driver = str(device.driver) if device.driver else ''
     return Job(Key(hashlib.sha256(onnx).hexdigest(), wanted.graph.value, wanted.model,
-                   f'{wanted.size[0]}x{wanted.size[1]}', precision.value, flavour,
+                   f'{wanted.size[0]}x{wanted.size[1]}', precision.value, backend,
                    trt.__version__, device.compute_capability, device.name, driver), onnx)
 
 
-def prebuild(flavour: str, wanted: Specification, options: Options,
+def prebuild(backend: str, wanted: Specification, options: Options,
              compute_capability: str) -> None:
     """Build a plan for any GPU of a compute capability, in this machine or not."""
-    trt, store = load_module(flavour), PlanStore(options.engines)
-    job = plan_job(trt, flavour, wanted, options.precision, Device('', compute_capability, 0))
+    trt, store = load_module(backend), PlanStore(options.engines)
+    job = plan_job(trt, backend, wanted, options.precision, Device('', compute_capability, 0))
     build(store, job, options)
 
 
@@ -82,10 +82,10 @@ def build(store: PlanStore, job: Job, options: Options) -> bytes:
 def _build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
     onnx, plan = folder / 'graph.onnx', folder / 'graph.plan'
     onnx.write_bytes(job.onnx)
-    arguments = [job.key.flavour, str(onnx), str(plan)]
+    arguments = [job.key.backend, str(onnx), str(plan)]
     if not job.key.gpu:
         arguments += ['--compute-capability', job.key.compute_capability]
-    what = f'{job.key.flavour} engine, {job.key.graph} network, {job.key.size}'
+    what = f'{job.key.backend} engine, {job.key.graph} network, {job.key.size}'
     logger.info('building the %s', what)
     with (folder / 'stderr').open('w+b') as stderr:
         last = _follow(arguments, stderr, what, options)
@@ -123,8 +123,8 @@ def _follow(arguments: list[str], stderr: Any, what: str, options: Options) -> d
                 with contextlib.suppress(ValueError):  # TensorRT itself may print
                     said = json.loads(line)
                     last = said if isinstance(said, dict) else last
-                    if 'share' in last:
-                        options.progress(f'{what}: {last["what"]}', last['share'])
+                    if 'fraction' in last:
+                        options.progress(f'{what}: {last["what"]}', last['fraction'])
         finally:
             _end(worker)
     return last

@@ -20,7 +20,7 @@ from asyncmde_ros.engine.choice import choose
 from asyncmde_ros.engine.cuda import Cuda, load_runtime
 from asyncmde_ros.engine.interface import Engines, Precision
 from asyncmde_ros.engine.loader import Model, Threads
-from asyncmde_ros.engine.proof import LIMITS, PICTURE, bind, difference
+from asyncmde_ros.engine.validation import LIMITS, PICTURE, bind, difference
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import KEYFRAME
 from asyncmde_ros.model.preprocess import write_image

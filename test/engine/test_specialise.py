@@ -15,8 +15,8 @@ from support.fake_gpu import tensor_name
 from asyncmde_ros.engine.interface import Graph, Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import shared_core
-from asyncmde_ros.engine.proof import bind, difference
 from asyncmde_ros.engine.specialise import specialise
+from asyncmde_ros.engine.validation import bind, difference
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.geometry import patch_grid
 from asyncmde_ros.model.graph_tensors import CHECK, KEYFRAME, STATE, WARPS

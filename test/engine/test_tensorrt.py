@@ -17,7 +17,7 @@ from support.fake_gpu import FakeRuntime, FakeTensorRT
 
 from asyncmde_ros import processes
 from asyncmde_ros.cli.main import main
-from asyncmde_ros.engine import proof, tensorrt, tensorrt_build, tensorrt_library
+from asyncmde_ros.engine import tensorrt, tensorrt_build, tensorrt_library, validation
 from asyncmde_ros.engine.cuda import Device
 from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision
 from asyncmde_ros.engine.loader import Model, Threads
@@ -51,7 +51,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
 @pytest.fixture
 def trt(gpu: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     module = FakeTensorRT(gpu)
-    monkeypatch.setattr(tensorrt, 'load_module', lambda flavour: module)
+    monkeypatch.setattr(tensorrt, 'load_module', lambda backend: module)
     return module
 
 
@@ -63,7 +63,7 @@ def model_on(backend: str, foundation_path: Path,
 
 def pictures(count: int) -> list[np.ndarray]:
     """A camera that pans over a real picture."""
-    wide = cv2.imread(str(share_directory() / 'models' / proof.PICTURE))[..., ::-1]
+    wide = cv2.imread(str(share_directory() / 'models' / validation.PICTURE))[..., ::-1]
     return [np.ascontiguousarray(wide[:, 4 * index:4 * index + 330]) for index in range(count)]
 
 
@@ -111,7 +111,7 @@ def test_the_pipeline_on_a_gpu_gives_the_cpus_depth(trt: FakeTensorRT,
             continue
         assert ours.keyframe is not None and right.keyframe is not None
         assert ours.keyframe.frame_id == right.keyframe.frame_id
-        assert proof.difference(ours.depth, right.depth) < HALF_ERROR, index
+        assert validation.difference(ours.depth, right.depth) < HALF_ERROR, index
         np.testing.assert_allclose(ours.trust, right.trust, atol=0.02)
 
 
@@ -143,11 +143,11 @@ def test_engines_are_built_once_and_checked_once(
         trt: FakeTensorRT, builds: Builds, foundation_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[object] = []
-    monkeypatch.setattr('asyncmde_ros.engine.loader.prove',
-                        lambda *engines: (checks.append(engines), proof.prove(*engines)))
+    monkeypatch.setattr('asyncmde_ros.engine.loader.validate',
+                        lambda *engines: (checks.append(engines), validation.validate(*engines)))
     for _ in range(2):
         engines = model_on('tensorrt', foundation_path).compile(SIZE)
-        assert engines.fast.trial is None and engines.slow.trial is None
+        assert engines.fast.pending_validation is None and engines.slow.pending_validation is None
     assert len(builds.jobs) == 2 and len(checks) == 1
     keys = [job.key for job in builds.jobs]
     assert [key.graph for key in keys] == ['fast', 'slow']
@@ -258,13 +258,13 @@ def rtx_job(foundation_path: Path, graph: Graph, capability: str,
 @pytest.mark.parametrize('graph', [Graph.FAST, Graph.SLOW])
 def test_tensorrt_for_rtx_builds_both_graphs(graph: Graph, capability: str, real_build: Path,
                                              foundation_path: Path) -> None:
-    shares: list[float] = []
+    fractions: list[float] = []
     store = PlanStore(real_build)
     job = rtx_job(foundation_path, graph, capability, (518, 686))
-    plan = build(store, job, Options(progress=lambda what, share: shares.append(share)))
+    plan = build(store, job, Options(progress=lambda what, fraction: fractions.append(fraction)))
     weights = sum(len(tensor.raw_data) for tensor in _onnx(job).graph.initializer)
     assert len(plan) > weights / 2, 'the weights are not in it'
-    assert shares == sorted(shares) and 0 < shares[0] < shares[-1] <= 1
+    assert fractions == sorted(fractions) and 0 < fractions[0] < fractions[-1] <= 1
     assert store.load(job.key) == plan
 
 
@@ -297,7 +297,7 @@ def test_a_build_ends_with_the_process_that_wanted_it(real_build: Path, foundati
         'asyncmde_ros.engine.tensorrt_worker', 'tensorrt_rtx', str(onnx), str(tmp_path / 'plan'),
         '--compute-capability', '8.9', stdout=subprocess.PIPE)
     assert worker.stdin is not None and worker.stdout is not None
-    assert 'share' in json.loads(worker.stdout.readline())
+    assert 'fraction' in json.loads(worker.stdout.readline())
     worker.stdin.close()
     said = worker.stdout.read().splitlines()
     assert worker.wait(DEADLINE_S) == 1 and 'cancelled' in json.loads(said[-1])['error']

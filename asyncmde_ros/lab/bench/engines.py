@@ -10,7 +10,7 @@ from functools import partial
 
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model, Threads
-from asyncmde_ros.engine.proof import bind
+from asyncmde_ros.engine.validation import bind
 from asyncmde_ros.lab.bench.options import Options
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import Work, in_turn
