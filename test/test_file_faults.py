@@ -300,7 +300,7 @@ def test_on_a_full_disk_weights_are_whole_or_not_there(cache: Path, at: str, bef
 @FULL
 def test_on_a_full_disk_a_plan_is_whole_or_not_there(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    monkeypatch.setattr(tensorrt_build, '_build_in', lambda *_: (PLAN, 1.0))
+    monkeypatch.setattr(tensorrt_build, 'build_in_process', lambda *_: (PLAN, 1.0))
     store, job = PlanStore(tmp_path / 'engines'), Job(KEY, b'')
     with pytest.MonkeyPatch.context() as patch:
         fill_the_disk(patch, tmp_path, at)

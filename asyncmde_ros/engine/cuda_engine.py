@@ -124,7 +124,7 @@ class _Launch:
 
 
 class CudaEngine(Engine):
-    """A network on a stream of its own; subclasses queue its kernels."""
+    """A network on ``stream``, its own; subclasses queue its kernels."""
 
     channels_last = False
 
@@ -135,7 +135,7 @@ class CudaEngine(Engine):
         self.inputs = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_input}
         self.outputs = {name: tensor.shape for name, tensor in tensors.items()
                         if not tensor.is_input and name != CHECK}
-        self._stream = cuda.stream(urgent=graph is Graph.FAST)
+        self.stream = cuda.stream(urgent=graph is Graph.FAST)
         staged = {name: tensor for name, tensor in tensors.items() if name not in RESIDENT}
         self._given = Staging(cuda, {name: tensor for name, tensor in staged.items()
                                      if tensor.is_input})
@@ -145,14 +145,14 @@ class CudaEngine(Engine):
 
     @abstractmethod
     def _queue(self, addresses: Mapping[str, int]) -> None:
-        """Queue the network on ``self._stream``; ``addresses`` of all tensors, by name."""
+        """Queue the network on ``self.stream``; ``addresses`` of all tensors, by name."""
 
-    def _capturable(self) -> bool:
+    def capturable(self) -> bool:
         """Tell whether the queued work may be captured."""
         return True
 
     def _capture(self, work: Callable[[], None]) -> CapturedWork:
-        return self._cuda.capture(self._stream, work)
+        return self._cuda.capture(self.stream, work)
 
     def allocate(self, name: str) -> Buffer:
         if name in RESIDENT:
@@ -166,12 +166,12 @@ class CudaEngine(Engine):
     def run(self, bindings: Mapping[str, Buffer], after: Fence | None = None) -> Fence:
         launch = self._launch_for(bindings)
         if isinstance(after, Event):
-            self._cuda.wait(self._stream, after)
+            self._cuda.wait(self.stream, after)
         if launch.captured is None:
             self._work(bindings)
         else:
-            launch.captured.launch(self._stream)
-        self._cuda.record(launch.done, self._stream)
+            launch.captured.launch(self.stream)
+        self._cuda.record(launch.done, self.stream)
         self._cuda.finish(launch.done)
         return launch.done
 
@@ -199,9 +199,9 @@ class CudaEngine(Engine):
         """
         done = self._cuda.event()
         self._work(bindings)
-        self._cuda.record(done, self._stream)
+        self._cuda.record(done, self.stream)
         self._cuda.finish(done)
-        if not self._capturable():
+        if not self.capturable():
             return None
         return self._capture(lambda: self._work(bindings))
 
@@ -210,6 +210,6 @@ class CudaEngine(Engine):
         addresses = {name: buffer.handle for name, buffer in bindings.items()}
         if CHECK in self._tensors:
             addresses[CHECK] = self._results.buffers[CHECK].handle
-        self._given.copy_in(self._stream)
+        self._given.copy_in(self.stream)
         self._queue(addresses)
-        self._results.copy_out(self._stream)
+        self._results.copy_out(self.stream)

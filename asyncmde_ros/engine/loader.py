@@ -78,7 +78,10 @@ def log_progress(what: str, fraction: float) -> None:
 
 
 class Model:
-    """Verified weights and graphs of one model, ready to be compiled for any size."""
+    """Verified weights and graphs of one model, ready to be compiled for any size.
+
+    ``choice`` is what computes and why; ``progress`` is told how far a build is.
+    """
 
     def __init__(self, name: str = DEFAULT_MODEL, backend: str = AUTO_BACKEND,
                  precision: Precision = DEFAULT_PRECISION, threads: Threads = Threads(),
@@ -92,8 +95,8 @@ class Model:
         built.  Raises WeightsError or EngineError with what to do about it.
         """
         self.name = name
-        self._choice = choose(backend)
-        self._engines, self._progress = engines, progress
+        self.choice = choose(backend)
+        self._engines, self.progress = engines, progress
         self.precision = precision
         self.threads, self.background = threads.resolved(), threads.in_turn()
         entry = weights.registry.model(name)
@@ -145,16 +148,16 @@ class Model:
     @property
     def backend(self) -> str:
         """Return what computes: the backend chosen, if ``auto`` was asked for."""
-        return self._choice.backend
+        return self.choice.backend
 
     @property
     def on_gpu(self) -> bool:
-        return self._choice.on_gpu
+        return self.choice.on_gpu
 
     @property
     def short_side(self) -> int:
         """Return the network's short side in pixels where nobody asks for one."""
-        return self._choice.short_side
+        return self.choice.short_side
 
     @property
     def id(self) -> str:
@@ -163,7 +166,7 @@ class Model:
 
     def log_choice(self) -> None:
         """Say in one line what computes, and why."""
-        logger.info('backend %s (%s), precision %s', self.backend, self._choice.reason,
+        logger.info('backend %s (%s), precision %s', self.backend, self.choice.reason,
                     self.precision.value)
 
     def compile(self, size: Size, cancel: Event | None = None) -> Engines:
@@ -225,11 +228,11 @@ class Model:
     def _compile(self, graph: Graph, size: Size, threads: int, cancel: Event | None) -> Engine:
         wanted = self.specification(graph, size)
         options = Options(self.precision, threads, self._engines, cancel or Event(),
-                          self._progress)
+                          self.progress)
         if self.backend in ('tensorrt', 'tensorrt_rtx'):
             from asyncmde_ros.engine import tensorrt
             return tensorrt.compile_graph(self.backend, wanted, options)
-        if self.backend == 'torch' and self._choice.on_gpu:
+        if self.backend == 'torch' and self.choice.on_gpu:
             from asyncmde_ros.engine import torch_cuda
             return torch_cuda.compile_graph(wanted, options)
         if self.backend == 'torch':
@@ -241,7 +244,7 @@ class Model:
     def _reference(self) -> 'Model':
         """Return the same networks in float32 on the CPU, by another runtime."""
         other = copy.copy(self)
-        other._choice = choose('openvino')
+        other.choice = choose('openvino')
         other.precision = Precision.FP32
         return other
 

@@ -56,12 +56,12 @@ class TensorRTEngine(CudaEngine):
         for name, address in addresses.items():
             self._checked(self._context.set_tensor_address(name, address),
                           f'it does not take the address of {name}')
-        self._checked(self._context.execute_async_v3(int(self._stream.handle)), 'it does not run')
+        self._checked(self._context.execute_async_v3(int(self.stream.handle)), 'it does not run')
 
-    def _capturable(self) -> bool:
+    def capturable(self) -> bool:
         # TensorRT for RTX compiles kernels while it runs, and may not be ready for capture yet.
         ready = getattr(self._context, 'is_stream_capturable', None)
-        return ready is None or bool(ready(int(self._stream.handle)))
+        return ready is None or bool(ready(int(self.stream.handle)))
 
     def _checked(self, result: Any, failure: str) -> Any:
         if result is None or result is False:

@@ -72,14 +72,18 @@ def build(store: PlanStore, job: Job, options: Options) -> bytes:
         if plan is None:
             try:
                 with store.workspace(job.key) as folder:
-                    plan, seconds = _build_in(folder, job, options)
+                    plan, seconds = build_in_process(folder, job, options)
             except OSError as error:
                 raise EngineError(f'cannot build the engine: {error}') from error
             store.save(job.key, plan, seconds)
         return plan
 
 
-def _build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
+def build_in_process(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
+    """Build in a process of its own, with files in ``folder``; return the plan and the seconds.
+
+    EngineError with what the process said, or with its end.
+    """
     onnx, plan = folder / 'graph.onnx', folder / 'graph.plan'
     onnx.write_bytes(job.onnx)
     arguments = [job.key.backend, str(onnx), str(plan)]

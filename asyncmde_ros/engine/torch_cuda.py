@@ -96,7 +96,7 @@ class TorchCudaEngine(CudaEngine):
         tensors = describe(wanted, options.precision,
                            dict(zip(self._results_in_order, results, strict=True)))
         super().__init__(cuda, wanted.graph, tensors)
-        self._external = torch.cuda.ExternalStream(int(self._stream.handle))
+        self._external = torch.cuda.ExternalStream(int(self.stream.handle))
         self._views: tuple[dict[str, int], dict[str, torch.Tensor]] = {}, {}
 
     def _queue(self, addresses: Mapping[str, int]) -> None:

@@ -83,7 +83,7 @@ def counted_build(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         built.append(job.key.gpu)
         time.sleep(0.2)
         return PLAN, 1.0
-    monkeypatch.setattr(tensorrt_build, '_build_in', build_in)
+    monkeypatch.setattr(tensorrt_build, 'build_in_process', build_in)
     return built
 
 

@@ -26,12 +26,14 @@ from asyncmde_ros.engine.tensorrt_build import Job, build, plan_job
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
-from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.results import DepthResult
+from asyncmde_ros.pipeline.session import SpatialMemorySession
 from asyncmde_ros.pipeline.settings import FastPathModel
+from asyncmde_ros.pipeline.slow_path import Frame, SlowPathState
 from asyncmde_ros.resources import share_directory
 
 SIZE = (126, 168)
+PERIOD_NS = 33_000_000
 DEADLINE_S = 60.0
 HALF_ERROR = 0.01
 """Of depth, relative root mean square; the features are rounded to half precision in between."""
@@ -43,7 +45,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
     runtime = FakeRuntime()
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(tensorrt, 'load_runtime', lambda: runtime)
-    monkeypatch.setattr(tensorrt_build, '_build_in',
+    monkeypatch.setattr(tensorrt_build, 'build_in_process',
                         lambda folder, job, options: (job.onnx, 1.0))
     return runtime
 
@@ -69,33 +71,27 @@ def pictures(count: int) -> list[np.ndarray]:
 
 def play(model: Model, frames: list[np.ndarray], refresh_at: set[int]) -> list[DepthResult]:
     """Run frames through a pipeline that refreshes from exactly those of ``refresh_at``."""
-    results = []
-    with DepthPipeline(model, size=SIZE, fast_path=FastPathModel.SPATIAL_MEMORY) as pipeline:
+    results, refreshes = [], 0
+    stamps = {index * PERIOD_NS for index in refresh_at}
+    offer = SpatialMemorySession.offer
+
+    def offer_some(session: SpatialMemorySession, frame: Frame) -> None:
+        if frame.stamp_ns in stamps:
+            offer(session, frame)
+
+    with pytest.MonkeyPatch.context() as patch, DepthPipeline(
+            model, size=SIZE, fast_path=FastPathModel.SPATIAL_MEMORY) as pipeline:
+        patch.setattr(SpatialMemorySession, 'offer', offer_some)
         for index, frame in enumerate(frames):
-            if index not in refresh_at:
-                mailbox = pipeline._session._mailbox
-                put, mailbox.put = mailbox.put, drop
-            result = pipeline.process(frame, index * 33_000_000)
-            if index not in refresh_at:
-                mailbox.put = put  # type: ignore[method-assign]
-            else:
-                deadline = time.monotonic() + DEADLINE_S
-                while not shows(pipeline._session.cache, pipeline._frame_id):
-                    assert time.monotonic() < deadline
-                    time.sleep(0.005)
-            results.append(result)
+            results.append(pipeline.process(frame, index * PERIOD_NS))
+            refreshes += index in refresh_at
+            deadline = time.monotonic() + DEADLINE_S
+            # A refresh is counted before the next frame can use it: the path waits after both.
+            while not (pipeline.status.slow_path.refreshes == refreshes
+                       and pipeline.status.slow_path.state is SlowPathState.WAITING):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
     return results
-
-
-def shows(cache: FeatureCache, frame_id: int) -> bool:
-    """Tell whether the memory that the next frame uses is of this one."""
-    newest = cache._pending or cache._front
-    return newest is not None and newest.keyframe is not None and (
-        newest.keyframe.frame_id == frame_id)
-
-
-def drop(_: object) -> None:
-    """A mailbox that nobody empties."""
 
 
 @pytest.mark.slow
@@ -121,7 +117,7 @@ class Builds:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.jobs: list[Job] = []
         self.plans: list[bytes] = []
-        monkeypatch.setattr(tensorrt_build, '_build_in', self._build)
+        monkeypatch.setattr(tensorrt_build, 'build_in_process', self._build)
 
     def _build(self, folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
         self.jobs.append(job)
@@ -210,7 +206,7 @@ def test_a_call_that_returns_false_is_an_error(call: str, trt: FakeTensorRT,
 
 def test_a_plan_that_may_not_be_recorded_yet_runs_all_the_same(
         trt: FakeTensorRT, foundation_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeTensorRT._Context, 'is_stream_capturable', lambda *_: False,
+    monkeypatch.setattr(FakeTensorRT.Context, 'is_stream_capturable', lambda *_: False,
                         raising=False)
     engine = fast_engine(foundation_path)
     bindings = {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}

@@ -41,7 +41,7 @@ def build_in_a_process(directory: str, log: str) -> None:
             told.write('built\n')
         time.sleep(SLOW_SOURCE_S)
         return PLAN, 1.0
-    pytest.MonkeyPatch().setattr(tensorrt_build, '_build_in', build_in)
+    pytest.MonkeyPatch().setattr(tensorrt_build, 'build_in_process', build_in)
     assert build(PlanStore(Path(directory)), Job(KEY, b''), Options()) == PLAN
 
 

@@ -88,7 +88,7 @@ def weights_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
 def plan_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
     """A TensorRT plan, written by the store."""
     store, job = PlanStore(folder / 'engines'), Job(KEY, b'')
-    patch.setattr(tensorrt_build, '_build_in', lambda *_: (PLAN, 1.0))
+    patch.setattr(tensorrt_build, 'build_in_process', lambda *_: (PLAN, 1.0))
 
     def begin(old: bool) -> None:
         shutil.rmtree(store.directory, ignore_errors=True)

@@ -22,7 +22,7 @@ compile_at_once = Model.compile_glance
 def compile_slowly(model: Model, size: Size, cancel: Event | None = None) -> DepthEngine:
     built = Path(os.environ['ASYNCMDE_BUILT'])
     while not built.exists():
-        model._progress('tensorrt engine, glance network', BUILT_FRACTION)
+        model.progress('tensorrt engine, glance network', BUILT_FRACTION)
         time.sleep(POLL_S)
         if cancel is not None and cancel.is_set():
             raise EngineError('cancelled')
