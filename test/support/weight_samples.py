@@ -53,7 +53,7 @@ def tiny_entry(*sources: Source, checkpoint: Pinned | None = None,
 def register(monkeypatch: pytest.MonkeyPatch, *entries: Weights) -> None:
     """Let the registry consist of ``entries``."""
     content = Registry({}, {entry.name: entry for entry in entries})
-    monkeypatch.setattr(registry, '_shipped', lambda: content)
+    monkeypatch.setattr(registry, 'shipped', lambda: content)
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Path:

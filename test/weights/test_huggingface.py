@@ -251,7 +251,7 @@ def test_a_redirect_may_not_leave_http(server: Server, tmp_path: Path) -> None:
                                                ('https', 'http')])
 def test_a_redirect_may_not_leave_tls(before: str, after: str) -> None:
     def follow() -> urllib.request.Request | None:
-        return huggingface._Redirects().redirect_request(
+        return huggingface.SecureRedirects().redirect_request(
             urllib.request.Request(f'{before}://example.org/a'), None, 302, 'Found', {},
             f'{after}://example.org/b')
     if (before, after) == ('https', 'http'):

@@ -59,10 +59,11 @@ def compare(options: Options, pictures: Pictures) -> list[Comparison]:
     built for minutes.
     """
     return [_compare(model, threads, options, pictures)
-            for model, threads in _configurations(options)]
+            for model, threads in configurations(options)]
 
 
-def _configurations(options: Options) -> Iterator[tuple[Model, int]]:
+def configurations(options: Options) -> Iterator[tuple[Model, int]]:
+    """Yield the models to compare: each precision on one thread and on all, with the count."""
     for threads in sorted({1, len(os.sched_getaffinity(0))}):
         for precision in Precision:
             model = Model(options.model, options.backend, precision, Threads(threads, threads))

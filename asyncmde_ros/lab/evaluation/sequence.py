@@ -23,6 +23,7 @@ from asyncmde_ros.images.codec import RGB
 from asyncmde_ros.images.picture import read_picture, read_units
 from asyncmde_ros.lab.media.sources import open_video
 from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.pipeline.rotation import SHORTEST_QUATERNION, quaternion_matrix
 
 Depth = npt.NDArray[np.float32]
 Pose = npt.NDArray[np.float64]
@@ -309,7 +310,7 @@ def _open_tum(path: Path, max_frames: int | None) -> _Files:
     name = printable(path.resolve().name)
     colour, depth = _read_listing(path / 'rgb.txt'), _read_listing(path / 'depth.txt')
     # As TUM's tools do, an image without depth of its time is left out.
-    pairs = _associate(colour.stamps_s, depth.stamps_s)[:max_frames]
+    pairs = associate(colour.stamps_s, depth.stamps_s)[:max_frames]
     if not pairs:
         raise MediaError(f'{path}: no image of rgb.txt is within {TUM_TOLERANCE_S * 1000:g} ms '
                          'of one of depth.txt')
@@ -344,8 +345,8 @@ def _read_listing(path: Path) -> _Listing:
     return _Listing(np.array([stamp_s for stamp_s, _ in entries]), [file for _, file in entries])
 
 
-def _associate(first_s: npt.NDArray[np.float64], second_s: npt.NDArray[np.float64]
-               ) -> list[tuple[int, int]]:
+def associate(first_s: npt.NDArray[np.float64], second_s: npt.NDArray[np.float64]
+              ) -> list[tuple[int, int]]:
     """Pair stamps, closest first and each once, in the order of time (TUM's associate.py).
 
     Both must rise; (index into first, index into second) of the pairs nearer than the tolerance.
@@ -370,20 +371,17 @@ def _tum_poses(path: Path, stamps_s: npt.NDArray[np.float64]) -> list[Pose | Non
         return poses
     rows = _read_table(path)
     for number, row in rows:
-        if len(row) != 8 or not any(row[4:]):
+        if len(row) != 8 or np.linalg.norm(row[4:]) < SHORTEST_QUATERNION:
             raise MediaError(f'{path}, line {number}: not "stamp tx ty tz qx qy qz qw"')
     trajectory = np.array(sorted(row for _, row in rows), np.float64).reshape(-1, 8)
-    for frame, index in _associate(stamps_s, trajectory[:, 0]):
-        poses[frame] = _pose_of(trajectory[index, 1:4], trajectory[index, 4:])
+    for frame, index in associate(stamps_s, trajectory[:, 0]):
+        poses[frame] = pose_of(trajectory[index, 1:4], trajectory[index, 4:])
     return poses
 
 
-def _pose_of(translation: npt.NDArray[np.float64], quaternion: npt.NDArray[np.float64]) -> Pose:
+def pose_of(translation: npt.NDArray[np.float64], quaternion: npt.NDArray[np.float64]) -> Pose:
     """Return the 4x4 matrix; ``quaternion`` is x, y, z, w of any length but zero."""
-    x, y, z, w = quaternion / np.linalg.norm(quaternion)
     pose = np.eye(4)
-    pose[:3, :3] = [[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                    [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                    [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]
+    pose[:3, :3] = quaternion_matrix(quaternion)
     pose[:3, 3] = translation
     return pose

@@ -163,7 +163,7 @@ def flow_warps(images: Iterable[RGB], size: Size) -> list[FlowWarp]:
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     small = [np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
              for image in images]
-    return [_flow_warp(estimator, image, following) for image, following in pairwise(small)]
+    return [flow_warp(estimator, image, following) for image, following in pairwise(small)]
 
 
 def opw(depths: Sequence[Array], warps: Sequence[FlowWarp]) -> float | None:
@@ -229,7 +229,7 @@ def _thinned(points: Points, count: int) -> Points:
 
 def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: Calibration
                         ) -> float | None:
-    moved = _reprojected(depth, motion, calibration)
+    moved = reprojected(depth, motion, calibration)
     both = np.isfinite(moved) & _defined(other)
     if not both.any():
         return None
@@ -237,8 +237,8 @@ def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: 
     return float(np.mean(np.abs(moved[both] - reference) / reference))
 
 
-def _reprojected(depth: Array, motion: Array, calibration: Calibration
-                 ) -> npt.NDArray[np.float64]:
+def reprojected(depth: Array, motion: Array, calibration: Calibration
+                ) -> npt.NDArray[np.float64]:
     """Return the depth map as another camera of ``motion`` sees it; inf where it sees nothing."""
     x, y, z = _transform(back_project(depth, calibration), motion).T
     front = z > 0
@@ -251,7 +251,8 @@ def _reprojected(depth: Array, motion: Array, calibration: Calibration
     return moved
 
 
-def _flow_warp(estimator: cv2.DISOpticalFlow, image: RGB, following: RGB) -> FlowWarp:
+def flow_warp(estimator: cv2.DISOpticalFlow, image: RGB, following: RGB) -> FlowWarp:
+    """Return one warp of :func:`flow_warps`, between two images of the depth maps' size."""
     grey, next_grey = (np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
                        for rgb in (image, following))
     forward = _flow(estimator, grey, next_grey)

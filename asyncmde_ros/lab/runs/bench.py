@@ -120,8 +120,8 @@ class Listener(Node):
         profile = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(Image, 'depth/relative', with_message_info(self._on_depth),
                                  profile)
-        self.create_subscription(TimeReference, 'depth/memory', self._on_memory, profile)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, profile)
+        self.create_subscription(TimeReference, 'depth/memory', self.on_memory, profile)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.on_diagnostics, profile)
 
     def _on_depth(self, message: Image, info: Mapping[str, Any]) -> None:
         received_ns = self.get_clock().now().nanoseconds
@@ -129,13 +129,15 @@ class Listener(Node):
         self.deliveries.append(Delivery(to_nanoseconds(message.header.stamp),
                                         info.get('source_timestamp') or None, received_ns))
 
-    def _on_memory(self, message: TimeReference) -> None:
+    def on_memory(self, message: TimeReference) -> None:
+        """Note a depth map's memory."""
         stamp_ns = to_nanoseconds(message.header.stamp)
         self.keyframes_ns[stamp_ns] = to_nanoseconds(message.time_ref)
         if MemorySource.parse(message.source).depth is DepthSource.WARPED:
             self.warped_ns.add(stamp_ns)
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+    def on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Note what the node in this namespace counts."""
         for status in message.status:
             if status.name.startswith(self._inside):  # the topic is everybody's
                 values = {value.key: value.value for value in status.values}
@@ -232,7 +234,7 @@ class BenchCamera(Node):
         self._shown = 0
         self._publisher = self.create_publisher(Image, 'image',
                                                 newest_only(ReliabilityPolicy.RELIABLE))
-        self._memory = self.create_subscription(TimeReference, 'depth/memory', self._on_memory, 1)
+        self._memory = self.create_subscription(TimeReference, 'depth/memory', self.on_memory, 1)
         self._started = time.monotonic()
 
     def stop_listening(self) -> None:
@@ -256,7 +258,7 @@ class BenchCamera(Node):
         self._shown += 1
         return to_nanoseconds(message.header.stamp)
 
-    def _on_memory(self, _: TimeReference) -> None:
+    def on_memory(self, _: TimeReference) -> None:
         self.answered = True
 
 

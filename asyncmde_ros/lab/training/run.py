@@ -219,13 +219,14 @@ def export_difference(model: ModelConfig, network: FastNetwork, path: Path,
     pair = [Model(model.name, backend, Precision.FP32, Threads(1, 1), source, path)
             for backend in ('openvino', 'torch')]
     for size in CHECKED_SIZES:
-        one, other = (_random_step(either.compile(size).fast) for either in pair)
+        one, other = (random_step(either.compile(size).fast) for either in pair)
         differences[f'{size[0]}x{size[1]}'] = float(np.abs(one - other).max()
                                                     / np.abs(other).max())
     return differences
 
 
-def _random_step(engine: Engine) -> npt.NDArray[np.float32]:
+def random_step(engine: Engine) -> npt.NDArray[np.float32]:
+    """Return the depth of one step on random numbers, the same at every call."""
     rng = np.random.default_rng(0)
     buffers = {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}
     for name in engine.inputs:

@@ -49,7 +49,7 @@ class StudentTrainer(Loop[Batch]):
     def _load(self, phase: int, step: int) -> Batch:
         return self._pictures.batch(step)
 
-    def _step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
+    def step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
         settings = self._settings
         factor = warmed_cosine(share, self.progress.step, settings.warmup_steps,
                                settings.final_rate_share)
@@ -66,7 +66,7 @@ class StudentTrainer(Loop[Batch]):
                 'gradient': norm, 'rate': factor * settings.rate}
 
     @torch.no_grad()
-    def _measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
+    def measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
         # The network reads its own tensors: the averaged ones take their place for so long.
         own = copied(self._student.learned)
         self._student.learned.load_state_dict(learned.state_dict())

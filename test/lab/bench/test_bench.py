@@ -30,6 +30,7 @@ from asyncmde_ros.lab.bench.schedule import SimulatedCamera
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 from asyncmde_ros.lab.machine import commit
 from asyncmde_ros.lab.media.video import VideoWriter
+from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.motion import MotionEstimator
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
 
@@ -49,8 +50,8 @@ SECTIONS = {'meta', 'startup', 'engines', 'saturation', 'roofline', 'motion', 'p
 WITHOUT_ROS = """
 import sys
 sys.modules['rclpy'] = None
-from asyncmde_ros.cli.bench import _find_ros
-print(_find_ros(False).reason)
+from asyncmde_ros.cli.bench import find_ros
+print(find_ros(False).reason)
 """
 
 
@@ -362,7 +363,7 @@ def test_the_graphs_of_the_fast_path_run_equally_often(
     class Model(FakeModel):
         backend, precision = 'fake', Precision.FP32
 
-    monkeypatch.setattr(engines, '_configurations', lambda _: [(Model(), 1)])
+    monkeypatch.setattr(engines, 'configurations', lambda _: [(Model(), 1)])
     (row,) = engines.compare(options(fast_path=fast_path, seconds=0.01), Pan(IMAGE))
     assert row.foundation_ms.count == row.fast_ms.count >= 3
     assert row.ratio_p50 == row.foundation_ms.p50 / row.fast_ms.p50
@@ -376,9 +377,9 @@ def test_the_graphs_of_the_fast_path_run_equally_often(
 
 def test_a_memory_of_depth_is_among_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = []
-    mix = parts.MovedDepth._mixed
-    monkeypatch.setattr(parts.MovedDepth, '_mixed',
-                        lambda *words: mixed.append(1) or mix(*words))
+    weigh = evidence.glance_share  # once in each mixing
+    monkeypatch.setattr(evidence, 'glance_share',
+                        lambda *words: mixed.append(1) or weigh(*words))
     found = parts.measure(options(seconds=0.01), Pan(IMAGE), {'extra': lambda: None})
     assert {'move_memory', 'mix_glance', 'photometric_evidence', 'shrink', 'extra'} <= set(found)
     assert len(mixed) == found['mix_glance'].count + 1  # each with a glance that is new
@@ -502,12 +503,12 @@ def test_what_the_node_says_is_understood() -> None:
             said = diagnose(name, Statistics().snapshot(), PipelineStatus(
                 PipelineState.READY, 'fake', (252, 336), slow, glance, 0, 0, 0, 0),
                 Circumstances(True), Time(sec=7))
-            listener._on_diagnostics(said)
-        listener._on_diagnostics(DiagnosticArray())
+            listener.on_diagnostics(said)
+        listener.on_diagnostics(DiagnosticArray())
         for second, source in enumerate((
                 MemorySource(DepthSource.MEMORY, False), MemorySource(DepthSource.MEMORY, True),
                 MemorySource(DepthSource.WARPED, False), MemorySource(DepthSource.WARPED, True))):
-            listener._on_memory(TimeReference(header=Header(stamp=Time(sec=second)),
+            listener.on_memory(TimeReference(header=Header(stamp=Time(sec=second)),
                                               source=str(source)))
     assert listener.moments == [Moment(7.0, {'252x336': 3, '336x448': 2}, 9, 31.5)]
     assert listener.warped_ns == {2 * 10**9, 3 * 10**9}

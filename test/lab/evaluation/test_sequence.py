@@ -205,16 +205,16 @@ def test_a_rotation_from_a_quaternion(rng: np.random.Generator) -> None:
     axis = rng.normal(size=3)
     axis /= np.linalg.norm(axis)
     angle = 0.7
-    rotation = sequence._pose_of(np.zeros(3), np.append(np.sin(angle / 2) * axis,
-                                                        np.cos(angle / 2)))[:3, :3]
+    rotation = sequence.pose_of(np.zeros(3), np.append(np.sin(angle / 2) * axis,
+                                                       np.cos(angle / 2)))[:3, :3]
     np.testing.assert_allclose(rotation, cv2.Rodrigues(angle * axis)[0], atol=1e-12)
 
 
 def test_stamps_pair_closest_first_and_once() -> None:
     first, second = np.array([0.0, 0.010, 1.0, 2.0]), np.array([0.008, 0.025, 1.05, 2.001])
     # 0.000 loses 0.008 to 0.010 and is too far from 0.025; 1.0 is 50 ms from its neighbour.
-    assert sequence._associate(first, second) == [(1, 0), (3, 3)]
-    assert sequence._associate(first, np.array([])) == []
+    assert sequence.associate(first, second) == [(1, 0), (3, 3)]
+    assert sequence.associate(first, np.array([])) == []
 
 
 @pytest.mark.parametrize('file, line, words', [

@@ -105,7 +105,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
         clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, checkpoint_minutes=0.0)
     whole = trained(clips, tmp_path / 'whole', 4, config)
-    original = StudentTrainer._step
+    original = StudentTrainer.step
 
     def dies(self: StudentTrainer, *arguments: object) -> dict[str, float]:
         if self.progress.step == 2:
@@ -113,7 +113,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
         return original(self, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(StudentTrainer, '_step', dies)
+        patch.setattr(StudentTrainer, 'step', dies)
         with pytest.raises(KeyboardInterrupt):
             trained(clips, tmp_path / 'parts', 4, config)
     student, training = prepared(clips, tmp_path / 'parts', 4, config)
@@ -140,14 +140,14 @@ def test_another_configuration_is_not_resumed(clips: list[Clip], tmp_path: Path)
 def test_validation_is_of_the_averaged_weights_and_leaves_the_others(
         clips: list[Clip], tmp_path: Path) -> None:
     student, training = prepared(clips, tmp_path, 1)
-    before = training._measure(student.learned, lambda: None)
-    averaged = training._averaged.module
+    before = training.measure(student.learned, lambda: None)
+    averaged = training.averaged.module
     with torch.no_grad():
         for value in student.learned.values():
             value.mul_(1.5)
     changed = {name: value.clone() for name, value in student.learned.state_dict().items()}
-    assert training._measure(averaged, lambda: None) == before
-    assert training._measure(student.learned, lambda: None) != before
+    assert training.measure(averaged, lambda: None) == before
+    assert training.measure(student.learned, lambda: None) != before
     for name, value in student.learned.state_dict().items():
         assert torch.equal(value, changed[name])
 
