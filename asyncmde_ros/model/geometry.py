@@ -4,6 +4,7 @@ And where a pixel lies in an image of any size: normalised coordinates.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,7 @@ def pixels_to_normalised(image: Size) -> npt.NDArray[np.float64]:
     return np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1], [0, 0, 1]])
 
 
-def size_text(size: Size) -> str:
+def size_text(size: Sequence[int]) -> str:
     """Return a size as :func:`parse_size` reads it."""
     return f'{size[0]}x{size[1]}'
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pictures import png_chunk
 
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images import codec
@@ -368,10 +369,6 @@ def encode(extension, rgb, *options):
 
 def compressed(data, text='rgb8; jpeg compressed bgr8'):
     return SimpleNamespace(format=text, data=array.array('B', data))
-
-
-def png_chunk(kind, body):
-    return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
 
 
 def png_claiming(width, height):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import setuptools
 from packaging.requirements import Requirement
-from support.repository import ROOT
+from support.repository import ROOT, imports
 
 from asyncmde_ros.cli import weights as command
 from asyncmde_ros.lab.media import example
@@ -94,18 +94,8 @@ def test_the_search_finds_it(source: str) -> None:
     assert objections(source)
 
 
-def imported_modules(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {f'{node.module}', *(f'{node.module}.{alias.name}' for alias in node.names)}
-    return names
-
-
 def test_one_module_speaks_to_the_network_and_it_compares_digests() -> None:
-    speakers = {str(path.relative_to(ROOT)) for path in CODE if imported_modules(path) & NETWORK}
+    speakers = {str(path.relative_to(ROOT)) for path in CODE if imports(path) & NETWORK}
     assert speakers == {DOWNLOADER}
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.images.codec import RGB
 from asyncmde_ros.lab.evaluation.alignment import Array, Mask, valid_truth
+from asyncmde_ros.lab.evaluation.metrics import mean_of_defined
 from asyncmde_ros.lab.evaluation.sequence import Calibration, Pose
 from asyncmde_ros.model.geometry import Size
 
@@ -71,7 +72,7 @@ def tae(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Cali
         forward = np.linalg.inv(next_pose) @ pose
         errors.append(_reprojection_error(depth, next_depth, forward, calibration))
         errors.append(_reprojection_error(next_depth, depth, np.linalg.inv(forward), calibration))
-    return _mean(errors, PERCENT)
+    return mean_of_defined(errors, PERCENT)
 
 
 def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Calibration,
@@ -94,7 +95,7 @@ def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Cali
         distances.append(float(
             np.mean(nearest_squared(_thinned(cloud, query_points), next_cloud))
             + np.mean(nearest_squared(_thinned(next_cloud, query_points), cloud))))
-    return _mean(distances)
+    return mean_of_defined(distances)
 
 
 def f1(depths: Iterable[Array], truths: Iterable[Array | None], calibration: Calibration,
@@ -104,9 +105,10 @@ def f1(depths: Iterable[Array], truths: Iterable[Array | None], calibration: Cal
 
     Frames without truth, or without a valid pixel of it, are left out.
     """
-    return _mean([None if truth is None else
-                  frame_f1(depth, truth, calibration, max_depth_m, threshold_m, query_points)
-                  for depth, truth in zip(depths, truths, strict=True)])
+    return mean_of_defined(
+        None if truth is None else
+        frame_f1(depth, truth, calibration, max_depth_m, threshold_m, query_points)
+        for depth, truth in zip(depths, truths, strict=True))
 
 
 def frame_f1(depth: Array, truth: Array, calibration: Calibration, max_depth_m: float,
@@ -180,9 +182,8 @@ def opw(depths: Sequence[Array], warps: Sequence[FlowWarp]) -> float | None:
     if len(warps) != max(len(depths) - 1, 0):
         raise ValueError(f'{len(depths)} depth maps need {max(len(depths) - 1, 0)} warps, not '
                          f'{len(warps)}')
-    return _mean([_warping_error(depth, next_depth, warp)
-                  for (depth, next_depth), warp in zip(pairwise(depths), warps, strict=True)],
-                 PERCENT)
+    return mean_of_defined([_warping_error(depth, next_depth, warp) for (depth, next_depth), warp
+                            in zip(pairwise(depths), warps, strict=True)], PERCENT)
 
 
 def back_project(depth: Array, calibration: Calibration) -> Points:
@@ -206,11 +207,6 @@ def nearest_squared(queries: Points, cloud: Points) -> npt.NDArray[np.float64]:
     _, squared = index.knnSearch(np.ascontiguousarray(queries - centre, np.float32), 1,
                                  params=EXACT_SEARCH)
     return squared[:, 0].astype(np.float64)
-
-
-def _mean(values: Iterable[float | None], factor: float = 1.0) -> float | None:
-    defined = [value for value in values if value is not None]
-    return factor * float(np.mean(defined)) if defined else None
 
 
 def _defined(depth: Array) -> Mask:

@@ -4,7 +4,6 @@ import pytest
 
 pytest.importorskip('torch', reason='left out: needs torch')
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from support.curves import rows
 from support.students import RANK, TINY, random_weights
 
 from asyncmde_ros.errors import MediaError
@@ -73,12 +73,6 @@ def trained(clips: list[Clip], out: Path, steps: int, config: TrainConfig = CONF
     student, training = prepared(clips, out, steps, config)
     training.run()
     return student.adapter()
-
-
-def rows(path: Path) -> list[dict[str, float]]:
-    with path.open(newline='') as stream:
-        return [{name: float(value) for name, value in row.items()}
-                for row in csv.DictReader(stream)]
 
 
 def test_it_learns_and_keeps_the_best(clips: list[Clip], tmp_path: Path) -> None:

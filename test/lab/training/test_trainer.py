@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip('torch', reason='left out: needs torch')
 
-import csv
 import itertools
 import json
 import math
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file, save_file
+from support.curves import rows
 from torch import Tensor
 
 from asyncmde_ros.engine.torch import load_weights
@@ -151,12 +151,6 @@ def different(a: State, b: State) -> set[str]:
     """Return the names of tensors that are not alike to the last bit."""
     assert a.keys() == b.keys()
     return {name for name in a if not torch.equal(a[name], b[name])}
-
-
-def rows(path: Path) -> list[dict[str, float]]:
-    with path.open(newline='') as stream:
-        return [{name: float(value or 'nan') for name, value in row.items()}
-                for row in csv.DictReader(stream)]
 
 
 def with_optimiser(**changes: float) -> TrainConfig:
