@@ -41,10 +41,10 @@ from support.weight_samples import (
 from asyncmde_ros import files, weights
 from asyncmde_ros.cli import weights as command
 from asyncmde_ros.engine import tensorrt_build
-from asyncmde_ros.engine.interface import Options
+from asyncmde_ros.engine.interface import EngineOptions
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.engine.plans import PlanStore
-from asyncmde_ros.engine.tensorrt_build import Job, build
+from asyncmde_ros.engine.tensorrt_build import BuildJob, build
 from asyncmde_ros.errors import AsyncMDEError, EngineError, MediaError, WeightsError
 from asyncmde_ros.files import write_atomically
 from asyncmde_ros.lab.media import example
@@ -301,13 +301,13 @@ def test_on_a_full_disk_weights_are_whole_or_not_there(cache: Path, at: str, bef
 def test_on_a_full_disk_a_plan_is_whole_or_not_there(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     monkeypatch.setattr(tensorrt_build, 'build_in_process', lambda *_: (PLAN, 1.0))
-    store, job = PlanStore(tmp_path / 'engines'), Job(KEY, b'')
+    store, job = PlanStore(tmp_path / 'engines'), BuildJob(KEY, b'')
     with pytest.MonkeyPatch.context() as patch:
         fill_the_disk(patch, tmp_path, at)
         with pytest.raises(EngineError, match='cannot keep the engine in .*No space left'):
-            build(store, job, Options())
+            build(store, job, EngineOptions())
     assert names(store.directory) == [] and store.load(KEY) is None
-    assert build(store, job, Options()) == PLAN == store.load(KEY)
+    assert build(store, job, EngineOptions()) == PLAN == store.load(KEY)
 
 
 @pytest.mark.proves('disk-full-note')
@@ -340,7 +340,7 @@ def test_no_room_for_temporary_files_is_an_engine_error(
         make(path, *args, **options)
     monkeypatch.setattr(Path, 'mkdir', refuse)
     with pytest.raises(EngineError, match='cannot build the engine: .*No space left'):
-        build(PlanStore(tmp_path / 'engines'), Job(KEY, b''), Options())
+        build(PlanStore(tmp_path / 'engines'), BuildJob(KEY, b''), EngineOptions())
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
-    from asyncmde_ros.engine.interface import Graph, Options
+    from asyncmde_ros.engine.interface import EngineOptions, Graph
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.engine.plans import PlanStore
     logging.getLogger('asyncmde_ros.engine').setLevel(logging.WARNING)  # the bar says it
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                           fast=args.fast_weights)
             for graph in (Graph.FAST, Graph.SLOW):
                 prebuild(args.backend, model.specification(graph, args.size),
-                         Options(precision, engines=args.out, progress=bar.show),
+                         EngineOptions(precision, engines=args.out, progress=bar.show),
                          args.compute_capability)
     print(f'the engines are in {PlanStore(args.out).directory}')
     return 0

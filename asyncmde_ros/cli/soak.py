@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros.lab.soak.summary import table
     seed = random.randrange(SEEDS) if args.seed is None else args.seed
     size = AUTO_SIZE if args.size is None else size_text(args.size)
-    options = soak_session.Options(args.minutes, seed, size)
+    options = soak_session.SoakOptions(args.minutes, seed, size)
     # Hours later would be late to learn that something cannot be written.
     for path in filter(None, (args.report, args.picture)):
         ensure_writable(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.weights import fetch, lookup, provenance, registry
-from asyncmde_ros.weights.registry import Foundation, Weights
+from asyncmde_ros.weights.registry import FoundationWeights, Weights
 
 DEFAULT = 'depth_anything_v2_vits'
 DESCRIPTION = """\
@@ -113,7 +113,7 @@ def present_files(entry: Weights) -> Sequence[Path]:
 
 
 def _absence(entry: Weights) -> str:
-    if not isinstance(entry, Foundation):
+    if not isinstance(entry, FoundationWeights):
         return 'missing from the package'
     return 'not fetched' if entry.sources else 'not fetched; only with --from'
 

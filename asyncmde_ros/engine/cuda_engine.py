@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.cuda import Cuda, Event, Memory, Stream
+from asyncmde_ros.engine.cuda import Cuda, CudaMemory, CudaStream, Event
 from asyncmde_ros.engine.interface import Buffer, Engine, Fence, Graph, HostBuffer
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import CHECK, KEYFRAME, STATE
@@ -59,17 +59,17 @@ class Staging:
         for name, tensor in tensors.items():
             offsets[name] = self._size
             self._size += -(-tensor.size // ALIGNMENT) * ALIGNMENT
-        self._host = Memory(cuda, max(self._size, ALIGNMENT), pinned=True)
-        self._device = Memory(cuda, max(self._size, ALIGNMENT), pinned=False)
+        self._host = CudaMemory(cuda, max(self._size, ALIGNMENT), pinned=True)
+        self._device = CudaMemory(cuda, max(self._size, ALIGNMENT), pinned=False)
         self.buffers = {
             name: HostBuffer(self._host.view(offsets[name], tensor.shape, tensor.dtype),
                                self._device.address + offsets[name])
             for name, tensor in tensors.items()}
 
-    def copy_in(self, stream: Stream) -> None:
+    def copy_in(self, stream: CudaStream) -> None:
         self._cuda.copy_in(self._device.address, self._host.address, self._size, stream)
 
-    def copy_out(self, stream: Stream) -> None:
+    def copy_out(self, stream: CudaStream) -> None:
         self._cuda.copy_out(self._host.address, self._device.address, self._size, stream)
 
 
@@ -82,7 +82,7 @@ class DeviceBuffer(Buffer):
     def __init__(self, cuda: Cuda, tensor: TensorType, channels_last: bool) -> None:
         self._cuda, self.tensor = cuda, tensor
         self._channels_last = channels_last and len(tensor.shape) == 4
-        self._memory = Memory(cuda, tensor.size, pinned=False)
+        self._memory = CudaMemory(cuda, tensor.size, pinned=False)
         self.handle = self._memory.address
 
     @property
@@ -110,7 +110,7 @@ class DeviceBuffer(Buffer):
 class CapturedWork(Protocol):
     """Work captured once, to be launched as a whole."""
 
-    def launch(self, stream: Stream) -> None:
+    def launch(self, stream: CudaStream) -> None:
         """Queue the work; returns at once."""
 
 

@@ -59,7 +59,7 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class EngineOptions:
     """How to compile: ``threads`` on a CPU; ``cancel`` set ends a build under way.
 
     ``engines`` is the folder of built engines, None the one in the user's cache.

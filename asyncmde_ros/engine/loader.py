@@ -19,9 +19,9 @@ from asyncmde_ros.engine.interface import (
     Buffer,
     DepthEngine,
     Engine,
+    EngineOptions,
     Engines,
     Graph,
-    Options,
     Precision,
     Progress,
     Specification,
@@ -227,8 +227,8 @@ class Model:
 
     def _compile(self, graph: Graph, size: Size, threads: int, cancel: Event | None) -> Engine:
         wanted = self.specification(graph, size)
-        options = Options(self.precision, threads, self._engines, cancel or Event(),
-                          self.progress)
+        options = EngineOptions(self.precision, threads, self._engines, cancel or Event(),
+                                self.progress)
         if self.backend in ('tensorrt', 'tensorrt_rtx'):
             from asyncmde_ros.engine import tensorrt
             return tensorrt.compile_graph(self.backend, wanted, options)

@@ -14,7 +14,7 @@ import numpy as np
 
 from asyncmde_ros.engine.cuda import Cuda, load_runtime
 from asyncmde_ros.engine.cuda_engine import CudaEngine, TensorType
-from asyncmde_ros.engine.interface import Graph, Options, Specification
+from asyncmde_ros.engine.interface import EngineOptions, Graph, Specification
 from asyncmde_ros.engine.plans import Key, PlanStore
 from asyncmde_ros.engine.tensorrt_build import build, find_or_build, plan_job
 from asyncmde_ros.engine.tensorrt_library import load_module
@@ -93,7 +93,7 @@ class StoredValidation:
         self.store.discard(self.key)
 
 
-def compile_graph(backend: str, wanted: Specification, options: Options) -> TensorRTEngine:
+def compile_graph(backend: str, wanted: Specification, options: EngineOptions) -> TensorRTEngine:
     """Load the graph's plan, built first where the store has none for this GPU."""
     cuda = Cuda(load_runtime())  # before TensorRT, which may crash without a driver
     trt, store = load_module(backend), PlanStore(options.engines)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from asyncmde_ros.engine.cuda import Cuda, Stream, load_runtime
+from asyncmde_ros.engine.cuda import Cuda, CudaStream, load_runtime
 from asyncmde_ros.engine.cuda_engine import RESIDENT, CapturedWork, CudaEngine, TensorType
-from asyncmde_ros.engine.interface import Options, Precision, Specification
+from asyncmde_ros.engine.interface import EngineOptions, Precision, Specification
 from asyncmde_ros.engine.torch import build_module
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import CHECK, FEATURES, KEYFRAME
@@ -77,7 +77,7 @@ class TorchCudaEngine(CudaEngine):
 
     channels_last = True
 
-    def __init__(self, cuda: Cuda, wanted: Specification, options: Options) -> None:
+    def __init__(self, cuda: Cuda, wanted: Specification, options: EngineOptions) -> None:
         self._device = torch.device('cuda')
         if options.precision is Precision.FP32:
             torch.backends.cudnn.allow_tf32 = False  # what is asked for is float32
@@ -148,11 +148,11 @@ class _TorchGraph:
             finally:
                 self._graph.capture_end()
 
-    def launch(self, stream: Stream) -> None:
+    def launch(self, stream: CudaStream) -> None:
         with torch.cuda.stream(self._external):
             self._graph.replay()
 
 
-def compile_graph(wanted: Specification, options: Options) -> TorchCudaEngine:
+def compile_graph(wanted: Specification, options: EngineOptions) -> TorchCudaEngine:
     """Build the module on the GPU."""
     return TorchCudaEngine(Cuda(load_runtime()), wanted, options)

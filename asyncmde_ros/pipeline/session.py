@@ -20,7 +20,7 @@ from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.settings import FastPathModel, Settings
-from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathStatus
+from asyncmde_ros.pipeline.slow_path import Frame, RefreshPlan, SlowPath, SlowPathStatus
 
 LARGER = 4 / 3
 """Side of the larger of the two images that a memory may be of, by that of the smaller."""
@@ -136,9 +136,9 @@ class SpatialMemorySession(Session):
         self._fused = self.fast = FastPath(engines.fast)
         refresher = FeatureRefresher(engines)
 
-        def plan() -> Plan | None:
+        def plan() -> RefreshPlan | None:
             now = settings()
-            return (Plan(refresher, _interval_s(now.slow_path_max_rate_hz))
+            return (RefreshPlan(refresher, _interval_s(now.slow_path_max_rate_hz))
                     if now.slow_path_enabled else None)
         self.slow = SlowPath(self.cache, self._mailbox, plan, clock=clock)
         refresher.prepare(slots)
@@ -221,7 +221,7 @@ class GlanceSession(Session):
             self._refreshers[size] = refresher
         return self._refreshers[size]
 
-    def _plan(self) -> Plan | None:
+    def _plan(self) -> RefreshPlan | None:
         now, done = self._settings(), self.slow.status
         if not now.slow_path_enabled:
             return None
@@ -231,10 +231,11 @@ class GlanceSession(Session):
         size = self._policy.choose(self._wanted())
         wait_s = (self._policy.interval_after_s(done.size, size)
                   if done.refreshes >= self._due else 0.0)
-        return Plan(self._refresher(size), max(wait_s, _interval_s(now.slow_path_max_rate_hz)))
+        return RefreshPlan(self._refresher(size),
+                           max(wait_s, _interval_s(now.slow_path_max_rate_hz)))
 
-    def _glance_plan(self) -> Plan | None:
-        return (Plan(self._small, glance_interval_s(self._policy))
+    def _glance_plan(self) -> RefreshPlan | None:
+        return (RefreshPlan(self._small, glance_interval_s(self._policy))
                 if self._settings().slow_path_enabled else None)
 
     @property

@@ -17,7 +17,7 @@ import torch
 
 from asyncmde_ros.engine import openvino
 from asyncmde_ros.engine import torch as reference
-from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision, Specification
+from asyncmde_ros.engine.interface import Engine, EngineOptions, Graph, Precision, Specification
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
@@ -66,7 +66,7 @@ def run(engine: Engine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def by_torch(graph: Graph, size: tuple[int, int], weights: dict[str, np.ndarray],
              shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Engine:
     return reference.compile_graph(Specification(graph, 'vits', size, MODELS, weights, shapes,
-                                                 outputs), Options(threads=2))
+                                                 outputs), EngineOptions(threads=2))
 
 
 def assert_same(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:

@@ -19,10 +19,10 @@ from asyncmde_ros import processes
 from asyncmde_ros.cli.main import main
 from asyncmde_ros.engine import tensorrt, tensorrt_build, tensorrt_library, validation
 from asyncmde_ros.engine.cuda import Device
-from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision
+from asyncmde_ros.engine.interface import Engine, EngineOptions, Graph, Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.plans import Key, PlanStore
-from asyncmde_ros.engine.tensorrt_build import Job, build, plan_job
+from asyncmde_ros.engine.tensorrt_build import BuildJob, build, plan_job
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
@@ -115,11 +115,11 @@ class Builds:
     """Counts the builds; ``plans`` are given instead of working ones, as long as there are any."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[BuildJob] = []
         self.plans: list[bytes] = []
         monkeypatch.setattr(tensorrt_build, 'build_in_process', self._build)
 
-    def _build(self, folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
+    def _build(self, folder: Path, job: BuildJob, options: EngineOptions) -> tuple[bytes, float]:
         self.jobs.append(job)
         return self.plans.pop(0) if self.plans else job.onnx, 1.0
 
@@ -131,7 +131,8 @@ def builds(gpu: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> Builds:
 
 def fast_engine(foundation_path: Path) -> Engine:
     model = model_on('tensorrt', foundation_path)
-    return tensorrt.compile_graph('tensorrt', model.specification(Graph.FAST, SIZE), Options())
+    return tensorrt.compile_graph('tensorrt', model.specification(Graph.FAST, SIZE),
+                                  EngineOptions())
 
 
 @pytest.mark.slow
@@ -243,7 +244,7 @@ def real_build(foundation_path: Path, tmp_path: Path) -> Path:
 
 
 def rtx_job(foundation_path: Path, graph: Graph, capability: str,
-            size: tuple[int, int] = SIZE) -> Job:
+            size: tuple[int, int] = SIZE) -> BuildJob:
     model = model_on('openvino', foundation_path)
     return plan_job(tensorrt_library.load_module('tensorrt_rtx'), 'tensorrt_rtx',
                     model.specification(graph, size), Precision.AUTO, Device('', capability, 0))
@@ -257,14 +258,15 @@ def test_tensorrt_for_rtx_builds_both_graphs(graph: Graph, capability: str, real
     fractions: list[float] = []
     store = PlanStore(real_build)
     job = rtx_job(foundation_path, graph, capability, (518, 686))
-    plan = build(store, job, Options(progress=lambda what, fraction: fractions.append(fraction)))
+    plan = build(store, job,
+                 EngineOptions(progress=lambda what, fraction: fractions.append(fraction)))
     weights = sum(len(tensor.raw_data) for tensor in _onnx(job).graph.initializer)
     assert len(plan) > weights / 2, 'the weights are not in it'
     assert fractions == sorted(fractions) and 0 < fractions[0] < fractions[-1] <= 1
     assert store.load(job.key) == plan
 
 
-def _onnx(job: Job):  # type: ignore[no-untyped-def]
+def _onnx(job: BuildJob):  # type: ignore[no-untyped-def]
     import onnx
     return onnx.load_from_string(job.onnx)
 
@@ -277,7 +279,7 @@ def test_a_build_can_be_cancelled_and_leaves_nothing(real_build: Path,
     job = rtx_job(foundation_path, Graph.SLOW, '8.9')
     with pytest.raises(EngineError, match='cancelled'):
         build(PlanStore(real_build), job,
-              Options(cancel=cancel, progress=lambda *_: cancel.set()))
+              EngineOptions(cancel=cancel, progress=lambda *_: cancel.set()))
     assert not list(real_build.glob('*.plan')) and not list(real_build.glob('*.json'))
     with PlanStore(real_build).locked(job.key, threading.Event()):
         pass
@@ -309,9 +311,9 @@ def test_what_cannot_be_built_is_said_in_one_line(
         foundation_path: Path) -> None:
     job = rtx_job(foundation_path, Graph.FAST, capability)
     if damage:
-        job = Job(job.key, job.onnx[:5000])
+        job = BuildJob(job.key, job.onnx[:5000])
     with pytest.raises(EngineError, match=reason) as caught:
-        build(PlanStore(real_build), job, Options())
+        build(PlanStore(real_build), job, EngineOptions())
     assert '\n' not in str(caught.value)
     assert not list(real_build.glob('*.plan'))
 
@@ -325,7 +327,7 @@ def test_a_builder_that_dies_is_reported_with_its_last_words(
     monkeypatch.setattr(sys, 'executable', str(program))
     key = Key('0', 'fast', 'vits', '126x168', 'auto', 'tensorrt', '10', '8.9', 'GPU', '1')
     with pytest.raises(EngineError, match='died\nout of luck'):
-        build(PlanStore(tmp_path / 'engines'), Job(key, b'graph'), Options())
+        build(PlanStore(tmp_path / 'engines'), BuildJob(key, b'graph'), EngineOptions())
 
 
 @pytest.mark.slow

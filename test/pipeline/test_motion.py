@@ -390,8 +390,9 @@ def test_what_was_seen_before_does_not_change_a_step() -> None:
 
 # Composition
 
-def in_network(warp: Warp) -> network_warp.Warp:
-    return network_warp.Warp(torch.from_numpy(warp.homography), torch.from_numpy(warp.flow)[None])
+def in_network(warp: Warp) -> network_warp.TensorWarp:
+    return network_warp.TensorWarp(torch.from_numpy(warp.homography),
+                                   torch.from_numpy(warp.flow)[None])
 
 
 def smooth_flow(size: Size, amplitude: float, phase: float) -> Flow:

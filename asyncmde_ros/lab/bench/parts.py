@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from asyncmde_ros.images.codec import RGB, decode_compressed, decode_image
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import Work, in_turn
 from asyncmde_ros.lab.bench.statistics import Summary
@@ -49,14 +49,14 @@ class StoredJpeg:
     format: str = 'jpeg'
 
 
-def measure(options: Options, pictures: Pictures,
+def measure(options: BenchOptions, pictures: Pictures,
             extra: Mapping[str, Work]) -> dict[str, Summary]:
     """Time each part in turn, round by round; ``extra`` adds parts that need ROS."""
     works = {**_works(options, pictures.at(0)), **_memory_works(options, pictures), **extra}
     return in_turn(works, options.seconds, 'parts')
 
 
-def _works(options: Options, rgb: RGB) -> dict[str, Work]:
+def _works(options: BenchOptions, rgb: RGB) -> dict[str, Work]:
     rows, cols = options.image
     small = shrink(rgb, options.size)
     tensor = np.zeros((1, 3, *options.size), np.float32)
@@ -76,7 +76,7 @@ def _works(options: Options, rgb: RGB) -> dict[str, Work]:
     }
 
 
-def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
+def _memory_works(options: BenchOptions, pictures: Pictures) -> dict[str, Work]:
     """Return a frame of a memory of depth: moved only, and mixed with a new glance as well.
 
     The memory is of the larger refresh, which is the dearer one.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.lab.bench.background import Background, Moment, background
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.bench.schedule import SimulatedCamera
@@ -28,7 +28,7 @@ PARTS = tuple(part.name for part in dataclasses.fields(Timings))
 
 
 @dataclass(frozen=True)
-class Figures:
+class PipelineFigures:
     """One mode's figures.
 
     captured = dropped + withheld + the count of ``process_ms``.  ``latency_ms`` is from capture to
@@ -69,12 +69,12 @@ class Measurements:
     moments: list[list[Moment]] = field(default_factory=list)
     glance_lags: list[int] = field(default_factory=list)
 
-    def figures(self, period_s: float, refreshing: bool) -> Figures:
+    def figures(self, period_s: float, refreshing: bool) -> PipelineFigures:
         """Summarise."""
         refreshes = max(0, len(self.generations) - BLOCKS) if refreshing else 0
         parts = {name: summarise([getattr(timing, name) for timing in self.timings])
                  for name in PARTS}
-        return Figures(
+        return PipelineFigures(
             self.captured, self.dropped, self.withheld,
             sum(latency > 1e3 * period_s for latency in self.latency_ms),
             summarise(self.process_ms), summarise(self.latency_ms),
@@ -96,7 +96,7 @@ class _Shown:
     latency_ms: float
 
 
-def measure(options: Options, pictures: Pictures) -> dict[str, Figures]:
+def measure(options: BenchOptions, pictures: Pictures) -> dict[str, PipelineFigures]:
     """Run the pipeline at the camera's rate; return figures with the ``slow_path_on`` and off."""
     by_mode = {True: Measurements(), False: Measurements()}
     model = Model(options.model, options.backend)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 
 
 class SimulatedCamera:
@@ -13,7 +13,7 @@ class SimulatedCamera:
     before the consumer came for them.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: BenchOptions) -> None:
         self.captured = 0
         self.dropped = 0
         self._period_s = options.period_s

@@ -29,7 +29,7 @@ from asyncmde_ros.lab.bench import processor
 from asyncmde_ros.lab.bench.background import Background, Moment, background, within
 from asyncmde_ros.lab.bench.deliveries import Answers, Delivery, evaluate
 from asyncmde_ros.lab.bench.memory import resident_mib
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures, Still, open_pictures
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.runs import children
@@ -78,7 +78,7 @@ QUEUE = 10
 
 
 @dataclass(frozen=True)
-class Session:
+class RosMeasurement:
     """What a run over ROS 2 gave.
 
     The node's resident memory is in MiB, its CPU use, while images were counted, in percent of one
@@ -94,7 +94,7 @@ class Session:
     background: Background | None
 
 
-def depth_message_work(options: Options) -> Callable[[], object]:
+def depth_message_work(options: BenchOptions) -> Callable[[], object]:
     """Return the work of turning a depth map into a message."""
     depth = np.zeros(options.image, np.float32)
     header = Header(frame_id='camera_optical_frame')
@@ -153,7 +153,7 @@ def moment(stamp_ns: int, values: Mapping[str, str]) -> Moment:
                   float(values.get(GLANCE_MS, 0)))
 
 
-def measure(options: Options, still: bool = False) -> Session:
+def measure(options: BenchOptions, still: bool = False) -> RosMeasurement:
     """Run camera, node and listener for ``options.seconds``; ``still``: nothing moves.
 
     Raises AsyncMDEError with the end of its output if the node or the camera fails, and
@@ -167,8 +167,9 @@ def measure(options: Options, still: bool = False) -> Session:
         return _measure(options, still, namespace, listener, executor, Path(text), stop)
 
 
-def _measure(options: Options, still: bool, namespace: str, listener: Listener,
-             executor: SingleThreadedExecutor, folder: Path, stop: threading.Event) -> Session:
+def _measure(options: BenchOptions, still: bool, namespace: str, listener: Listener,
+             executor: SingleThreadedExecutor, folder: Path, stop: threading.Event
+             ) -> RosMeasurement:
     stamps = folder / 'stamps.json'
     camera_words = ['--namespace', namespace, '--rate', str(options.rate_hz), '--image',
                     *map(str, options.image), '--seconds', str(options.seconds),
@@ -208,8 +209,9 @@ def _measure(options: Options, still: bool, namespace: str, listener: Listener,
     answers = evaluate(stamps_ns, listener.deliveries, listener.keyframes_ns, listener.warped_ns,
                        options.period_s)
     counted = within(listener.moments, start_ns * 1e-9, end_ns * 1e-9)
-    return Session(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start, rss_end,
-                   processor.percent(used, start_ns, end_ns), background([counted]))
+    return RosMeasurement(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start,
+                          rss_end, processor.percent(used, start_ns, end_ns),
+                          background([counted]))
 
 
 def _look(pid: int, used: list[processor.Used]) -> None:

@@ -73,7 +73,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Figures:
+class DemoFigures:
     """The live line's numbers, over one span of time."""
 
     input_hz: float
@@ -89,7 +89,7 @@ class Figures:
                 f'lag {self.lag_frames:4.1f} frames | refresh {self.refresh_hz:4.1f} Hz')
 
 
-def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> Figures | None:
+def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> DemoFigures | None:
     """Summarise received depth maps and image stamps; None while there is no depth.
 
     A rate takes two of a kind and is 0 before.
@@ -101,10 +101,10 @@ def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> Figures | No
     latencies = [sample.latency_ms for sample in samples]
     ages = [sample.age_ms for sample in samples if sample.age_ms is not None]
     keyframes = {sample.keyframe_ns for sample in samples if sample.keyframe_ns is not None}
-    return Figures(input_hz, (len(samples) - 1) / span_s, statistics.median(latencies),
-                   float(np.percentile(latencies, 99)),
-                   statistics.fmean(ages) / 1e3 * input_hz if ages else float('nan'),
-                   max(0, len(keyframes) - 1) / span_s)
+    return DemoFigures(input_hz, (len(samples) - 1) / span_s, statistics.median(latencies),
+                       float(np.percentile(latencies, 99)),
+                       statistics.fmean(ages) / 1e3 * input_hz if ages else float('nan'),
+                       max(0, len(keyframes) - 1) / span_s)
 
 
 class Recorder(Node):
@@ -125,7 +125,7 @@ class Recorder(Node):
         self.create_subscription(TimeReference, 'depth/memory', self._on_memory, newest)
         self._seen = self.create_publisher(TimeReference, SEEN_TOPIC, 10)
 
-    def recent(self) -> Figures | None:
+    def recent(self) -> DemoFigures | None:
         """Figures over the last seconds."""
         since = self.get_clock().now().nanoseconds - round(WINDOW_S * NANOSECONDS)
         samples = itertools.takewhile(lambda s: s.received_ns >= since, reversed(self.samples))
@@ -170,7 +170,7 @@ class Recorder(Node):
 class Outcome:
     """What a demo left behind."""
 
-    figures: Figures
+    figures: DemoFigures
     depth_maps: int
     video: Path
     sheet: Path

@@ -24,7 +24,7 @@ from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.lab.bench import engines, parts, pipeline, processor, saturation, summary
 from asyncmde_ros.lab.bench.background import Moment, background, within
 from asyncmde_ros.lab.bench.deliveries import Delivery, evaluate
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Film, Pan, Still, bounce
 from asyncmde_ros.lab.bench.schedule import SimulatedCamera
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
@@ -55,11 +55,11 @@ print(find_ros(False).reason)
 """
 
 
-def options(**changes: Any) -> Options:
+def options(**changes: Any) -> BenchOptions:
     fields = {'size': (42, 56), 'image': IMAGE, 'rate_hz': 50.0, 'seconds': 0.4, 'startups': 1,
               'model': 'vits', 'backend': 'auto', 'video': None,
               'fast_path': FastPathModel.GLANCE}
-    return Options(**fields | changes)
+    return BenchOptions(**fields | changes)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

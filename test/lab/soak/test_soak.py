@@ -28,8 +28,8 @@ from asyncmde_ros.lab.soak import samples
 from asyncmde_ros.lab.soak.bounds import (
     EXIT_S,
     FD_GROWTH,
-    Evidence,
     Incident,
+    SoakEvidence,
     decide,
     growth,
 )
@@ -70,13 +70,13 @@ def series(rss_mib: Callable[[float], float], minutes: float = 3.0) -> list[Samp
     return [sample(float(second), rss_mib=rss_mib(second)) for second in range(int(60 * minutes))]
 
 
-def healthy(**changes: object) -> Evidence:
+def healthy(**changes: object) -> SoakEvidence:
     incidents = [Incident(kind, 'any', 10.0, 0.2) for kind in Kind]
-    return replace(Evidence(series(lambda _: RSS_MIB), incidents, 0, 0, 0, 0, 0, '', 0, 0.4),
+    return replace(SoakEvidence(series(lambda _: RSS_MIB), incidents, 0, 0, 0, 0, 0, '', 0, 0.4),
                    **changes)
 
 
-def broken(evidence: Evidence) -> list[str]:
+def broken(evidence: SoakEvidence) -> list[str]:
     return [bound.name for bound in decide(evidence) if not bound.held]
 
 
