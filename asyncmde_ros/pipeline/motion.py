@@ -120,7 +120,7 @@ def compose(earlier: Warp, step: Warp) -> Warp:
     return Warp(product.astype(np.float32), np.where(seen, flow, 0).astype(np.float32))
 
 
-class Points(NamedTuple):
+class NormalisedPoints(NamedTuple):
     """Normalised coordinates of pixels, and which of them lie before the camera."""
 
     x: npt.NDArray[np.floating]
@@ -137,24 +137,24 @@ def centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32
 
 
 def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
-           y: npt.NDArray[np.floating]) -> Points:
+           y: npt.NDArray[np.floating]) -> NormalisedPoints:
     h = homography.astype(np.float32)
     # A row and a column are summed to a map once; a number more would be a map more.
     w = h[2, 0] * x + (h[2, 1] * y + h[2, 2])
     in_front = w > SMALLEST_DENOMINATOR
     scale = 1 / np.where(in_front, w, 1)
-    return Points((h[0, 0] * x + (h[0, 1] * y + h[0, 2])) * scale,
-                   (h[1, 0] * x + (h[1, 1] * y + h[1, 2])) * scale, in_front)
+    return NormalisedPoints((h[0, 0] * x + (h[0, 1] * y + h[0, 2])) * scale,
+                            (h[1, 0] * x + (h[1, 1] * y + h[1, 2])) * scale, in_front)
 
 
-def source_of(warp: Warp, size: Size) -> Points:
+def source_of(warp: Warp, size: Size) -> NormalisedPoints:
     """Return where each pixel of an image of ``size`` comes from, in normalised coordinates."""
     source = _apply(warp.homography, *centres(size))
     if not warp.flow.any():
         return source
     flow = (cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR) for part in warp.flow)
     x, y = (at + moved for at, moved in zip((source.x, source.y), flow, strict=True))
-    return Points(x, y, source.in_front)
+    return NormalisedPoints(x, y, source.in_front)
 
 
 def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.float32]:
@@ -162,7 +162,7 @@ def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.floa
     return sample(values, source_of(warp, values.shape))
 
 
-def sample(values: npt.NDArray[np.float32], source: Points) -> npt.NDArray[np.float32]:
+def sample(values: npt.NDArray[np.float32], source: NormalisedPoints) -> npt.NDArray[np.float32]:
     """Return a map (rows, cols) at the points that its pixels come from, borders repeated."""
     rows, cols = values.shape
     return np.asarray(cv2.remap(

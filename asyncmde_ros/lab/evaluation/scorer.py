@@ -22,7 +22,7 @@ from asyncmde_ros.lab.evaluation.alignment import (
 from asyncmde_ros.lab.evaluation.cache import digest, stored_json
 from asyncmde_ros.lab.evaluation.glossary import OURS, TEACHER
 from asyncmde_ros.lab.evaluation.metrics import FrameScores, mean_of_defined
-from asyncmde_ros.lab.evaluation.plots import Sample
+from asyncmde_ros.lab.evaluation.plots import SheetFrame
 from asyncmde_ros.lab.evaluation.record import METRIC, FrameSeries, LagScores, Record
 from asyncmde_ros.lab.evaluation.sequence import Calibration
 from asyncmde_ros.lab.evaluation.sequence import Sequence as Footage
@@ -207,7 +207,7 @@ class Scorer:
                 for i in range(0, len(run) - 1, CLOUD_STRIDE))
         return found
 
-    def samples(self, prediction: Prediction) -> list[Sample]:
+    def samples(self, prediction: Prediction) -> list[SheetFrame]:
         """Return frames spread over the sequence, aligned per frame, for the contact sheet."""
         count = len(prediction.maps)
         shown = []
@@ -221,7 +221,7 @@ class Scorer:
             depths = {name: to_depth(maps[name], scale_shift, self._max_depth_m)
                       for name, scale_shift in fits.items() if scale_shift is not None}
             keyframe = prediction.keyframes[index]
-            shown.append(Sample(
+            shown.append(SheetFrame(
                 int(index), None if keyframe is None else int(index) - keyframe,
                 self._pictures[index], self._truths[index] if self._footage.has_depth else None,
                 depths['teacher'], depths['ours'],

@@ -48,7 +48,7 @@ IMAGES_KEPT = 64
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReceivedDepth:
     """One depth map as the recorder received it."""
 
     received_ns: int
@@ -89,7 +89,7 @@ class DemoFigures:
                 f'lag {self.lag_frames:4.1f} frames | refresh {self.refresh_hz:4.1f} Hz')
 
 
-def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> DemoFigures | None:
+def figures(samples: Sequence[ReceivedDepth], images_ns: Sequence[int]) -> DemoFigures | None:
     """Summarise received depth maps and image stamps; None while there is no depth.
 
     A rate takes two of a kind and is 0 before.
@@ -111,9 +111,9 @@ class Recorder(Node):
     """Pairs each depth map with its image by stamp, and hands the pairs on."""
 
     def __init__(self, namespace: str,
-                 on_pair: Callable[[RGB, npt.NDArray[np.float32], Sample], None]) -> None:
+                 on_pair: Callable[[RGB, npt.NDArray[np.float32], ReceivedDepth], None]) -> None:
         super().__init__('demo_recorder', namespace=namespace)
-        self.samples: list[Sample] = []
+        self.samples: list[ReceivedDepth] = []
         self.images_ns: list[int] = []
         self._on_pair = on_pair
         self._images: collections.OrderedDict[int, Image] = collections.OrderedDict()
@@ -154,7 +154,7 @@ class Recorder(Node):
         if stamp_ns not in self._depths or stamp_ns not in self._keyframes:
             return
         received_ns, message = self._depths.pop(stamp_ns)
-        sample = Sample(received_ns, stamp_ns, self._keyframes.pop(stamp_ns))
+        sample = ReceivedDepth(received_ns, stamp_ns, self._keyframes.pop(stamp_ns))
         self.samples.append(sample)
         self._seen.publish(TimeReference(header=message.header))
         image = self._images.get(stamp_ns)
@@ -196,7 +196,7 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     film = Film(video, rate_hz)
     inside = ('--ros-args', '-r', f'__ns:={namespace}')
 
-    def show(rgb: RGB, depth: npt.NDArray[np.float32], sample: Sample) -> None:
+    def show(rgb: RGB, depth: npt.NDArray[np.float32], sample: ReceivedDepth) -> None:
         film.add(rgb, depth, sample.stamp_ns, sample.caption)
 
     with sole_writer(out), contextlib.closing(film), hosted(

@@ -48,7 +48,7 @@ CHECKED_SIZES: tuple[Size, ...] = ((252, 336), (196, 252), (252, 448))
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """What to train on, where to, for how long, and from where.
 
     ``encoder`` is a MobileNetV3-Small to begin with, ``start`` a whole trained network; of a
@@ -65,7 +65,8 @@ class Request:
     start: Path | None = None
 
 
-def train(config: TrainConfig, request: Request, arguments: Sequence[str]) -> dict[str, Any]:
+def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str]
+          ) -> dict[str, Any]:
     """Train, and leave in ``request.out`` weights, curves and a report; return the report.
 
     ``arguments`` are the command's, for the report to name.
@@ -105,7 +106,7 @@ def train(config: TrainConfig, request: Request, arguments: Sequence[str]) -> di
     return report
 
 
-def _train_fast(config: TrainConfig, request: Request, teacher: Teacher,
+def _train_fast(config: TrainConfig, request: TrainingRequest, teacher: Teacher,
                 clips: Sequence[Clip]) -> dict[str, Any]:
     """Train the fast network, and write its weights; return what there is to report."""
     model = dataclasses.replace(CONFIGS[config.model.name],
@@ -124,7 +125,7 @@ def _train_fast(config: TrainConfig, request: Request, teacher: Teacher,
         'export_difference': export_difference(model, network, path, teacher)}
 
 
-def _train_student(config: TrainConfig, settings: StudentConfig, request: Request,
+def _train_student(config: TrainConfig, settings: StudentConfig, request: TrainingRequest,
                    teacher: Teacher, clips: Sequence[Clip]) -> dict[str, Any]:
     """Train the student, and write its adapter; return what there is to report."""
     start = (teacher.tensors if request.start is None
@@ -153,7 +154,7 @@ def _threads() -> int:
 
 
 def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Sequence[Clip],
-           request: Request) -> tuple[FastNetwork, bool]:
+           request: TrainingRequest) -> tuple[FastNetwork, bool]:
     """Return the network to begin with, and whether its encoder's normalisation is folded."""
     encoder = None if request.start else _encoder(model, request.encoder)
     # Here: how much the teacher drew before depends on what was cached.

@@ -25,7 +25,7 @@ from asyncmde_ros.lab.bench import engines, parts, pipeline, processor, saturati
 from asyncmde_ros.lab.bench.background import Moment, background, within
 from asyncmde_ros.lab.bench.deliveries import Delivery, evaluate
 from asyncmde_ros.lab.bench.options import BenchOptions
-from asyncmde_ros.lab.bench.pictures import Film, Pan, Still, bounce
+from asyncmde_ros.lab.bench.pictures import Pan, Still, VideoPictures, bounce
 from asyncmde_ros.lab.bench.schedule import SimulatedCamera
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 from asyncmde_ros.lab.machine import commit
@@ -307,7 +307,7 @@ def test_a_video_is_resized_and_played_there_and_back(tmp_path: Path) -> None:
     with VideoWriter(path, 10.0) as writer:
         for level in (0, 80, 160, 240):
             writer.write(np.full((64, 96, 3), level, np.uint8))
-    film = Film(path, IMAGE)
+    film = VideoPictures(path, IMAGE)
     means = [film.at(index).mean() for index in range(7)]
     assert film.at(0).shape == (*IMAGE, 3)
     assert means[:4] == sorted(means[:4]) and means[4:] == means[2::-1]
