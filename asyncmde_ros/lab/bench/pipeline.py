@@ -88,7 +88,7 @@ class Measurements:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Processed:
     """One frame that went through the pipeline."""
 
     result: DepthResult
@@ -116,16 +116,16 @@ def measure(options: BenchOptions, pictures: Pictures) -> dict[str, PipelineFigu
 
 
 def _play(pipeline: DepthPipeline, camera: SimulatedCamera, pictures: Pictures
-          ) -> Iterator[_Shown]:
+          ) -> Iterator[_Processed]:
     for index, age_s in camera:
         rgb, stamp_ns = pictures.at(index), camera.stamp_ns(index)
         started = time.perf_counter()
         result = pipeline.process(rgb, stamp_ns)
         process_ms = 1e3 * (time.perf_counter() - started)
-        yield _Shown(result, process_ms, 1e3 * age_s + process_ms)
+        yield _Processed(result, process_ms, 1e3 * age_s + process_ms)
 
 
-def _switch(pipeline: DepthPipeline, frames: Iterator[_Shown], refreshing: bool) -> None:
+def _switch(pipeline: DepthPipeline, frames: Iterator[_Processed], refreshing: bool) -> None:
     """Turn the slow path on or off, and play on until it is in full swing or at rest."""
     pipeline.settings = dataclasses.replace(pipeline.settings, slow_path_enabled=refreshing)
     before = pipeline.status.slow_path.refreshes
@@ -141,7 +141,7 @@ def _switch(pipeline: DepthPipeline, frames: Iterator[_Shown], refreshing: bool)
                               f'last error: {status.last_error or "none"}')
 
 
-def _record(pipeline: DepthPipeline, camera: SimulatedCamera, frames: Iterator[_Shown],
+def _record(pipeline: DepthPipeline, camera: SimulatedCamera, frames: Iterator[_Processed],
             measurements: Measurements, seconds: float, period_s: float) -> None:
     captured, dropped, started = camera.captured, camera.dropped, time.monotonic()
     moments = [_moment(pipeline)]

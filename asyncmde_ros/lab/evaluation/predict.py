@@ -113,7 +113,7 @@ class MemoryRefresh:
         return self.slot
 
 
-def glimpses(model: Model, size: Size, pictures: Sequence[Picture]) -> Iterator[Depth]:
+def glance_depths(model: Model, size: Size, pictures: Sequence[Picture]) -> Iterator[Depth]:
     """Yield the small network's own depth of every frame, at its ``size``."""
     refresher = DepthRefresher(model.compile_glance(size), average)
     for picture in pictures:
