@@ -14,7 +14,7 @@ from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
-from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, View
+from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.priority import new_threads_lowered
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
@@ -90,11 +90,11 @@ class Session(ABC):
         """Take back a frame that was offered and waits."""
 
     @abstractmethod
-    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
         """Return depth and trust of a frame, each (rows, cols) at a size of its own."""
 
     @abstractmethod
-    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
         """Return the last step's, moved, where that is cheaper than a step; else None."""
 
     def drop_memory(self) -> None:
@@ -154,13 +154,13 @@ class SpatialMemorySession(Session):
     def clear(self) -> None:
         self._mailbox.clear()
 
-    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
         assert slot.keyframe is not None
         return self._fused.step(
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
             settings.temporal_smoothing, settings.gate_temperature)
 
-    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
         return self._fused.extrapolate(view.step)
 
 
@@ -257,12 +257,12 @@ class GlanceSession(Session):
         status = self.slow.status
         self._due = status.refreshes + 1 + (status.running_since is not None)
 
-    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
         maps = self._moved.step(view, slot, self._glances.front())
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         return maps
 
-    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
         return None  # a step is no dearer
 
 

@@ -9,7 +9,7 @@ from asyncmde_ros.model.preprocess import at_size
 from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Warp, resample, small_grey, still
-from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, TrackedFrame
 
 SIZE = (252, 336)
 DEPTH_SIZE = (336, 448)
@@ -33,11 +33,11 @@ def slot(frame_id: int, depth: np.ndarray, seen: np.ndarray, generation: int = 1
     return made
 
 
-def view(frame_id: int, seen: np.ndarray, warp: Warp | None = None) -> View:
+def view(frame_id: int, seen: np.ndarray, warp: Warp | None = None) -> TrackedFrame:
     """A frame all of whose earlier frames are ``warp`` away, but for itself."""
     away = warp or still(SIZE)
-    return View(frame_id, seen, small_grey(seen), away,
-                lambda earlier, later: still(SIZE) if earlier == later else away)
+    return TrackedFrame(frame_id, seen, small_grey(seen), away,
+                        lambda earlier, later: still(SIZE) if earlier == later else away)
 
 
 def with_object(depth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from asyncmde_ros.model.preprocess import normalise, shrink
 from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, compose, small_grey
-from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.session import glance_size, refresh_sizes
 from asyncmde_ros.pipeline.settings import Settings
 
@@ -99,7 +99,7 @@ def _memory_works(options: BenchOptions, pictures: Pictures) -> dict[str, Work]:
         made.keyframe = Keyframe(frame_id, 0, 0, 1, 0.0)
         return made
     now = small_grey(film[FRAME_ID])
-    view = View(FRAME_ID, film[FRAME_ID], now, steps[FRAME_ID], since)
+    view = TrackedFrame(FRAME_ID, film[FRAME_ID], now, steps[FRAME_ID], since)
     keyframe = slot(KEYFRAME_ID, size)
     glance = slot(GLANCE_ID, glance_size(options.size))
     moved, mixed = MovedDepth(), MovedDepth()

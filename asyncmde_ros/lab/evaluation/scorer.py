@@ -24,7 +24,7 @@ from asyncmde_ros.lab.evaluation.glossary import OURS, TEACHER
 from asyncmde_ros.lab.evaluation.metrics import FrameScores, mean_of_defined
 from asyncmde_ros.lab.evaluation.plots import SheetFrame
 from asyncmde_ros.lab.evaluation.record import METRIC, FrameSeries, LagScores, Record
-from asyncmde_ros.lab.evaluation.sequence import Calibration
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics
 from asyncmde_ros.lab.evaluation.sequence import Sequence as Footage
 from asyncmde_ros.lab.evaluation.sparsification import sparsification
 from asyncmde_ros.lab.evaluation.stage import VERSION, Prediction
@@ -198,7 +198,7 @@ class Scorer:
         return nothing | found
 
     def _clouds(self, run: Sequence[predict.Depth], truths: Sequence[predict.Depth],
-                poses: Sequence[Any], calibration: Calibration) -> dict[str, float | None]:
+                poses: Sequence[Any], calibration: PinholeIntrinsics) -> dict[str, float | None]:
         found = {'f1': temporal.f1(run[::CLOUD_STRIDE], truths[::CLOUD_STRIDE], calibration,
                                    self._max_depth_m)}
         if self._footage.has_poses:

@@ -51,7 +51,7 @@ RIGID_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PinholeIntrinsics:
     """A pinhole camera, in pixels of one image size; pixel centres are at whole numbers."""
 
     fx: float
@@ -59,14 +59,15 @@ class Calibration:
     cx: float
     cy: float
 
-    def scaled(self, size: Size, new_size: Size) -> 'Calibration':
+    def scaled(self, size: Size, new_size: Size) -> 'PinholeIntrinsics':
         """Return the calibration of images of ``size`` (rows, cols) resized to ``new_size``.
 
         Focal lengths and centre grow alike, as ROS scales a CameraInfo; exact for images
         decimated from pixel 0 on, a quarter of a pixel off for halved ones that were averaged.
         """
         down, across = new_size[0] / size[0], new_size[1] / size[1]
-        return Calibration(self.fx * across, self.fy * down, self.cx * across, self.cy * down)
+        return PinholeIntrinsics(self.fx * across, self.fy * down, self.cx * across,
+                                 self.cy * down)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,7 +82,7 @@ class Sequence(ABC):
     length: int
     rate_hz: float | None
     max_depth_m: float
-    calibration: Calibration | None
+    calibration: PinholeIntrinsics | None
     has_depth: bool
     has_poses: bool
 
@@ -219,14 +220,14 @@ def _number(path: Path, meta: dict[str, Any], key: str) -> float:
     return float(value)
 
 
-def _calibration(path: Path, meta: dict[str, Any]) -> Calibration | None:
+def _calibration(path: Path, meta: dict[str, Any]) -> PinholeIntrinsics | None:
     values = meta.get('intrinsics_rgb')
     if values is None:
         return None
     if not (isinstance(values, list) and len(values) == 4 and all(map(_is_number, values))
             and min(values[:2]) > 0):
         raise MediaError(f'{path}: intrinsics_rgb is {values!r}, not [fx, fy, cx, cy] in pixels')
-    return Calibration(*map(float, values))
+    return PinholeIntrinsics(*map(float, values))
 
 
 def _numbered(folder: Path, suffix: str, frames: int) -> list[Path]:
@@ -289,9 +290,9 @@ def _read_fields(path: Path) -> list[tuple[int, list[str]]]:
 
 
 _TUM_CALIBRATIONS = {
-    'freiburg1': Calibration(517.3, 516.5, 318.6, 255.3),
-    'freiburg2': Calibration(520.9, 521.0, 325.1, 249.7),
-    'freiburg3': Calibration(535.4, 539.2, 320.1, 247.6),
+    'freiburg1': PinholeIntrinsics(517.3, 516.5, 318.6, 255.3),
+    'freiburg2': PinholeIntrinsics(520.9, 521.0, 325.1, 249.7),
+    'freiburg3': PinholeIntrinsics(535.4, 539.2, 320.1, 247.6),
 }
 """TUM's "Intrinsic Camera Calibration" of the colour cameras, at 640x480.
 

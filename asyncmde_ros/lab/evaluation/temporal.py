@@ -18,7 +18,7 @@ import numpy.typing as npt
 from asyncmde_ros.images.codec import RGB
 from asyncmde_ros.lab.evaluation.alignment import Array, Mask, valid_truth
 from asyncmde_ros.lab.evaluation.metrics import mean_of_defined
-from asyncmde_ros.lab.evaluation.sequence import Calibration, Pose
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics, Pose
 from asyncmde_ros.model.geometry import Size
 
 Points = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ PHOTOMETRIC_WEIGHT = 50.0
 """alpha in exp(-alpha |I - I'|^2), colours in [0, 1] (Lai et al., ECCV 2018, section 3.2)."""
 
 
-def tae(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Calibration
+def tae(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: PinholeIntrinsics
         ) -> float | None:
     """Return the temporal alignment error (eq. 4; Yang et al., Depth Any Video, 2024), x100.
 
@@ -75,7 +75,7 @@ def tae(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Cali
     return mean_of_defined(errors, PERCENT)
 
 
-def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Calibration,
+def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: PinholeIntrinsics,
         query_points: int = QUERY_POINTS) -> float | None:
     """Return the temporal Chamfer distance (eq. 5-6), in square metres as eq. 6 squares it.
 
@@ -98,7 +98,7 @@ def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Cali
     return mean_of_defined(distances)
 
 
-def f1(depths: Iterable[Array], truths: Iterable[Array | None], calibration: Calibration,
+def f1(depths: Iterable[Array], truths: Iterable[Array | None], calibration: PinholeIntrinsics,
        max_depth_m: float, threshold_m: float = F1_THRESHOLD_M,
        query_points: int = QUERY_POINTS) -> float | None:
     """Return the mean over frames of F1 in [0, 1] (eq. 7-8), of :func:`frame_f1`.
@@ -111,7 +111,7 @@ def f1(depths: Iterable[Array], truths: Iterable[Array | None], calibration: Cal
         for depth, truth in zip(depths, truths, strict=True))
 
 
-def frame_f1(depth: Array, truth: Array, calibration: Calibration, max_depth_m: float,
+def frame_f1(depth: Array, truth: Array, calibration: PinholeIntrinsics, max_depth_m: float,
              threshold_m: float = F1_THRESHOLD_M, query_points: int = QUERY_POINTS
              ) -> float | None:
     """Return F1 in [0, 1] of a frame's point cloud against the truth's (eq. 7-8).
@@ -186,7 +186,7 @@ def opw(depths: Sequence[Array], warps: Sequence[FlowWarp]) -> float | None:
                             in zip(pairwise(depths), warps, strict=True)], PERCENT)
 
 
-def back_project(depth: Array, calibration: Calibration) -> Points:
+def back_project(depth: Array, calibration: PinholeIntrinsics) -> Points:
     """Return the (n, 3) float64 points, in camera axes, of the finite positive pixels."""
     rows, cols = np.nonzero(_defined(depth))
     z = depth[rows, cols].astype(np.float64)
@@ -223,7 +223,7 @@ def _thinned(points: Points, count: int) -> Points:
     return points[np.linspace(0, len(points) - 1, count).astype(np.intp)]
 
 
-def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: Calibration
+def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: PinholeIntrinsics
                         ) -> float | None:
     moved = reprojected(depth, motion, calibration)
     both = np.isfinite(moved) & _defined(other)
@@ -233,7 +233,7 @@ def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: 
     return float(np.mean(np.abs(moved[both] - reference) / reference))
 
 
-def reprojected(depth: Array, motion: Array, calibration: Calibration
+def reprojected(depth: Array, motion: Array, calibration: PinholeIntrinsics
                 ) -> npt.NDArray[np.float64]:
     """Return the depth map as another camera of ``motion`` sees it; inf where it sees nothing."""
     x, y, z = _transform(back_project(depth, calibration), motion).T

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from asyncmde_ros.lab.evaluation import temporal
-from asyncmde_ros.lab.evaluation.sequence import Calibration, open_sequence
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics, open_sequence
 from asyncmde_ros.lab.evaluation.temporal import f1, flow_warps, frame_f1, opw, tae, tcd
 
 SIZE = (24, 32)
-CAMERA = Calibration(30.0, 28.0, 15.5, 11.5)
+CAMERA = PinholeIntrinsics(30.0, 28.0, 15.5, 11.5)
 FLOAT32 = 1e-6
 MAX_DEPTH_M = 10.0
 
@@ -143,7 +143,8 @@ def test_tae_skips_what_cannot_be_compared() -> None:
 def test_tcd_by_hand() -> None:
     # Walls 0.1 m apart, each point straight before one of the other wall's or nearly.
     depth = np.full(SIZE, 100.0)
-    far = Calibration(1.0, 1.0, 15.5, 11.5)  # points 100 m apart: the nearest is the same pixel's
+    # Points 100 m apart: the nearest is the same pixel's.
+    far = PinholeIntrinsics(1.0, 1.0, 15.5, 11.5)
     expected = np.mean([(0.1 * np.hypot(row - 11.5, col - 15.5)) ** 2 + 0.1 ** 2
                         for row in range(SIZE[0]) for col in range(SIZE[1])])
     assert tcd([depth, depth + 0.1], [np.eye(4)] * 2, far) == pytest.approx(2 * expected,
