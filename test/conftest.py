@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 
 from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
+
+if TYPE_CHECKING:
+    from support.ros_rig import Peer
 
 FOUNDATION = 'depth_anything_v2_vits'
 
@@ -82,6 +86,15 @@ def shared() -> Path:
     if directory is None:
         pytest.skip('left out: needs the shared test data (ASYNCMDE_SHARED)')
     return directory
+
+
+@pytest.fixture
+def peer() -> Iterator['Peer']:
+    """Another participant of ROS 2, in this process."""
+    from support.ros_rig import Peer
+    peer = Peer()
+    yield peer
+    peer.close()
 
 
 @pytest.fixture(scope='session')

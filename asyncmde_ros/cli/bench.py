@@ -106,12 +106,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from asyncmde_ros.engine.choice import choose
     from asyncmde_ros.lab import machine
-    from asyncmde_ros.lab.bench.options import Options
+    from asyncmde_ros.lab.bench.options import BenchOptions
     from asyncmde_ros.lab.bench.pictures import open_pictures
     from asyncmde_ros.pipeline.session import resolved
     choice = choose(args.backend)
     size = args.size or network_size(args.image, choice.short_side)
-    options = Options(
+    options = BenchOptions(
         size, args.image, args.rate,
         args.seconds or (QUICK_SECONDS if args.quick else SECONDS), 1 if args.quick else STARTUPS,
         args.model, choice.backend, args.video, resolved(FastPathModel(args.fast_path), choice))
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = open_pictures(options.video, options.image)  # fails early, with one clear error
     path = args.out / 'bench.json'
     ensure_writable(path)
-    ros = _find_ros(args.no_ros)
+    ros = find_ros(args.no_ros)
     left_out = _left_out(args.only, ros.reason)
     bench = {
         'meta': {**dataclasses.asdict(machine.describe(sys.argv[1:])),
@@ -201,7 +201,7 @@ class _Ros:
     reason: str | None
 
 
-def _find_ros(unwanted: bool) -> _Ros:
+def find_ros(unwanted: bool) -> _Ros:
     if unwanted:
         return _Ros(None, 'not wanted (--no-ros)')
     try:

@@ -55,7 +55,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     from asyncmde_ros import weights
-    from asyncmde_ros.engine.interface import Graph, Options
+    from asyncmde_ros.engine.interface import EngineOptions, Graph
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.engine.plans import PlanStore
     logging.getLogger('asyncmde_ros.engine').setLevel(logging.WARNING)  # the bar says it
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                           fast=args.fast_weights)
             for graph in (Graph.FAST, Graph.SLOW):
                 prebuild(args.backend, model.specification(graph, args.size),
-                         Options(precision, engines=args.out, progress=bar.show),
+                         EngineOptions(precision, engines=args.out, progress=bar.show),
                          args.compute_capability)
     print(f'the engines are in {PlanStore(args.out).directory}')
     return 0
@@ -84,12 +84,12 @@ class _Bar:
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None
 
-    def show(self, what: str, share: float) -> None:
+    def show(self, what: str, fraction: float) -> None:
         if self._bar is None:
             self._bar = tqdm(total=100, bar_format='{desc} {percentage:3.0f} %|{bar}| {elapsed}',
                              leave=False)
         self._bar.set_description_str(what, refresh=False)
-        self._bar.update(100 * share - self._bar.n)
+        self._bar.update(100 * fraction - self._bar.n)
 
     def __enter__(self) -> '_Bar':
         return self

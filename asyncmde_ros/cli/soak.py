@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from asyncmde_ros.lab.soak.summary import table
     seed = random.randrange(SEEDS) if args.seed is None else args.seed
     size = AUTO_SIZE if args.size is None else size_text(args.size)
-    options = soak_session.Options(args.minutes, seed, size)
+    options = soak_session.SoakOptions(args.minutes, seed, size)
     # Hours later would be late to learn that something cannot be written.
     for path in filter(None, (args.report, args.picture)):
         ensure_writable(path)
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     outcome = soak_session.soak(options)
     bounds = decide(outcome.evidence)
     evidence = outcome.evidence
-    _write(args.report, _json_lines({
+    _write(args.report, json_lines({
         'meta': {**dataclasses.asdict(described), 'options': dataclasses.asdict(options)},
         'bounds': [dataclasses.asdict(bound) for bound in bounds],
         'faults': [dataclasses.asdict(incident) for incident in evidence.incidents],
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(bound.held for bound in bounds) else 1
 
 
-def _json_lines(report: Mapping[str, Any]) -> bytes:
+def json_lines(report: Mapping[str, Any]) -> bytes:
     """Return JSON with a line for each item of a list, which people and diffs can read."""
     return (json_by_line({key: [_rounded(item) for item in value] if isinstance(value, list)
                           else value for key, value in report.items()}, 2) + '\n').encode()

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config or share_directory() / 'config' / 'training' / 'full.toml')
     try:
         with ended_alike():
-            report = training.train(config, training.Request(
+            report = training.train(config, training.TrainingRequest(
                 args.data, args.out, args.cache or cache_directory() / 'training',
                 Budget(args.minutes, args.steps), torch.device(name), args.resume, args.encoder,
                 args.start), sys.argv[1:])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.weights import fetch, lookup, provenance, registry
-from asyncmde_ros.weights.registry import Foundation, Weights
+from asyncmde_ros.weights.registry import FoundationWeights, Weights
 
 DEFAULT = 'depth_anything_v2_vits'
 DESCRIPTION = """\
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _list(_: argparse.Namespace) -> int:
     rows = [('NAME', 'LICENCE', 'SIZE', 'WHERE')]
     for entry in registry.weights().values():
-        present = _present(entry)
+        present = present_files(entry)
         rows.append((entry.name, entry.licence, _size(entry, present),
                      str(present[0]) if present else _absence(entry)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -94,7 +94,7 @@ def _verify(args: argparse.Namespace) -> int:
     named = [registry.entry(name) for name in args.names]
     failed = False
     for entry in named or registry.weights().values():
-        present = _present(entry)
+        present = present_files(entry)
         if not present:
             print(f'absent   {entry.name}: {_absence(entry)}')
             failed |= bool(named)
@@ -107,12 +107,13 @@ def _verify(args: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _present(entry: Weights) -> Sequence[Path]:
+def present_files(entry: Weights) -> Sequence[Path]:
+    """Return where a weight file lies and can be read."""
     return [path for path in lookup.candidates(entry) if lookup.obstacle(path) is None]
 
 
 def _absence(entry: Weights) -> str:
-    if not isinstance(entry, Foundation):
+    if not isinstance(entry, FoundationWeights):
         return 'missing from the package'
     return 'not fetched' if entry.sources else 'not fetched; only with --from'
 

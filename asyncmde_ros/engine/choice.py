@@ -51,10 +51,10 @@ def choose(wanted: str) -> Choice:
     except EngineError as error:
         return Choice('openvino', False, f'no GPU to use: {error}')
     against: list[str] = []
-    for flavour in ('tensorrt', 'tensorrt_rtx'):
-        lacking = _tensorrt_lacks(flavour, device)
+    for backend in ('tensorrt', 'tensorrt_rtx'):
+        lacking = _tensorrt_lacks(backend, device)
         if lacking is None:
-            return Choice(flavour, True, '; '.join([device.name, *against]))
+            return Choice(backend, True, '; '.join([device.name, *against]))
         against.append(lacking)
     lacking = _torch_lacks()
     if lacking is None:
@@ -62,16 +62,16 @@ def choose(wanted: str) -> Choice:
     return Choice('openvino', False, '; '.join([*against, lacking]))
 
 
-def _tensorrt_lacks(flavour: str, device: Device) -> str | None:
-    if importlib.util.find_spec(flavour) is None:
-        return f'{flavour} is not installed'
+def _tensorrt_lacks(backend: str, device: Device) -> str | None:
+    if importlib.util.find_spec(backend) is None:
+        return f'{backend} is not installed'
     if importlib.util.find_spec('onnx') is None:
-        return f'{flavour} would need onnx (pip install onnx)'
+        return f'{backend} would need onnx (pip install onnx)'
     capability = tuple(int(part) for part in device.compute_capability.split('.'))
-    if flavour == 'tensorrt_rtx' and (capability < RTX_OLDEST or capability in RTX_REFUSED):
+    if backend == 'tensorrt_rtx' and (capability < RTX_OLDEST or capability in RTX_REFUSED):
         return f'tensorrt_rtx does not take compute capability {device.compute_capability}'
     try:
-        load_module(flavour)  # a package may be there without its libraries
+        load_module(backend)  # a package may be there without its libraries
     except EngineError as error:
         return ' '.join(str(error).split())
     return None

@@ -1,7 +1,7 @@
 """What this project asks of CUDA, with every return value checked.
 
-Takes the module ``cuda.bindings.runtime`` as an argument, so that a recording stand-in can take
-its place in tests.  Its functions return tuples that begin with an error code and raise nothing.
+Takes the module ``cuda.bindings.runtime`` as an argument, so that a fake can take its place in
+tests.  Its functions return tuples that begin with an error code and raise nothing.
 """
 
 import ctypes
@@ -49,7 +49,7 @@ class Event(Fence):
         _on_collection(self, cuda.runtime.cudaEventDestroy, handle)
 
 
-class Stream:
+class CudaStream:
     """A queue of work in order; non-blocking, so never ordered with the legacy default stream."""
 
     def __init__(self, cuda: 'Cuda', handle: Any) -> None:
@@ -57,7 +57,7 @@ class Stream:
         _on_collection(self, cuda.runtime.cudaStreamDestroy, handle)
 
 
-class Memory:
+class CudaMemory:
     """An allocation on the device, or page-locked on the host; zeroed; freed with the object."""
 
     def __init__(self, cuda: 'Cuda', size: int, pinned: bool) -> None:
@@ -81,14 +81,14 @@ class Memory:
         return np.frombuffer(memoryview(raw), kind).reshape(shape)
 
 
-class Recording:
+class CudaGraph:
     """Work captured once (a CUDA graph), to be launched as a whole."""
 
     def __init__(self, cuda: 'Cuda', handle: Any) -> None:
         self._cuda, self._handle = cuda, handle
         _on_collection(self, cuda.runtime.cudaGraphExecDestroy, handle)
 
-    def launch(self, stream: Stream) -> None:
+    def launch(self, stream: CudaStream) -> None:
         """Queue the work; returns at once."""
         self._cuda.call('cudaGraphLaunch', self._handle, stream.handle)
 
@@ -122,24 +122,24 @@ class Cuda:
                       f'{properties.major}.{properties.minor}',
                       self.call('cudaDriverGetVersion'))
 
-    def stream(self, urgent: bool) -> Stream:
+    def stream(self, urgent: bool) -> CudaStream:
         """Return a new stream of the highest or of the lowest priority."""
         code, least, greatest = self.runtime.cudaDeviceGetStreamPriorityRange()
         if code != self.runtime.cudaError_t.cudaSuccess:
             raise EngineError(f'cudaDeviceGetStreamPriorityRange: {self._text(code)}')
-        return Stream(self, self.call('cudaStreamCreateWithPriority',
-                                      self.runtime.cudaStreamNonBlocking,
-                                      greatest if urgent else least))
+        return CudaStream(self, self.call('cudaStreamCreateWithPriority',
+                                          self.runtime.cudaStreamNonBlocking,
+                                          greatest if urgent else least))
 
     def event(self) -> Event:
         return Event(self, self.call('cudaEventCreateWithFlags',
                                      self.runtime.cudaEventDisableTiming))
 
-    def record(self, event: Event, stream: Stream) -> None:
+    def record(self, event: Event, stream: CudaStream) -> None:
         """Let ``event`` mean all that the stream was given so far."""
         self.call('cudaEventRecord', event.handle, stream.handle)
 
-    def wait(self, stream: Stream, event: Event) -> None:
+    def wait(self, stream: CudaStream, event: Event) -> None:
         """Let the stream's further work wait for ``event``; the host goes on."""
         self.call('cudaStreamWaitEvent', stream.handle, event.handle, 0)
 
@@ -147,12 +147,12 @@ class Cuda:
         """Wait on the host until ``event`` has passed."""
         self.call('cudaEventSynchronize', event.handle)
 
-    def copy_in(self, device: int, host: int, size: int, stream: Stream) -> None:
+    def copy_in(self, device: int, host: int, size: int, stream: CudaStream) -> None:
         """Queue a copy from page-locked memory to the device."""
         self.call('cudaMemcpyAsync', device, host, size,
                   self.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice, stream.handle)
 
-    def copy_out(self, host: int, device: int, size: int, stream: Stream) -> None:
+    def copy_out(self, host: int, device: int, size: int, stream: CudaStream) -> None:
         """Queue a copy from the device to page-locked memory."""
         self.call('cudaMemcpyAsync', host, device, size,
                   self.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream.handle)
@@ -163,7 +163,7 @@ class Cuda:
         self.call('cudaMemcpy', target, source, size, kinds.cudaMemcpyHostToDevice if to_device
                   else kinds.cudaMemcpyDeviceToHost)
 
-    def record_work(self, stream: Stream, work: Callable[[], None]) -> Recording:
+    def capture(self, stream: CudaStream, work: Callable[[], None]) -> CudaGraph:
         """Capture what ``work`` gives the stream, instead of doing it.
 
         Other threads may use CUDA meanwhile (thread-local mode).
@@ -178,7 +178,7 @@ class Cuda:
             raise
         graph = self.call('cudaStreamEndCapture', stream.handle)
         try:
-            return Recording(self, self.call('cudaGraphInstantiate', graph, 0))
+            return CudaGraph(self, self.call('cudaGraphInstantiate', graph, 0))
         finally:
             self.call('cudaGraphDestroy', graph)
 

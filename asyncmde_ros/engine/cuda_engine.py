@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.engine.cuda import Cuda, Event, Memory, Stream
+from asyncmde_ros.engine.cuda import Cuda, CudaMemory, CudaStream, Event
 from asyncmde_ros.engine.interface import Buffer, Engine, Fence, Graph, HostBuffer
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import CHECK, KEYFRAME, STATE
@@ -29,8 +29,8 @@ RESIDENT = frozenset(('positions', *KEYFRAME, *STATE, *(f'next_{name}' for name 
 ALIGNMENT = 256
 """Bytes; what TensorRT asks of every address."""
 
-MOST_RECORDINGS = 8
-"""More sets of buffers than a pipeline has; the oldest recording makes room for another."""
+MOST_CAPTURES = 8
+"""More sets of buffers than a pipeline has; the oldest capture makes room for another."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class Staging:
         for name, tensor in tensors.items():
             offsets[name] = self._size
             self._size += -(-tensor.size // ALIGNMENT) * ALIGNMENT
-        self._host = Memory(cuda, max(self._size, ALIGNMENT), pinned=True)
-        self._device = Memory(cuda, max(self._size, ALIGNMENT), pinned=False)
+        self._host = CudaMemory(cuda, max(self._size, ALIGNMENT), pinned=True)
+        self._device = CudaMemory(cuda, max(self._size, ALIGNMENT), pinned=False)
         self.buffers = {
             name: HostBuffer(self._host.view(offsets[name], tensor.shape, tensor.dtype),
                                self._device.address + offsets[name])
             for name, tensor in tensors.items()}
 
-    def copy_in(self, stream: Stream) -> None:
+    def copy_in(self, stream: CudaStream) -> None:
         self._cuda.copy_in(self._device.address, self._host.address, self._size, stream)
 
-    def copy_out(self, stream: Stream) -> None:
+    def copy_out(self, stream: CudaStream) -> None:
         self._cuda.copy_out(self._host.address, self._device.address, self._size, stream)
 
 
@@ -82,7 +82,7 @@ class DeviceBuffer(Buffer):
     def __init__(self, cuda: Cuda, tensor: TensorType, channels_last: bool) -> None:
         self._cuda, self.tensor = cuda, tensor
         self._channels_last = channels_last and len(tensor.shape) == 4
-        self._memory = Memory(cuda, tensor.size, pinned=False)
+        self._memory = CudaMemory(cuda, tensor.size, pinned=False)
         self.handle = self._memory.address
 
     @property
@@ -107,10 +107,10 @@ class DeviceBuffer(Buffer):
         return (shape[0], *shape[2:], shape[1]) if self._channels_last else shape
 
 
-class Recording(Protocol):
+class CapturedWork(Protocol):
     """Work captured once, to be launched as a whole."""
 
-    def launch(self, stream: Stream) -> None:
+    def launch(self, stream: CudaStream) -> None:
         """Queue the work; returns at once."""
 
 
@@ -119,12 +119,12 @@ class _Launch:
     """One set of buffers, which it keeps alive, and the work on them."""
 
     bindings: Mapping[str, Buffer]
-    recording: Recording | None
+    captured: CapturedWork | None
     done: Event
 
 
 class CudaEngine(Engine):
-    """A network on a stream of its own; subclasses queue its kernels."""
+    """A network on ``stream``, its own; subclasses queue its kernels."""
 
     channels_last = False
 
@@ -135,7 +135,7 @@ class CudaEngine(Engine):
         self.inputs = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_input}
         self.outputs = {name: tensor.shape for name, tensor in tensors.items()
                         if not tensor.is_input and name != CHECK}
-        self._stream = cuda.stream(urgent=graph is Graph.FAST)
+        self.stream = cuda.stream(urgent=graph is Graph.FAST)
         staged = {name: tensor for name, tensor in tensors.items() if name not in RESIDENT}
         self._given = Staging(cuda, {name: tensor for name, tensor in staged.items()
                                      if tensor.is_input})
@@ -145,14 +145,14 @@ class CudaEngine(Engine):
 
     @abstractmethod
     def _queue(self, addresses: Mapping[str, int]) -> None:
-        """Queue the network on ``self._stream``; ``addresses`` of all tensors, by name."""
+        """Queue the network on ``self.stream``; ``addresses`` of all tensors, by name."""
 
-    def _capturable(self) -> bool:
-        """Tell whether the queued work may be recorded."""
+    def capturable(self) -> bool:
+        """Tell whether the queued work may be captured."""
         return True
 
-    def _record(self, work: Callable[[], None]) -> Recording:
-        return self._cuda.record_work(self._stream, work)
+    def _capture(self, work: Callable[[], None]) -> CapturedWork:
+        return self._cuda.capture(self.stream, work)
 
     def allocate(self, name: str) -> Buffer:
         if name in RESIDENT:
@@ -166,12 +166,12 @@ class CudaEngine(Engine):
     def run(self, bindings: Mapping[str, Buffer], after: Fence | None = None) -> Fence:
         launch = self._launch_for(bindings)
         if isinstance(after, Event):
-            self._cuda.wait(self._stream, after)
-        if launch.recording is None:
+            self._cuda.wait(self.stream, after)
+        if launch.captured is None:
             self._work(bindings)
         else:
-            launch.recording.launch(self._stream)
-        self._cuda.record(launch.done, self._stream)
+            launch.captured.launch(self.stream)
+        self._cuda.record(launch.done, self.stream)
         self._cuda.finish(launch.done)
         return launch.done
 
@@ -182,34 +182,34 @@ class CudaEngine(Engine):
         return bool(np.isfinite(self._results.buffers[CHECK].array).all())
 
     def _launch_for(self, bindings: Mapping[str, Buffer]) -> _Launch:
-        """Return the recorded work on these buffers, recorded now if it was not yet."""
+        """Return the captured work on these buffers, captured now if it was not yet."""
         names = (*self.inputs, *self.outputs)
         key = tuple(bindings[name].handle for name in names)
         launch = self._launches.get(key)
         if launch is None:
-            if len(self._launches) == MOST_RECORDINGS:
+            if len(self._launches) == MOST_CAPTURES:
                 del self._launches[next(iter(self._launches))]
             bindings = {name: bindings[name] for name in names}
-            launch = _Launch(bindings, self._try_to_record(bindings), self._cuda.event())
+            launch = _Launch(bindings, self._try_to_capture(bindings), self._cuda.event())
             self._launches[key] = launch
         return launch
 
-    def _try_to_record(self, bindings: Mapping[str, Buffer]) -> Recording | None:
-        """Run once, since the first run may allocate or compile, then record; None if impossible.
+    def _try_to_capture(self, bindings: Mapping[str, Buffer]) -> CapturedWork | None:
+        """Run once, since the first run may allocate or compile, then capture; None if impossible.
         """
         done = self._cuda.event()
         self._work(bindings)
-        self._cuda.record(done, self._stream)
+        self._cuda.record(done, self.stream)
         self._cuda.finish(done)
-        if not self._capturable():
+        if not self.capturable():
             return None
-        return self._record(lambda: self._work(bindings))
+        return self._capture(lambda: self._work(bindings))
 
     def _work(self, bindings: Mapping[str, Buffer]) -> None:
         """Queue the copies and the network."""
         addresses = {name: buffer.handle for name, buffer in bindings.items()}
         if CHECK in self._tensors:
             addresses[CHECK] = self._results.buffers[CHECK].handle
-        self._given.copy_in(self._stream)
+        self._given.copy_in(self.stream)
         self._queue(addresses)
-        self._results.copy_out(self._stream)
+        self._results.copy_out(self.stream)

@@ -59,7 +59,7 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class EngineOptions:
     """How to compile: ``threads`` on a CPU; ``cancel`` set ends a build under way.
 
     ``engines`` is the folder of built engines, None the one in the user's cache.
@@ -69,7 +69,7 @@ class Options:
     threads: int = 1
     engines: Path | None = None
     cancel: Event = field(default_factory=Event)
-    progress: Progress = lambda what, share: None
+    progress: Progress = lambda what, fraction: None
 
 
 class Buffer(ABC):
@@ -116,13 +116,13 @@ class Fence:
     """A moment in a device's work that other work of the device can be told to wait for."""
 
 
-class Trial(Protocol):
-    """An engine that a vendor's builder made, and that nobody has compared yet."""
+class PendingValidation(Protocol):
+    """Hears whether an engine, which a vendor's builder made, has the reference's numbers."""
 
-    def approve(self, errors: Mapping[str, float]) -> None:
+    def passed(self, errors: Mapping[str, float]) -> None:
         """Remember that its numbers are right, and how far off each was."""
 
-    def reject(self) -> None:
+    def failed(self) -> None:
         """Remember that they are wrong."""
 
 
@@ -135,7 +135,7 @@ class Engine(ABC):
 
     inputs: Mapping[str, tuple[int, ...]]
     outputs: Mapping[str, tuple[int, ...]]
-    trial: Trial | None = None
+    pending_validation: PendingValidation | None = None
     """What waits to hear whether the engine's numbers are right; None where nobody doubts them."""
     _prepared = False
 

@@ -19,15 +19,15 @@ from asyncmde_ros.engine.interface import (
     Buffer,
     DepthEngine,
     Engine,
+    EngineOptions,
     Engines,
     Graph,
-    Options,
     Precision,
     Progress,
     Specification,
 )
 from asyncmde_ros.engine.positions import resize_positions
-from asyncmde_ros.engine.proof import prove, prove_depth
+from asyncmde_ros.engine.validation import validate, validate_depth
 from asyncmde_ros.errors import EngineError, WeightsError
 from asyncmde_ros.model.config import DEFAULT_MODEL
 from asyncmde_ros.model.geometry import Size, patch_grid
@@ -72,13 +72,16 @@ class Threads:
         return Threads(self.fast or most, self.slow or most)
 
 
-def log_progress(what: str, share: float) -> None:
+def log_progress(what: str, fraction: float) -> None:
     """Tell the log how far a build is."""
-    logger.info('%s: %.0f %%', what, 100 * share)
+    logger.info('%s: %.0f %%', what, 100 * fraction)
 
 
 class Model:
-    """Verified weights and graphs of one model, ready to be compiled for any size."""
+    """Verified weights and graphs of one model, ready to be compiled for any size.
+
+    ``choice`` is what computes and why; ``progress`` is told how far a build is.
+    """
 
     def __init__(self, name: str = DEFAULT_MODEL, backend: str = AUTO_BACKEND,
                  precision: Precision = DEFAULT_PRECISION, threads: Threads = Threads(),
@@ -92,8 +95,8 @@ class Model:
         built.  Raises WeightsError or EngineError with what to do about it.
         """
         self.name = name
-        self._choice = choose(backend)
-        self._engines, self._progress = engines, progress
+        self.choice = choose(backend)
+        self._engines, self.progress = engines, progress
         self.precision = precision
         self.threads, self.background = threads.resolved(), threads.in_turn()
         entry = weights.registry.model(name)
@@ -145,16 +148,16 @@ class Model:
     @property
     def backend(self) -> str:
         """Return what computes: the backend chosen, if ``auto`` was asked for."""
-        return self._choice.backend
+        return self.choice.backend
 
     @property
     def on_gpu(self) -> bool:
-        return self._choice.on_gpu
+        return self.choice.on_gpu
 
     @property
     def short_side(self) -> int:
         """Return the network's short side in pixels where nobody asks for one."""
-        return self._choice.short_side
+        return self.choice.short_side
 
     @property
     def id(self) -> str:
@@ -163,7 +166,7 @@ class Model:
 
     def log_choice(self) -> None:
         """Say in one line what computes, and why."""
-        logger.info('backend %s (%s), precision %s', self.backend, self._choice.reason,
+        logger.info('backend %s (%s), precision %s', self.backend, self.choice.reason,
                     self.precision.value)
 
     def compile(self, size: Size, cancel: Event | None = None) -> Engines:
@@ -175,8 +178,8 @@ class Model:
         fast = self._compile(Graph.FAST, size, self.threads.fast, cancel)
         slow = self._compile(Graph.SLOW, size, self.threads.slow, cancel)
         engines = Engines(size, fast, slow, self._positions(slow, size))
-        if fast.trial is not None or slow.trial is not None:
-            prove(engines, self._reference().compile(size))
+        if fast.pending_validation is not None or slow.pending_validation is not None:
+            validate(engines, self._reference().compile(size))
         return engines
 
     def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
@@ -197,8 +200,8 @@ class Model:
                        cancel: Event | None) -> DepthEngine:
         engine = self._compile(graph, size, threads, cancel)
         network = DepthEngine(size, engine, self._positions(engine, size))
-        if engine.trial is not None:
-            prove_depth(network, self._reference()._compile_depth(graph, size, threads, cancel))
+        if engine.pending_validation is not None:
+            validate_depth(network, self._reference()._compile_depth(graph, size, threads, cancel))
         return network
 
     def specification(self, graph: Graph, size: Size) -> Specification:
@@ -224,12 +227,12 @@ class Model:
 
     def _compile(self, graph: Graph, size: Size, threads: int, cancel: Event | None) -> Engine:
         wanted = self.specification(graph, size)
-        options = Options(self.precision, threads, self._engines, cancel or Event(),
-                          self._progress)
+        options = EngineOptions(self.precision, threads, self._engines, cancel or Event(),
+                                self.progress)
         if self.backend in ('tensorrt', 'tensorrt_rtx'):
             from asyncmde_ros.engine import tensorrt
             return tensorrt.compile_graph(self.backend, wanted, options)
-        if self.backend == 'torch' and self._choice.on_gpu:
+        if self.backend == 'torch' and self.choice.on_gpu:
             from asyncmde_ros.engine import torch_cuda
             return torch_cuda.compile_graph(wanted, options)
         if self.backend == 'torch':
@@ -241,7 +244,7 @@ class Model:
     def _reference(self) -> 'Model':
         """Return the same networks in float32 on the CPU, by another runtime."""
         other = copy.copy(self)
-        other._choice = choose('openvino')
+        other.choice = choose('openvino')
         other.precision = Precision.FP32
         return other
 

@@ -15,10 +15,10 @@ from asyncmde_ros.engine.interface import (
     DEFAULT_PRECISION,
     Buffer,
     Engine,
+    EngineOptions,
     Fence,
     Graph,
     HostBuffer,
-    Options,
     Precision,
     Specification,
 )
@@ -115,7 +115,7 @@ class OpenVINOEngine(Engine):
             raise EngineError(f'OpenVINO inference failed: {error}') from error
 
 
-def compile_graph(wanted: Specification, options: Options) -> OpenVINOEngine:
+def compile_graph(wanted: Specification, options: EngineOptions) -> OpenVINOEngine:
     """Compile for the CPU."""
     return OpenVINOEngine(wanted.path, wanted.weights, wanted.shapes, options.threads,
                           options.precision, wanted.outputs,

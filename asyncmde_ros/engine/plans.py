@@ -35,7 +35,7 @@ class Key:
     model: str
     size: str
     precision: str
-    flavour: str
+    backend: str
     version: str
     compute_capability: str
     gpu: str = ''
@@ -45,7 +45,7 @@ class Key:
     def stem(self) -> str:
         """Return the file's name without its suffix."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return (f'{self.graph}_{self.model}_{self.size}_{self.precision}_{self.flavour}-'
+        return (f'{self.graph}_{self.model}_{self.size}_{self.precision}_{self.backend}-'
                 f'{self.version}_sm{self.compute_capability.replace(".", "")}_'
                 f'{digest[:DIGEST_LETTERS]}')
 

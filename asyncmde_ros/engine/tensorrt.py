@@ -14,7 +14,7 @@ import numpy as np
 
 from asyncmde_ros.engine.cuda import Cuda, load_runtime
 from asyncmde_ros.engine.cuda_engine import CudaEngine, TensorType
-from asyncmde_ros.engine.interface import Graph, Options, Specification
+from asyncmde_ros.engine.interface import EngineOptions, Graph, Specification
 from asyncmde_ros.engine.plans import Key, PlanStore
 from asyncmde_ros.engine.tensorrt_build import build, find_or_build, plan_job
 from asyncmde_ros.engine.tensorrt_library import load_module
@@ -56,12 +56,12 @@ class TensorRTEngine(CudaEngine):
         for name, address in addresses.items():
             self._checked(self._context.set_tensor_address(name, address),
                           f'it does not take the address of {name}')
-        self._checked(self._context.execute_async_v3(int(self._stream.handle)), 'it does not run')
+        self._checked(self._context.execute_async_v3(int(self.stream.handle)), 'it does not run')
 
-    def _capturable(self) -> bool:
+    def capturable(self) -> bool:
         # TensorRT for RTX compiles kernels while it runs, and may not be ready for capture yet.
         ready = getattr(self._context, 'is_stream_capturable', None)
-        return ready is None or bool(ready(int(self._stream.handle)))
+        return ready is None or bool(ready(int(self.stream.handle)))
 
     def _checked(self, result: Any, failure: str) -> Any:
         if result is None or result is False:
@@ -80,24 +80,24 @@ def _numpy_type(trt: Any, dtype: Any) -> np.dtype:
 
 
 @dataclass(frozen=True)
-class StoredTrial:
+class StoredValidation:
     """Writes the outcome beside the plan, or throws a wrong plan away."""
 
     store: PlanStore
     key: Key
 
-    def approve(self, errors: Mapping[str, float]) -> None:
+    def passed(self, errors: Mapping[str, float]) -> None:
         self.store.note_check(self.key, dict(errors))
 
-    def reject(self) -> None:
+    def failed(self) -> None:
         self.store.discard(self.key)
 
 
-def compile_graph(flavour: str, wanted: Specification, options: Options) -> TensorRTEngine:
+def compile_graph(backend: str, wanted: Specification, options: EngineOptions) -> TensorRTEngine:
     """Load the graph's plan, built first where the store has none for this GPU."""
     cuda = Cuda(load_runtime())  # before TensorRT, which may crash without a driver
-    trt, store = load_module(flavour), PlanStore(options.engines)
-    job = plan_job(trt, flavour, wanted, options.precision, cuda.device())
+    trt, store = load_module(backend), PlanStore(options.engines)
+    job = plan_job(trt, backend, wanted, options.precision, cuda.device())
     key, plan = find_or_build(store, job, options)
     try:
         engine = TensorRTEngine(trt, cuda, wanted.graph, plan)
@@ -107,5 +107,5 @@ def compile_graph(flavour: str, wanted: Specification, options: Options) -> Tens
         key = job.key
         engine = TensorRTEngine(trt, cuda, wanted.graph, build(store, job, options))
     if not store.checked(key):
-        engine.trial = StoredTrial(store, key)
+        engine.pending_validation = StoredValidation(store, key)
     return engine

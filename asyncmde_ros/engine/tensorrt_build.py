@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncmde_ros import processes
 from asyncmde_ros.engine.cuda import Device
-from asyncmde_ros.engine.interface import Options, Precision, Specification
+from asyncmde_ros.engine.interface import EngineOptions, Precision, Specification
 from asyncmde_ros.engine.plans import Key, PlanStore
 from asyncmde_ros.engine.specialise import specialise
 from asyncmde_ros.engine.tensorrt_library import load_module
@@ -31,32 +31,32 @@ LAST_WORDS = 2000
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildJob:
     """A graph to be had as a plan."""
 
     key: Key
     onnx: bytes
 
 
-def plan_job(trt: Any, flavour: str, wanted: Specification, precision: Precision,
-             device: Device) -> Job:
+def plan_job(trt: Any, backend: str, wanted: Specification, precision: Precision,
+             device: Device) -> BuildJob:
     """Specialise a graph and name its plan.  ``device`` without a name: any of its kind."""
     onnx = specialise(wanted.path, wanted.weights, wanted.shapes, wanted.outputs, precision)
     driver = str(device.driver) if device.driver else ''
-    return Job(Key(hashlib.sha256(onnx).hexdigest(), wanted.graph.value, wanted.model,
-                   f'{wanted.size[0]}x{wanted.size[1]}', precision.value, flavour,
-                   trt.__version__, device.compute_capability, device.name, driver), onnx)
+    return BuildJob(Key(hashlib.sha256(onnx).hexdigest(), wanted.graph.value, wanted.model,
+                        f'{wanted.size[0]}x{wanted.size[1]}', precision.value, backend,
+                        trt.__version__, device.compute_capability, device.name, driver), onnx)
 
 
-def prebuild(flavour: str, wanted: Specification, options: Options,
+def prebuild(backend: str, wanted: Specification, options: EngineOptions,
              compute_capability: str) -> None:
     """Build a plan for any GPU of a compute capability, in this machine or not."""
-    trt, store = load_module(flavour), PlanStore(options.engines)
-    job = plan_job(trt, flavour, wanted, options.precision, Device('', compute_capability, 0))
+    trt, store = load_module(backend), PlanStore(options.engines)
+    job = plan_job(trt, backend, wanted, options.precision, Device('', compute_capability, 0))
     build(store, job, options)
 
 
-def find_or_build(store: PlanStore, job: Job, options: Options) -> tuple[Key, bytes]:
+def find_or_build(store: PlanStore, job: BuildJob, options: EngineOptions) -> tuple[Key, bytes]:
     """Return the plan and the key that it is kept under; builds it if the store lacks it."""
     for key in (job.key, job.key.for_any_machine()):
         plan = store.load(key)
@@ -65,27 +65,31 @@ def find_or_build(store: PlanStore, job: Job, options: Options) -> tuple[Key, by
     return job.key, build(store, job, options)
 
 
-def build(store: PlanStore, job: Job, options: Options) -> bytes:
+def build(store: PlanStore, job: BuildJob, options: EngineOptions) -> bytes:
     """Build and keep the plan; one process at a time.  EngineError says what went wrong."""
     with store.locked(job.key, options.cancel):
         plan = store.load(job.key)  # another process may have built it meanwhile
         if plan is None:
             try:
                 with store.workspace(job.key) as folder:
-                    plan, seconds = _build_in(folder, job, options)
+                    plan, seconds = build_in_process(folder, job, options)
             except OSError as error:
                 raise EngineError(f'cannot build the engine: {error}') from error
             store.save(job.key, plan, seconds)
         return plan
 
 
-def _build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
+def build_in_process(folder: Path, job: BuildJob, options: EngineOptions) -> tuple[bytes, float]:
+    """Build in a process of its own, with files in ``folder``; return the plan and the seconds.
+
+    EngineError with what the process said, or with its end.
+    """
     onnx, plan = folder / 'graph.onnx', folder / 'graph.plan'
     onnx.write_bytes(job.onnx)
-    arguments = [job.key.flavour, str(onnx), str(plan)]
+    arguments = [job.key.backend, str(onnx), str(plan)]
     if not job.key.gpu:
         arguments += ['--compute-capability', job.key.compute_capability]
-    what = f'{job.key.flavour} engine, {job.key.graph} network, {job.key.size}'
+    what = f'{job.key.backend} engine, {job.key.graph} network, {job.key.size}'
     logger.info('building the %s', what)
     with (folder / 'stderr').open('w+b') as stderr:
         last = _follow(arguments, stderr, what, options)
@@ -98,7 +102,8 @@ def _build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
     raise EngineError(f'cannot build the {what}: {reason}')
 
 
-def _follow(arguments: list[str], stderr: Any, what: str, options: Options) -> dict[str, Any]:
+def _follow(arguments: list[str], stderr: Any, what: str, options: EngineOptions
+            ) -> dict[str, Any]:
     """Run a worker to its end, or until cancelled; return the last object that it said."""
     lines: SimpleQueue[bytes | None] = SimpleQueue()
     last: dict[str, Any] = {}
@@ -123,8 +128,8 @@ def _follow(arguments: list[str], stderr: Any, what: str, options: Options) -> d
                 with contextlib.suppress(ValueError):  # TensorRT itself may print
                     said = json.loads(line)
                     last = said if isinstance(said, dict) else last
-                    if 'share' in last:
-                        options.progress(f'{what}: {last["what"]}', last['share'])
+                    if 'fraction' in last:
+                        options.progress(f'{what}: {last["what"]}', last['fraction'])
         finally:
             _end(worker)
     return last

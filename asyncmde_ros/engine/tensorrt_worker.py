@@ -2,8 +2,8 @@
 
 A build takes seconds to minutes, gigabytes, and on a bad day the process with it, so it gets a
 process of its own.  It says on standard output how far it is, a JSON object a line: ``what`` and
-``share`` (0 to 1), at last ``seconds`` or ``error``.  When it is abandoned (the parent cancelled,
-or died) it stops at the next step.
+``fraction`` (0 to 1), at last ``seconds`` or ``error``.  When it is abandoned (the parent
+cancelled, or died) it stops at the next step.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def progress_monitor(trt: Any, stop: threading.Event) -> Any:
 
         def step_complete(self, phase: str, step: int) -> bool:
             if phase == self._top:
-                _say(what=phase, share=min(1.0, (step + 1) / self._steps[phase]))
+                _say(what=phase, fraction=min(1.0, (step + 1) / self._steps[phase]))
             return not stop.is_set()
 
         def phase_finish(self, phase: str) -> None:

@@ -8,10 +8,10 @@ import numpy.typing as npt
 from asyncmde_ros.engine.interface import (
     Buffer,
     Engine,
+    EngineOptions,
     Fence,
     Graph,
     HostBuffer,
-    Options,
     Specification,
 )
 from asyncmde_ros.errors import EngineError
@@ -82,7 +82,7 @@ def build_module(graph: Graph, model: str,
     return module.eval()
 
 
-def compile_graph(wanted: Specification, options: Options) -> TorchEngine:
+def compile_graph(wanted: Specification, options: EngineOptions) -> TorchEngine:
     """Build the module and run it eagerly on the CPU, in float32."""
     return TorchEngine(build_module(wanted.graph, wanted.model, wanted.weights),
                        tuple(wanted.shapes), wanted.outputs, wanted.shapes, options.threads)

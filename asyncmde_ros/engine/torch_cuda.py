@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from asyncmde_ros.engine.cuda import Cuda, Stream, load_runtime
-from asyncmde_ros.engine.cuda_engine import RESIDENT, CudaEngine, Recording, TensorType
-from asyncmde_ros.engine.interface import Options, Precision, Specification
+from asyncmde_ros.engine.cuda import Cuda, CudaStream, load_runtime
+from asyncmde_ros.engine.cuda_engine import RESIDENT, CapturedWork, CudaEngine, TensorType
+from asyncmde_ros.engine.interface import EngineOptions, Precision, Specification
 from asyncmde_ros.engine.torch import build_module
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import CHECK, FEATURES, KEYFRAME
@@ -73,11 +73,11 @@ def describe(wanted: Specification, precision: Precision, results: Mapping[str, 
 
 
 class TorchCudaEngine(CudaEngine):
-    """A module run in half precision, channels last, its kernels recorded into CUDA graphs."""
+    """A module run in half precision, channels last, its kernels captured into CUDA graphs."""
 
     channels_last = True
 
-    def __init__(self, cuda: Cuda, wanted: Specification, options: Options) -> None:
+    def __init__(self, cuda: Cuda, wanted: Specification, options: EngineOptions) -> None:
         self._device = torch.device('cuda')
         if options.precision is Precision.FP32:
             torch.backends.cudnn.allow_tf32 = False  # what is asked for is float32
@@ -96,11 +96,11 @@ class TorchCudaEngine(CudaEngine):
         tensors = describe(wanted, options.precision,
                            dict(zip(self._results_in_order, results, strict=True)))
         super().__init__(cuda, wanted.graph, tensors)
-        self._external = torch.cuda.ExternalStream(int(self._stream.handle))
+        self._external = torch.cuda.ExternalStream(int(self.stream.handle))
         self._views: tuple[dict[str, int], dict[str, torch.Tensor]] = {}, {}
 
     def _queue(self, addresses: Mapping[str, int]) -> None:
-        # Of the run before a recording, so that nothing but kernels is called while recording.
+        # Of the run before a capture, so that nothing but kernels is called while capturing.
         if self._views[0] != addresses:
             self._views = dict(addresses), {name: self._view(name, address)
                                             for name, address in addresses.items()}
@@ -122,8 +122,8 @@ class TorchCudaEngine(CudaEngine):
                                device=self._device)
         return view.permute(0, 3, 1, 2) if turned else view
 
-    def _record(self, work: Callable[[], None]) -> Recording:
-        return _TorchRecording(self._external, work)
+    def _capture(self, work: Callable[[], None]) -> CapturedWork:
+        return _TorchGraph(self._external, work)
 
 
 class _Interface:
@@ -134,8 +134,8 @@ class _Interface:
                                          'data': (address, False), 'version': 3, 'strides': None}
 
 
-class _TorchRecording:
-    """A CUDA graph that torch recorded, so that its allocator knows whose memory is whose."""
+class _TorchGraph:
+    """A CUDA graph that torch captured, so that its allocator knows whose memory is whose."""
 
     def __init__(self, external: torch.cuda.ExternalStream, work: Callable[[], None]) -> None:
         self._external = external
@@ -148,11 +148,11 @@ class _TorchRecording:
             finally:
                 self._graph.capture_end()
 
-    def launch(self, stream: Stream) -> None:
+    def launch(self, stream: CudaStream) -> None:
         with torch.cuda.stream(self._external):
             self._graph.replay()
 
 
-def compile_graph(wanted: Specification, options: Options) -> TorchCudaEngine:
+def compile_graph(wanted: Specification, options: EngineOptions) -> TorchCudaEngine:
     """Build the module on the GPU."""
     return TorchCudaEngine(Cuda(load_runtime()), wanted, options)

@@ -78,7 +78,7 @@ _BGRA = _Layout(4, cv2.COLOR_BGRA2RGB)
 _YUY2 = _Layout(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True)
 _UYVY = _Layout(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True)
 
-_LAYOUTS = {
+LAYOUTS = {
     'rgb8': _Layout(3, None),
     'bgr8': _BGR,
     '8UC3': _BGR,
@@ -95,7 +95,7 @@ _LAYOUTS = {
     'nv21': _Layout(1, cv2.COLOR_YUV2RGB_NV21, even_width=True, half_height_chroma=True),
     **{f'bayer_{order}8': layout for order, layout in _MOSAICS.items()},
 }
-_LAYOUTS |= {deep: replace(_LAYOUTS[shallow], bytes=2) for deep, shallow in (
+LAYOUTS |= {deep: replace(LAYOUTS[shallow], bytes=2) for deep, shallow in (
     ('mono16', 'mono8'), ('16UC1', '8UC1'), ('rgb16', 'rgb8'), ('bgr16', 'bgr8'),
     ('16UC3', '8UC3'), ('rgba16', 'rgba8'), ('bgra16', 'bgra8'), ('16UC4', '8UC4'),
     *((f'bayer_{order}16', f'bayer_{order}8') for order in _MOSAICS))}
@@ -127,12 +127,12 @@ def decode_image(message: ImageMessage, stream: Stream | None = None) -> RGB:
     """
     stream = stream or Stream()
     refuse_depth(message.encoding, stream.topic)
-    layout = _LAYOUTS.get(message.encoding)
+    layout = LAYOUTS.get(message.encoding)
     if layout is None and not message.encoding and not len(message.data):
         raise ImageError('encoding', 'the image is blank: no encoding, no data')
     if layout is None:
         raise ImageError('encoding', f'encoding {message.encoding!r} is not supported; these are: '
-                                     f'{", ".join(_LAYOUTS)}')
+                                     f'{", ".join(LAYOUTS)}')
     height, width, step = message.height, message.width, message.step
     _check_size(height, width)
     if layout.even_width and width % 2:

@@ -1,6 +1,13 @@
-"""Sizes: of the network's image for a camera's, and of the memory for an image."""
+"""Sizes: of the network's image for a camera's, and of the memory for an image.
+
+And where a pixel lies in an image of any size: normalised coordinates.
+"""
 
 import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from asyncmde_ros.errors import ImageError
 
@@ -49,7 +56,17 @@ def check_aspect(image: Size) -> None:
                                  'as long as wide')
 
 
-def size_text(size: Size) -> str:
+def pixels_to_normalised(image: Size) -> npt.NDArray[np.float64]:
+    """Return the (3, 3) that takes homogeneous pixels (x, y, 1) to normalised coordinates.
+
+    A pixel's centre is at whole numbers, as K of a CameraInfo has it.  Normalised coordinates run
+    from -1 to 1 between the borders of the image (:mod:`asyncmde_ros.network.warp`).
+    """
+    rows, cols = image
+    return np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1], [0, 0, 1]])
+
+
+def size_text(size: Sequence[int]) -> str:
     """Return a size as :func:`parse_size` reads it."""
     return f'{size[0]}x{size[1]}'
 

@@ -12,13 +12,13 @@ from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.dpt import DPTDecoder, LightDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
 from asyncmde_ros.network.spatial_memory import (
-    Memory,
+    KeyframeFeatures,
     MemoryState,
     Projector,
     SpatialMemoryUnit,
     observed_sizes,
 )
-from asyncmde_ros.network.warp import Warp
+from asyncmde_ros.network.warp import TensorWarp
 
 
 class FrameEncoder(nn.Module):
@@ -71,8 +71,9 @@ class FastNetwork(nn.Module):
         decoder = LightDecoder if config.decoder == 'light' else DPTDecoder
         self.decoder = decoder(config.channels)
 
-    def forward(self, image: Tensor, step: Warp, keyframe: Warp, memory: Memory,
-                state: MemoryState, beta: Tensor, k: Tensor, fresh: Tensor) -> FastOutputs:
+    def forward(self, image: Tensor, step: TensorWarp, keyframe: TensorWarp,
+                memory: KeyframeFeatures, state: MemoryState, beta: Tensor, k: Tensor,
+                fresh: Tensor) -> FastOutputs:
         """Take one frame.
 
         ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
@@ -99,8 +100,9 @@ class FastGraph(nn.Module):
                 p1: Tensor, p4: Tensor, trust: Tensor,
                 beta: Tensor, k: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
         state = MemoryState([a2, a3, a4], p1, p4, trust)
-        out = self.fast(image, Warp(step, step_flow), Warp(keyframe, keyframe_flow),
-                        Memory([m1, m2, m3, m4], [phi1, phi2, phi3, phi4]), state, beta, k, fresh)
+        out = self.fast(image, TensorWarp(step, step_flow), TensorWarp(keyframe, keyframe_flow),
+                        KeyframeFeatures([m1, m2, m3, m4], [phi1, phi2, phi3, phi4]),
+                        state, beta, k, fresh)
         return (out.depth, out.share, *out.state.weight, out.state.p1, out.state.p4,
                 out.state.trust)
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asyncmde_ros.model.graph_tensors import LEVELS
-from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.network.warp import TensorWarp, sample, warp_grid
 
 GATE_HIDDEN = 64
 INITIAL_TRUST = 0.999
@@ -136,7 +136,7 @@ def full_size(observed: Sequence[Tensor]) -> list[Tensor]:
     return [interpolate(first, (2 * first.shape[2], 2 * first.shape[3])), *others]
 
 
-class Memory(NamedTuple):
+class KeyframeFeatures(NamedTuple):
     """What a refresh leaves of the keyframe, four levels (B, C, rows, cols) each.
 
     ``levels``: M0, the foundation model's; ``observed``: Phi0, this network's own.
@@ -182,15 +182,15 @@ class SpatialMemoryUnit(nn.Module):
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)
 
-    def corrected(self, observed: Sequence[Tensor], memory: Memory,
-                  keyframe: Warp) -> list[Tensor]:
+    def corrected(self, observed: Sequence[Tensor], memory: KeyframeFeatures,
+                  keyframe: TensorWarp) -> list[Tensor]:
         """Return Phi plus what it lacked in the keyframe: what trust 0 shows."""
         grids = [warp_grid(keyframe, phi.shape[2:])[0] for phi in observed]
         nothing = torch.zeros_like(observed[0][:, :1])
         return self._mixed(observed, memory, keyframe, grids,
                            [interpolate(nothing, phi.shape[2:]) for phi in observed])
 
-    def _mixed(self, observed: Sequence[Tensor], memory: Memory, keyframe: Warp,
+    def _mixed(self, observed: Sequence[Tensor], memory: KeyframeFeatures, keyframe: TensorWarp,
                grids: Sequence[Tensor], shares: Sequence[Tensor]) -> list[Tensor]:
         """Return O: eq. 9 with the correction.
 
@@ -212,8 +212,9 @@ class SpatialMemoryUnit(nn.Module):
             fused.append((1 - (1 - c) * present) * m + change)
         return fused
 
-    def forward(self, observed: Sequence[Tensor], memory: Memory, state: MemoryState, step: Warp,
-                keyframe: Warp, beta: Tensor, k: Tensor, fresh: Tensor) -> Fused:
+    def forward(self, observed: Sequence[Tensor], memory: KeyframeFeatures, state: MemoryState,
+                step: TensorWarp, keyframe: TensorWarp, beta: Tensor, k: Tensor, fresh: Tensor
+                ) -> Fused:
         """Fuse one frame.
 
         ``observed``: this frame's projected features Phi_l; ``memory``: the keyframe's.

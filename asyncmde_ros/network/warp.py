@@ -25,7 +25,7 @@ def pixel_centres(count: int, device: torch.device) -> Tensor:
     return (2 * torch.arange(count, dtype=torch.float32, device=device) + 1) / count - 1
 
 
-class Warp(NamedTuple):
+class TensorWarp(NamedTuple):
     """Where a view's pixels come from in a remembered one.
 
     ``homography``: (3, 3), or (B, 3, 3) for a batch.  ``flow``: (B, 2, ., .), what dense optical
@@ -37,7 +37,7 @@ class Warp(NamedTuple):
     flow: Tensor
 
 
-def warp_grid(warp: Warp, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+def warp_grid(warp: TensorWarp, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return where each pixel of a (rows, cols) map comes from, and how far that was seen.
 
     Returns the sampling grid (B, rows, cols, 2) in normalised coordinates and (B, 1, rows, cols)

@@ -16,7 +16,7 @@ from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.engine_manager import EngineManager
 from asyncmde_ros.pipeline.memory import Memory
 from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, still
-from asyncmde_ros.pipeline.moved_depth import Map, View
+from asyncmde_ros.pipeline.moved_depth import Map, TrackedFrame
 from asyncmde_ros.pipeline.overload import MS, Overload
 from asyncmde_ros.pipeline.results import (
     DepthResult,
@@ -198,7 +198,8 @@ class DepthPipeline:
         size = self._rotation.size(self._session.picture_size)
         return self._rotation.turn(shrink(rgb, size))
 
-    def _track(self, picture: npt.NDArray[np.uint8], stamp_ns: int, settings: Settings) -> View:
+    def _track(self, picture: npt.NDArray[np.uint8], stamp_ns: int, settings: Settings
+               ) -> TrackedFrame:
         """Estimate the motion since the frame before; a scene cut drops the memory."""
         self._frame_id += 1
         measured, before_ns = None, self._tracked_ns
@@ -213,7 +214,8 @@ class DepthPipeline:
         if motion.cut:
             self._memory.lose(self._session, 'a scene cut')
         self._session.saw(stamp_ns)
-        return View(self._frame_id, picture, self._motion.grey, motion.step, self._motion_since)
+        return TrackedFrame(self._frame_id, picture, self._motion.grey, motion.step,
+                            self._motion_since)
 
     def _motion_since(self, earlier_id: int, frame_id: int) -> Warp:
         motion = self._motion.since(earlier_id, frame_id)

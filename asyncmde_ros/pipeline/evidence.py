@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.pipeline.motion import Grey, Points, Warp, centres, sample, source_of
+from asyncmde_ros.pipeline.motion import Grey, NormalisedPoints, Warp, centres, sample, source_of
 
 Map = npt.NDArray[np.float32]
 """(rows, cols) float32."""
@@ -104,14 +104,14 @@ class Alignment(NamedTuple):
     shift: float
 
 
-def coverage(source: Points) -> Map:
+def coverage(source: NormalisedPoints) -> Map:
     """Return whether each pixel comes from inside of the keyframe's image, in [0, 1]."""
     beyond = np.maximum(np.abs(source.x), np.abs(source.y)) - 1
     return np.where(source.in_front, np.clip(1 - beyond / (2 * BORDER), 0, 1), 0).astype(
         np.float32)
 
 
-def photometric_residual(keyframe: Grey, grey: Grey, source: Points) -> Map:
+def photometric_residual(keyframe: Grey, grey: Grey, source: NormalisedPoints) -> Map:
     """Return how unlike the keyframe's picture, moved, and this one are, in units of contrast.
 
     Robust to exposure: what differs by the same amount all over the image is no difference.
@@ -131,7 +131,7 @@ class Evidence(NamedTuple):
     ``residual``: how unlike both look.
     """
 
-    source: Points
+    source: NormalisedPoints
     coverage: Map
     residual: Map
 
@@ -162,7 +162,7 @@ def look(keyframe: Grey, grey: Grey, warp: Warp) -> Evidence:
     return Evidence(source, coverage(source), photometric_residual(keyframe, grey, source))
 
 
-def displacement(source: Points) -> float:
+def displacement(source: NormalisedPoints) -> float:
     """Return how far an image moved in the mean, as a share of its short side."""
     rows, cols = source.x.shape
     x, y = centres((rows, cols))

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.model.geometry import PATCH, Size
+from asyncmde_ros.model.geometry import PATCH, Size, pixels_to_normalised
 from asyncmde_ros.pipeline.settings import SAME_SCENE_SIMILARITY, MotionCompensation
 
 Homography = npt.NDArray[np.float32]
@@ -120,7 +120,7 @@ def compose(earlier: Warp, step: Warp) -> Warp:
     return Warp(product.astype(np.float32), np.where(seen, flow, 0).astype(np.float32))
 
 
-class Points(NamedTuple):
+class NormalisedPoints(NamedTuple):
     """Normalised coordinates of pixels, and which of them lie before the camera."""
 
     x: npt.NDArray[np.floating]
@@ -137,24 +137,24 @@ def centres(size: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32
 
 
 def _apply(homography: npt.NDArray[np.floating], x: npt.NDArray[np.floating],
-           y: npt.NDArray[np.floating]) -> Points:
+           y: npt.NDArray[np.floating]) -> NormalisedPoints:
     h = homography.astype(np.float32)
     # A row and a column are summed to a map once; a number more would be a map more.
     w = h[2, 0] * x + (h[2, 1] * y + h[2, 2])
     in_front = w > SMALLEST_DENOMINATOR
     scale = 1 / np.where(in_front, w, 1)
-    return Points((h[0, 0] * x + (h[0, 1] * y + h[0, 2])) * scale,
-                   (h[1, 0] * x + (h[1, 1] * y + h[1, 2])) * scale, in_front)
+    return NormalisedPoints((h[0, 0] * x + (h[0, 1] * y + h[0, 2])) * scale,
+                            (h[1, 0] * x + (h[1, 1] * y + h[1, 2])) * scale, in_front)
 
 
-def source_of(warp: Warp, size: Size) -> Points:
+def source_of(warp: Warp, size: Size) -> NormalisedPoints:
     """Return where each pixel of an image of ``size`` comes from, in normalised coordinates."""
     source = _apply(warp.homography, *centres(size))
     if not warp.flow.any():
         return source
     flow = (cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR) for part in warp.flow)
     x, y = (at + moved for at, moved in zip((source.x, source.y), flow, strict=True))
-    return Points(x, y, source.in_front)
+    return NormalisedPoints(x, y, source.in_front)
 
 
 def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.float32]:
@@ -162,7 +162,7 @@ def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.floa
     return sample(values, source_of(warp, values.shape))
 
 
-def sample(values: npt.NDArray[np.float32], source: Points) -> npt.NDArray[np.float32]:
+def sample(values: npt.NDArray[np.float32], source: NormalisedPoints) -> npt.NDArray[np.float32]:
     """Return a map (rows, cols) at the points that its pixels come from, borders repeated."""
     rows, cols = values.shape
     return np.asarray(cv2.remap(
@@ -360,9 +360,7 @@ def camera_motion(previous: Grey, grey: Grey) -> npt.NDArray[np.float64] | None:
 
 def from_pixels(matrix: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.float64]:
     """Return a homography of pixels, between images of ``size``, in normalised coordinates."""
-    rows, cols = size
-    to_normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1],
-                              [0, 0, 1]])
+    to_normalised = pixels_to_normalised(size)
     product = to_normalised @ matrix @ np.linalg.inv(to_normalised)
     return np.asarray(product / product[2, 2], np.float64)
 

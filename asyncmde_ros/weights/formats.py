@@ -7,7 +7,7 @@ from safetensors import SafetensorError, deserialize
 
 from asyncmde_ros.errors import WeightsError, in_words
 from asyncmde_ros.weights.canonical import Tensors
-from asyncmde_ros.weights.registry import Foundation
+from asyncmde_ros.weights.registry import FoundationWeights
 from asyncmde_ros.weights.storage import sha256
 from asyncmde_ros.weights.transformers_layout import is_transformers_layout, to_original_names
 
@@ -16,7 +16,7 @@ SAFE_TORCH = (2, 6)
 """Before it, ``weights_only`` could be tricked into running code (CVE-2025-32434)."""
 
 
-def read(path: Path, entry: Foundation) -> Tensors:
+def read(path: Path, entry: FoundationWeights) -> Tensors:
     """Return a file's tensors under the authors' key names.
 
     ``.safetensors`` may have the authors' or transformers' names; ``.pth`` has to be the authors'
@@ -41,7 +41,7 @@ def read_safetensors(path: Path) -> Tensors:
         raise WeightsError(f'{path} is damaged or no safetensors file: {error}') from error
 
 
-def read_checkpoint(path: Path, entry: Foundation) -> Tensors:
+def read_checkpoint(path: Path, entry: FoundationWeights) -> Tensors:
     """Return the float32 tensors of the authors' ``.pth``; needs torch.
 
     A pickle can run code, so it is opened only after its sha256, where the registry has one, and

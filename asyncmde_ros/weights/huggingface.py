@@ -101,7 +101,7 @@ def _receive(url: str, part: Path, pinned: Pinned) -> None:
 
 
 def _append(url: str, stream: BinaryIO, pinned: Pinned) -> None:
-    opener = urllib.request.build_opener(_Redirects)
+    opener = urllib.request.build_opener(SecureRedirects)
     reason = 'the server closed the connection'
     with tqdm(total=pinned.size, initial=stream.tell(), desc=pinned.name, unit='B',
               unit_scale=True, unit_divisor=1024, disable=None) as bar:
@@ -149,7 +149,7 @@ def _clear(stream: BinaryIO) -> None:
         stream.truncate()
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class SecureRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but not out of TLS."""
 
     def redirect_request(self, request: urllib.request.Request, *args: Any

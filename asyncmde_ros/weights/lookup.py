@@ -15,7 +15,7 @@ from asyncmde_ros.files import cache_directory
 from asyncmde_ros.resources import share_directory
 from asyncmde_ros.weights import provenance, registry
 from asyncmde_ros.weights.canonical import Tensors, check_shapes
-from asyncmde_ros.weights.registry import Foundation, Weights
+from asyncmde_ros.weights.registry import FoundationWeights, Weights
 from asyncmde_ros.weights.storage import sha256
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def load(path: Path) -> Tensors:
 def search(entry: Weights) -> Findings:
     """Return the first verified file among the places where ``entry`` may lie."""
     reasons = []
-    if isinstance(entry, Foundation) and not os.environ.get(MODELS_VARIABLE):
+    if isinstance(entry, FoundationWeights) and not os.environ.get(MODELS_VARIABLE):
         reasons.append(f'{MODELS_VARIABLE} is not set')
     for path in candidates(entry):
         if (reason := obstacle(path)) is not None:
@@ -84,7 +84,7 @@ def search(entry: Weights) -> Findings:
 
 def candidates(entry: Weights) -> list[Path]:
     """Return where the file of ``entry`` may lie, the preferred place first."""
-    if not isinstance(entry, Foundation):
+    if not isinstance(entry, FoundationWeights):
         return [share_directory() / 'models' / entry.file]
     configured = os.environ.get(MODELS_VARIABLE)
     directories = [Path(configured).expanduser()] if configured else []
@@ -129,7 +129,7 @@ def verify(entry: Weights, path: Path) -> str:
 def _verify_override(entry: Weights | None, path: Path) -> None:
     if (reason := obstacle(path)) is not None:
         raise WeightsError(reason)
-    if isinstance(entry, Foundation) and path.name == entry.file:
+    if isinstance(entry, FoundationWeights) and path.name == entry.file:
         verify(entry, path)
         return
     _check_tensors(entry, path)
@@ -141,16 +141,16 @@ def _check_tensors(entry: Weights | None, path: Path) -> None:
     try:
         with safe_open(path, framework='np') as content:
             found = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}
-        if isinstance(entry, Foundation):
+        if isinstance(entry, FoundationWeights):
             check_shapes(found, entry.config)
     except (OSError, SafetensorError, WeightsError) as error:
         convert = (f'; another format is converted by: asyncmde weights fetch {entry.name} '
-                   f'--from {path}' if isinstance(entry, Foundation) else '')
+                   f'--from {path}' if isinstance(entry, FoundationWeights) else '')
         raise WeightsError(f'{path} cannot be used: {error}{convert}') from error
 
 
 def _advice(entry: Weights) -> str:
-    if not isinstance(entry, Foundation):
+    if not isinstance(entry, FoundationWeights):
         return 'It belongs to the package: install that again, or give your own file.'
     if not entry.sources:
         return (f'{entry.title} is {entry.licence} and never fetched by itself: get it from '

@@ -95,7 +95,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Foundation(Weights):
+class FoundationWeights(Weights):
     """A foundation model; ``file`` is its canonical float16 form.
 
     ``checkpoint`` is the authors' own pickle, which a user may hand in; ``sources`` are tried in
@@ -110,7 +110,7 @@ class Foundation(Weights):
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelEntry:
     """A pairing that can be run; ``fast`` is None where no fast network is shipped.
 
     ``glance``: an adapter that lets the foundation model see with few tokens, None without one.
@@ -128,7 +128,7 @@ class Model:
 class Registry:
     """All of ``registry.json``, by name."""
 
-    models: Mapping[str, Model]
+    models: Mapping[str, ModelEntry]
     weights: Mapping[str, Weights]
 
 
@@ -139,23 +139,23 @@ def read(path: Path) -> Registry:
                    for name, entry in content['foundation'].items()}
     shipped = {name: Weights(name, **entry) for section in ('fast', 'glance')
                for name, entry in content[section].items()}
-    return Registry({name: Model(name, **entry) for name, entry in content['models'].items()},
+    return Registry({name: ModelEntry(name, **entry) for name, entry in content['models'].items()},
                     foundations | shipped)
 
 
-def models() -> Mapping[str, Model]:
+def models() -> Mapping[str, ModelEntry]:
     """Return the runnable pairings by name."""
-    return _shipped().models
+    return shipped().models
 
 
-def model(name: str) -> Model:
+def model(name: str) -> ModelEntry:
     """Return one pairing; WeightsError lists the names there are."""
     return _named(models(), name, 'model')
 
 
 def weights() -> Mapping[str, Weights]:
     """Return every weight file by name, foundation models first."""
-    return _shipped().weights
+    return shipped().weights
 
 
 def entry(name: str) -> Weights:
@@ -164,7 +164,8 @@ def entry(name: str) -> Weights:
 
 
 @cache
-def _shipped() -> Registry:
+def shipped() -> Registry:
+    """Return the package's own registry."""
     return read(share_directory() / MARKER)
 
 
@@ -174,9 +175,9 @@ def _named(records: Mapping[str, Record], name: str, what: str) -> Record:
     return records[name]
 
 
-def _foundation(name: str, fields: dict[str, Any]) -> Foundation:
+def _foundation(name: str, fields: dict[str, Any]) -> FoundationWeights:
     checkpoint = fields['checkpoint']
-    return Foundation(name, **fields | {
+    return FoundationWeights(name, **fields | {
         'config': CONFIGS[fields['config']],
         'checkpoint': Pinned(**checkpoint) if checkpoint else None,
         'sources': tuple(_source(**source) for source in fields['sources'])})

@@ -1,4 +1,4 @@
-"""Streams, copies, events and recorded graphs, on an imaginary GPU that keeps CUDA's promises."""
+"""Streams, copies, events and captured graphs, on an imaginary GPU that keeps CUDA's promises."""
 
 import gc
 import threading
@@ -11,7 +11,7 @@ import pytest
 from support.fake_gpu import FakeRuntime, Status, Work
 
 from asyncmde_ros.engine.cuda import Cuda
-from asyncmde_ros.engine.cuda_engine import MOST_RECORDINGS, CudaEngine, TensorType
+from asyncmde_ros.engine.cuda_engine import MOST_CAPTURES, CudaEngine, TensorType
 from asyncmde_ros.engine.interface import Buffer, Graph
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import CHECK, FAST_OUTPUTS, KEYFRAME, STATE, fast_shapes
@@ -66,7 +66,7 @@ class FastEngine(CudaEngine):
             at('depth')[...] = seen[0] if len(seen) == 1 else np.nan
             at('share')[...] = at('next_p1').mean()
         for do in (begin, *(lambda piece=piece: look(piece) for piece in range(PIECES)), show):
-            self.runtime.queue(self._stream.handle, Work(do))
+            self.runtime.queue(self.stream.handle, Work(do))
 
 
 class SlowEngine(CudaEngine):
@@ -88,7 +88,7 @@ class SlowEngine(CudaEngine):
             check = np.nan if pixel == 255 else 1.0
             runtime.array_at(addresses[CHECK], (1,), np.float32)[...] = check
         for piece in range(PIECES):
-            self.runtime.queue(self._stream.handle,
+            self.runtime.queue(self.stream.handle,
                                Work(lambda piece=piece: write(piece)))
 
 
@@ -172,8 +172,8 @@ def test_the_state_goes_round_and_begins_anew_after_a_swap() -> None:
 def test_the_fast_stream_is_urgent_and_the_slow_one_is_not() -> None:
     rig = Rig()
     streams = rig.runtime.streams
-    assert streams[rig.fast_engine._stream.handle].priority < streams[
-        rig.slow._stream.handle].priority
+    assert streams[rig.fast_engine.stream.handle].priority < streams[
+        rig.slow.stream.handle].priority
 
 
 @pytest.mark.proves('gpu-order')
@@ -188,7 +188,7 @@ def test_events_alone_keep_the_slots_whole(seed: int, monkeypatch: pytest.Monkey
     for number in range(1, 30):
         # The page-locked image of the last refresh must have been copied before it is rewritten:
         # that, and reading the results, is what the host waits for in earnest.
-        rig.runtime.cudaStreamSynchronize(rig.slow._stream.handle)
+        rig.runtime.cudaStreamSynchronize(rig.slow.stream.handle)
         rig.refresh(number)
         for _ in range(rng.integers(0, 4)):
             rig.step()
@@ -206,7 +206,7 @@ def test_without_the_events_the_same_race_tears(monkeypatch: pytest.MonkeyPatch)
     for seed in range(20):
         rig = Rig(seed)
         for number in range(1, 20):
-            rig.runtime.cudaStreamSynchronize(rig.slow._stream.handle)
+            rig.runtime.cudaStreamSynchronize(rig.slow.stream.handle)
             rig.refresh(number)
             rig.step()
             torn = torn or bool(np.isnan(rig.fast_engine.allocate('depth').array).any())
@@ -230,11 +230,11 @@ def test_two_threads_at_once_and_the_fast_one_waits_for_its_own_event_only() -> 
     stop.set()
     slow.join()
     assert len(seen) > 10 and not any(value is not None and np.isnan(value) for value in seen)
-    fast_events = {id(launch.done.handle): launch.done.handle
-                   for launch in rig.fast_engine._launches.values()}.values()
+    fast_events = {arguments[0] for _, name, arguments in rig.runtime.calls
+                   if name == 'cudaEventRecord' and arguments[1] == rig.fast_engine.stream.handle}
     waited = {arguments[0] for thread, name, arguments in rig.runtime.calls
               if name == 'cudaEventSynchronize' and thread != 'slow'}
-    assert waited and waited <= set(fast_events)
+    assert waited and waited <= fast_events
     blocking = {'cudaStreamSynchronize', 'cudaDeviceSynchronize', 'cudaMemcpy', 'cudaMalloc'}
     assert not [name for thread, name, _ in rig.runtime.calls
                 if thread != 'slow' and name in blocking]
@@ -272,12 +272,12 @@ def test_other_buffers_get_recordings_of_their_own_up_to_a_bound() -> None:
     runtime = FakeRuntime()
     engine = SlowEngine(runtime)
     image, positions = engine.allocate('image'), engine.allocate('positions')
-    for number in range(2 * MOST_RECORDINGS):
+    for number in range(2 * MOST_CAPTURES):
         slot = make_slot(engine)
         write_image(np.full((*SIZE, 3), number, np.uint8), image.array)
         engine.run({'image': image, 'positions': positions, **slot.buffers})
         assert (slot.buffers['m1'].read() == number).all()
-        assert len(engine._launches) <= MOST_RECORDINGS
+        assert 0 < len(runtime.graphs) <= MOST_CAPTURES
 
 
 def test_everything_is_given_back() -> None:
@@ -326,9 +326,9 @@ def test_a_failed_launch_is_an_error_and_the_next_step_starts_anew() -> None:
 @pytest.mark.proves('cuda-call-fails')
 def test_a_recording_that_fails_leaves_the_stream_usable() -> None:
     rig = Rig()
-    cuda, stream = Cuda(rig.runtime), rig.slow._stream
+    cuda, stream = Cuda(rig.runtime), rig.slow.stream
     with pytest.raises(ValueError, match='injected'):
-        cuda.record_work(stream, lambda: (_ for _ in ()).throw(ValueError('injected')))
+        cuda.capture(stream, lambda: (_ for _ in ()).throw(ValueError('injected')))
     assert rig.runtime.streams[stream.handle].recording is None
     assert rig.refresh(5) and rig.step() == 5.0
 

@@ -17,7 +17,7 @@ import torch
 
 from asyncmde_ros.engine import openvino
 from asyncmde_ros.engine import torch as reference
-from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision, Specification
+from asyncmde_ros.engine.interface import Engine, EngineOptions, Graph, Precision, Specification
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
@@ -66,7 +66,7 @@ def run(engine: Engine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def by_torch(graph: Graph, size: tuple[int, int], weights: dict[str, np.ndarray],
              shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...]) -> Engine:
     return reference.compile_graph(Specification(graph, 'vits', size, MODELS, weights, shapes,
-                                                 outputs), Options(threads=2))
+                                                 outputs), EngineOptions(threads=2))
 
 
 def assert_same(result: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -217,20 +217,13 @@ def test_a_damaged_graph_is_one_clear_error(tmp_path: Path, all_weights: dict[st
         OpenVINOEngine(path, all_weights, shapes, 1)
 
 
-class Failing:
-    """A request of OpenVINO's that cannot be run."""
-
-    def set_tensor(self, *_: object) -> None:
-        pass
-
-    def infer(self) -> None:
+def test_a_run_that_fails_is_an_engine_error(all_weights: dict[str, np.ndarray],
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
         raise RuntimeError('out of memory')
-
-
-def test_a_run_that_fails_is_an_engine_error(all_weights: dict[str, np.ndarray]) -> None:
     engine = OpenVINOEngine(MODELS / 'slow_vits.onnx', all_weights,
                             {'image': (1, 3, 28, 28), 'positions': (1, 2, 2, 384)}, 1)
-    engine._request = Failing()
+    monkeypatch.setattr(openvino.ov.InferRequest, 'infer', fail)
     with pytest.raises(EngineError, match='OpenVINO inference failed: out of memory'):
         run(engine, {})
 

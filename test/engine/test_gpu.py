@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from asyncmde_ros.engine import cuda_engine
-from asyncmde_ros.engine.choice import choose
+from asyncmde_ros.engine.choice import Choice, choose
 from asyncmde_ros.engine.cuda import Cuda, load_runtime
 from asyncmde_ros.engine.interface import Engines, Precision
 from asyncmde_ros.engine.loader import Model, Threads
-from asyncmde_ros.engine.proof import LIMITS, PICTURE, bind, difference
+from asyncmde_ros.engine.validation import LIMITS, PICTURE, bind, difference
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import KEYFRAME
 from asyncmde_ros.model.preprocess import write_image
@@ -80,7 +80,7 @@ def test_the_gpu_gives_the_references_numbers(
     ours = Model(backend=backend, precision=precision, foundation=foundation_path).compile(SIZE)
     reference = Model(backend='torch', precision=Precision.FP32, threads=Threads(8, 8),
                       foundation=foundation_path)
-    reference._choice = choose('openvino').__class__('torch', False, 'the reference')
+    reference.choice = Choice('torch', False, 'the reference')
     slow, fast = bind(ours, frames[0], frames[1])
     right_slow, right_fast = bind(reference.compile(SIZE), frames[0], frames[1])
     for name in KEYFRAME:
@@ -95,12 +95,12 @@ def test_a_replayed_graph_gives_what_a_plain_run_gives(
     _, fast = bind(engines, frames[0], frames[1])
     replayed = fast['depth'].read()
     state = fast['next_p1'].read()
-    monkeypatch.setattr(cuda_engine.CudaEngine, '_capturable', lambda _: False)
-    engines.fast._launches.clear()  # type: ignore[attr-defined]
-    engines.fast.run(fast)
-    np.testing.assert_array_equal(fast['depth'].read(), replayed)
-    np.testing.assert_array_equal(fast['next_p1'].read(), state)
-    engines.fast._launches.clear()  # type: ignore[attr-defined]
+    monkeypatch.setattr(cuda_engine.CudaEngine, 'capturable', lambda _: False)
+    # Another buffer is another set of buffers, of which nothing was captured yet.
+    plain = {**fast, 'next_p1': engines.fast.allocate('next_p1')}
+    engines.fast.run(plain)
+    np.testing.assert_array_equal(plain['depth'].read(), replayed)
+    np.testing.assert_array_equal(plain['next_p1'].read(), state)
 
 
 def test_a_thousand_frames_without_a_wait_for_anybody_else(

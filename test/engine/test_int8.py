@@ -104,7 +104,7 @@ def test_where_the_system_does_not_tell_it_does_not_pay(monkeypatch: pytest.Monk
 @pytest.mark.parametrize('kind', ['compile_depth', 'compile_glance'])
 def test_depth_is_near_that_of_float32(kind: str, foundation_path: Path,
                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    path = share_directory() / 'models' / 'proof.jpg'
+    path = share_directory() / 'models' / 'validation.jpg'
     picture = average(read_picture(path, oriented=False), SIZE)
 
     def depth(precision: Precision) -> np.ndarray:

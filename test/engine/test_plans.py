@@ -15,9 +15,9 @@ from support.caches import KEY, PLAN
 from support.competitors import hold_the_lock
 
 from asyncmde_ros.engine import tensorrt_build
-from asyncmde_ros.engine.interface import Options
+from asyncmde_ros.engine.interface import EngineOptions
 from asyncmde_ros.engine.plans import Key, PlanStore
-from asyncmde_ros.engine.tensorrt_build import Job, build, find_or_build
+from asyncmde_ros.engine.tensorrt_build import BuildJob, build, find_or_build
 from asyncmde_ros.errors import EngineError
 
 
@@ -79,32 +79,33 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def counted_build(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     built: list[str] = []
 
-    def build_in(folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
+    def build_in(folder: Path, job: BuildJob, options: EngineOptions) -> tuple[bytes, float]:
         built.append(job.key.gpu)
         time.sleep(0.2)
         return PLAN, 1.0
-    monkeypatch.setattr(tensorrt_build, '_build_in', build_in)
+    monkeypatch.setattr(tensorrt_build, 'build_in_process', build_in)
     return built
 
 
 def test_it_is_built_once_whoever_asks_and_however_often(
         store: PlanStore, monkeypatch: pytest.MonkeyPatch) -> None:
     built = counted_build(monkeypatch)
-    job = Job(KEY, b'')
-    threads = [threading.Thread(target=build, args=(store, job, Options())) for _ in range(3)]
+    job = BuildJob(KEY, b'')
+    threads = [threading.Thread(target=build, args=(store, job, EngineOptions()))
+               for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert find_or_build(store, job, Options()) == (KEY, PLAN) and built == ['Orin']
+    assert find_or_build(store, job, EngineOptions()) == (KEY, PLAN) and built == ['Orin']
 
 
 def test_a_plan_built_elsewhere_for_this_kind_of_gpu_is_taken(
         store: PlanStore, monkeypatch: pytest.MonkeyPatch) -> None:
     built = counted_build(monkeypatch)
     any_machine = KEY.for_any_machine()
-    build(store, Job(any_machine, b''), Options())
-    assert find_or_build(store, Job(KEY, b''), Options()) == (any_machine, PLAN)
+    build(store, BuildJob(any_machine, b''), EngineOptions())
+    assert find_or_build(store, BuildJob(KEY, b''), EngineOptions()) == (any_machine, PLAN)
     assert built == ['']
 
 

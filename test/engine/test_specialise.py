@@ -13,10 +13,10 @@ import onnx
 from support.fake_gpu import tensor_name
 
 from asyncmde_ros.engine.interface import Graph, Precision
-from asyncmde_ros.engine.loader import Model, Threads
+from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.engine.openvino import shared_core
-from asyncmde_ros.engine.proof import bind, difference
 from asyncmde_ros.engine.specialise import specialise
+from asyncmde_ros.engine.validation import bind, difference
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.geometry import patch_grid
 from asyncmde_ros.model.graph_tensors import CHECK, KEYFRAME, STATE, WARPS
@@ -29,12 +29,6 @@ HEADROOM = 8
 
 TYPES = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.FLOAT16: np.float16,
          onnx.TensorProto.UINT8: np.uint8}
-
-
-@pytest.fixture(scope='module')
-def model(foundation_path: Path) -> Model:
-    return Model(backend='openvino', precision=Precision.FP32, threads=Threads(1, 1),
-                 foundation=foundation_path)
 
 
 def make(model: Model, graph: Graph, precision: Precision,

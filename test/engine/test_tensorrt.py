@@ -17,21 +17,23 @@ from support.fake_gpu import FakeRuntime, FakeTensorRT
 
 from asyncmde_ros import processes
 from asyncmde_ros.cli.main import main
-from asyncmde_ros.engine import proof, tensorrt, tensorrt_build, tensorrt_library
+from asyncmde_ros.engine import tensorrt, tensorrt_build, tensorrt_library, validation
 from asyncmde_ros.engine.cuda import Device
-from asyncmde_ros.engine.interface import Engine, Graph, Options, Precision
+from asyncmde_ros.engine.interface import Engine, EngineOptions, Graph, Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.plans import Key, PlanStore
-from asyncmde_ros.engine.tensorrt_build import Job, build, plan_job
+from asyncmde_ros.engine.tensorrt_build import BuildJob, build, plan_job
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.graph_tensors import KEYFRAME
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
-from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.results import DepthResult
+from asyncmde_ros.pipeline.session import SpatialMemorySession
 from asyncmde_ros.pipeline.settings import FastPathModel
+from asyncmde_ros.pipeline.slow_path import Frame, SlowPathState
 from asyncmde_ros.resources import share_directory
 
 SIZE = (126, 168)
+PERIOD_NS = 33_000_000
 DEADLINE_S = 60.0
 HALF_ERROR = 0.01
 """Of depth, relative root mean square; the features are rounded to half precision in between."""
@@ -43,7 +45,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
     runtime = FakeRuntime()
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(tensorrt, 'load_runtime', lambda: runtime)
-    monkeypatch.setattr(tensorrt_build, '_build_in',
+    monkeypatch.setattr(tensorrt_build, 'build_in_process',
                         lambda folder, job, options: (job.onnx, 1.0))
     return runtime
 
@@ -51,7 +53,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
 @pytest.fixture
 def trt(gpu: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     module = FakeTensorRT(gpu)
-    monkeypatch.setattr(tensorrt, 'load_module', lambda flavour: module)
+    monkeypatch.setattr(tensorrt, 'load_module', lambda backend: module)
     return module
 
 
@@ -63,39 +65,33 @@ def model_on(backend: str, foundation_path: Path,
 
 def pictures(count: int) -> list[np.ndarray]:
     """A camera that pans over a real picture."""
-    wide = cv2.imread(str(share_directory() / 'models' / proof.PICTURE))[..., ::-1]
+    wide = cv2.imread(str(share_directory() / 'models' / validation.PICTURE))[..., ::-1]
     return [np.ascontiguousarray(wide[:, 4 * index:4 * index + 330]) for index in range(count)]
 
 
 def play(model: Model, frames: list[np.ndarray], refresh_at: set[int]) -> list[DepthResult]:
     """Run frames through a pipeline that refreshes from exactly those of ``refresh_at``."""
-    results = []
-    with DepthPipeline(model, size=SIZE, fast_path=FastPathModel.SPATIAL_MEMORY) as pipeline:
+    results, refreshes = [], 0
+    stamps = {index * PERIOD_NS for index in refresh_at}
+    offer = SpatialMemorySession.offer
+
+    def offer_some(session: SpatialMemorySession, frame: Frame) -> None:
+        if frame.stamp_ns in stamps:
+            offer(session, frame)
+
+    with pytest.MonkeyPatch.context() as patch, DepthPipeline(
+            model, size=SIZE, fast_path=FastPathModel.SPATIAL_MEMORY) as pipeline:
+        patch.setattr(SpatialMemorySession, 'offer', offer_some)
         for index, frame in enumerate(frames):
-            if index not in refresh_at:
-                mailbox = pipeline._session._mailbox
-                put, mailbox.put = mailbox.put, drop
-            result = pipeline.process(frame, index * 33_000_000)
-            if index not in refresh_at:
-                mailbox.put = put  # type: ignore[method-assign]
-            else:
-                deadline = time.monotonic() + DEADLINE_S
-                while not shows(pipeline._session.cache, pipeline._frame_id):
-                    assert time.monotonic() < deadline
-                    time.sleep(0.005)
-            results.append(result)
+            results.append(pipeline.process(frame, index * PERIOD_NS))
+            refreshes += index in refresh_at
+            deadline = time.monotonic() + DEADLINE_S
+            # A refresh is counted before the next frame can use it: the path waits after both.
+            while not (pipeline.status.slow_path.refreshes == refreshes
+                       and pipeline.status.slow_path.state is SlowPathState.WAITING):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
     return results
-
-
-def shows(cache: FeatureCache, frame_id: int) -> bool:
-    """Tell whether the memory that the next frame uses is of this one."""
-    newest = cache._pending or cache._front
-    return newest is not None and newest.keyframe is not None and (
-        newest.keyframe.frame_id == frame_id)
-
-
-def drop(_: object) -> None:
-    """A mailbox that nobody empties."""
 
 
 @pytest.mark.slow
@@ -111,7 +107,7 @@ def test_the_pipeline_on_a_gpu_gives_the_cpus_depth(trt: FakeTensorRT,
             continue
         assert ours.keyframe is not None and right.keyframe is not None
         assert ours.keyframe.frame_id == right.keyframe.frame_id
-        assert proof.difference(ours.depth, right.depth) < HALF_ERROR, index
+        assert validation.difference(ours.depth, right.depth) < HALF_ERROR, index
         np.testing.assert_allclose(ours.trust, right.trust, atol=0.02)
 
 
@@ -119,11 +115,11 @@ class Builds:
     """Counts the builds; ``plans`` are given instead of working ones, as long as there are any."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[BuildJob] = []
         self.plans: list[bytes] = []
-        monkeypatch.setattr(tensorrt_build, '_build_in', self._build)
+        monkeypatch.setattr(tensorrt_build, 'build_in_process', self._build)
 
-    def _build(self, folder: Path, job: Job, options: Options) -> tuple[bytes, float]:
+    def _build(self, folder: Path, job: BuildJob, options: EngineOptions) -> tuple[bytes, float]:
         self.jobs.append(job)
         return self.plans.pop(0) if self.plans else job.onnx, 1.0
 
@@ -135,7 +131,8 @@ def builds(gpu: FakeRuntime, monkeypatch: pytest.MonkeyPatch) -> Builds:
 
 def fast_engine(foundation_path: Path) -> Engine:
     model = model_on('tensorrt', foundation_path)
-    return tensorrt.compile_graph('tensorrt', model.specification(Graph.FAST, SIZE), Options())
+    return tensorrt.compile_graph('tensorrt', model.specification(Graph.FAST, SIZE),
+                                  EngineOptions())
 
 
 @pytest.mark.slow
@@ -143,11 +140,11 @@ def test_engines_are_built_once_and_checked_once(
         trt: FakeTensorRT, builds: Builds, foundation_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[object] = []
-    monkeypatch.setattr('asyncmde_ros.engine.loader.prove',
-                        lambda *engines: (checks.append(engines), proof.prove(*engines)))
+    monkeypatch.setattr('asyncmde_ros.engine.loader.validate',
+                        lambda *engines: (checks.append(engines), validation.validate(*engines)))
     for _ in range(2):
         engines = model_on('tensorrt', foundation_path).compile(SIZE)
-        assert engines.fast.trial is None and engines.slow.trial is None
+        assert engines.fast.pending_validation is None and engines.slow.pending_validation is None
     assert len(builds.jobs) == 2 and len(checks) == 1
     keys = [job.key for job in builds.jobs]
     assert [key.graph for key in keys] == ['fast', 'slow']
@@ -210,7 +207,7 @@ def test_a_call_that_returns_false_is_an_error(call: str, trt: FakeTensorRT,
 
 def test_a_plan_that_may_not_be_recorded_yet_runs_all_the_same(
         trt: FakeTensorRT, foundation_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeTensorRT._Context, 'is_stream_capturable', lambda *_: False,
+    monkeypatch.setattr(FakeTensorRT.Context, 'is_stream_capturable', lambda *_: False,
                         raising=False)
     engine = fast_engine(foundation_path)
     bindings = {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}
@@ -247,7 +244,7 @@ def real_build(foundation_path: Path, tmp_path: Path) -> Path:
 
 
 def rtx_job(foundation_path: Path, graph: Graph, capability: str,
-            size: tuple[int, int] = SIZE) -> Job:
+            size: tuple[int, int] = SIZE) -> BuildJob:
     model = model_on('openvino', foundation_path)
     return plan_job(tensorrt_library.load_module('tensorrt_rtx'), 'tensorrt_rtx',
                     model.specification(graph, size), Precision.AUTO, Device('', capability, 0))
@@ -258,17 +255,18 @@ def rtx_job(foundation_path: Path, graph: Graph, capability: str,
 @pytest.mark.parametrize('graph', [Graph.FAST, Graph.SLOW])
 def test_tensorrt_for_rtx_builds_both_graphs(graph: Graph, capability: str, real_build: Path,
                                              foundation_path: Path) -> None:
-    shares: list[float] = []
+    fractions: list[float] = []
     store = PlanStore(real_build)
     job = rtx_job(foundation_path, graph, capability, (518, 686))
-    plan = build(store, job, Options(progress=lambda what, share: shares.append(share)))
+    plan = build(store, job,
+                 EngineOptions(progress=lambda what, fraction: fractions.append(fraction)))
     weights = sum(len(tensor.raw_data) for tensor in _onnx(job).graph.initializer)
     assert len(plan) > weights / 2, 'the weights are not in it'
-    assert shares == sorted(shares) and 0 < shares[0] < shares[-1] <= 1
+    assert fractions == sorted(fractions) and 0 < fractions[0] < fractions[-1] <= 1
     assert store.load(job.key) == plan
 
 
-def _onnx(job: Job):  # type: ignore[no-untyped-def]
+def _onnx(job: BuildJob):  # type: ignore[no-untyped-def]
     import onnx
     return onnx.load_from_string(job.onnx)
 
@@ -281,7 +279,7 @@ def test_a_build_can_be_cancelled_and_leaves_nothing(real_build: Path,
     job = rtx_job(foundation_path, Graph.SLOW, '8.9')
     with pytest.raises(EngineError, match='cancelled'):
         build(PlanStore(real_build), job,
-              Options(cancel=cancel, progress=lambda *_: cancel.set()))
+              EngineOptions(cancel=cancel, progress=lambda *_: cancel.set()))
     assert not list(real_build.glob('*.plan')) and not list(real_build.glob('*.json'))
     with PlanStore(real_build).locked(job.key, threading.Event()):
         pass
@@ -297,7 +295,7 @@ def test_a_build_ends_with_the_process_that_wanted_it(real_build: Path, foundati
         'asyncmde_ros.engine.tensorrt_worker', 'tensorrt_rtx', str(onnx), str(tmp_path / 'plan'),
         '--compute-capability', '8.9', stdout=subprocess.PIPE)
     assert worker.stdin is not None and worker.stdout is not None
-    assert 'share' in json.loads(worker.stdout.readline())
+    assert 'fraction' in json.loads(worker.stdout.readline())
     worker.stdin.close()
     said = worker.stdout.read().splitlines()
     assert worker.wait(DEADLINE_S) == 1 and 'cancelled' in json.loads(said[-1])['error']
@@ -313,9 +311,9 @@ def test_what_cannot_be_built_is_said_in_one_line(
         foundation_path: Path) -> None:
     job = rtx_job(foundation_path, Graph.FAST, capability)
     if damage:
-        job = Job(job.key, job.onnx[:5000])
+        job = BuildJob(job.key, job.onnx[:5000])
     with pytest.raises(EngineError, match=reason) as caught:
-        build(PlanStore(real_build), job, Options())
+        build(PlanStore(real_build), job, EngineOptions())
     assert '\n' not in str(caught.value)
     assert not list(real_build.glob('*.plan'))
 
@@ -329,7 +327,7 @@ def test_a_builder_that_dies_is_reported_with_its_last_words(
     monkeypatch.setattr(sys, 'executable', str(program))
     key = Key('0', 'fast', 'vits', '126x168', 'auto', 'tensorrt', '10', '8.9', 'GPU', '1')
     with pytest.raises(EngineError, match='died\nout of luck'):
-        build(PlanStore(tmp_path / 'engines'), Job(key, b'graph'), Options())
+        build(PlanStore(tmp_path / 'engines'), BuildJob(key, b'graph'), EngineOptions())
 
 
 @pytest.mark.slow

@@ -4,16 +4,15 @@ import pytest
 
 pytest.importorskip('torch', reason='left out: needs torch')
 
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
 from asyncmde_ros.engine.interface import Graph, Precision
-from asyncmde_ros.engine.loader import Model, Threads
-from asyncmde_ros.engine.proof import bind, difference
+from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.engine.torch_cuda import TORCH_TYPES, describe, on_pixels
+from asyncmde_ros.engine.validation import bind, difference
 from asyncmde_ros.model.graph_tensors import CHECK, KEYFRAME, STATE
 from asyncmde_ros.network.dinov2 import Attention
 from asyncmde_ros.resources import share_directory
@@ -23,14 +22,8 @@ CPU = torch.device('cpu')
 
 
 @pytest.fixture(scope='module')
-def model(foundation_path: Path) -> Model:
-    return Model(backend='openvino', precision=Precision.FP32, threads=Threads(1, 1),
-                 foundation=foundation_path)
-
-
-@pytest.fixture(scope='module')
 def frames() -> list[np.ndarray]:
-    rgb = cv2.imread(str(share_directory() / 'models' / 'proof.jpg'))[..., ::-1]
+    rgb = cv2.imread(str(share_directory() / 'models' / 'validation.jpg'))[..., ::-1]
     return [cv2.resize(rgb[:, shift:], SIZE[::-1]) for shift in (8, 0)]
 
 

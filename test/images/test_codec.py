@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pictures import png_chunk
 
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images import codec
@@ -303,7 +304,7 @@ def test_over_the_full_range_16_bits_are_cv_bridges(encoding):
     message, samples = random_deep(encoding, height=64, width=66)
     samples[:8], samples[-8:] = 0, 65535
     message.data = samples.tobytes()
-    conversion = codec._LAYOUTS[encoding].conversion
+    conversion = codec.LAYOUTS[encoding].conversion
     deep = samples.reshape(64, 66, -1)
     theirs = np.rint((deep if conversion is None else cv2.cvtColor(deep, conversion)) / 257)
     assert np.abs(decode_image(message) - theirs).max() <= (1 if 'bayer' in encoding else 0)
@@ -368,10 +369,6 @@ def encode(extension, rgb, *options):
 
 def compressed(data, text='rgb8; jpeg compressed bgr8'):
     return SimpleNamespace(format=text, data=array.array('B', data))
-
-
-def png_chunk(kind, body):
-    return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
 
 
 def png_claiming(width, height):

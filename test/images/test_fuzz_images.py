@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.pictures import png_chunk
 
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images.codec import (
@@ -183,21 +184,18 @@ def test_any_size_that_a_jpeg_claims(data: bytes, height: int, width: int) -> No
 
 def png_of_nothing(width: int, height: int, whole: bool = False) -> bytes:
     """A header of 16-bit RGB over hardly any data, or over all that it claims, which is zeros."""
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (struct.pack('>I', len(body)) + kind + body
-                + struct.pack('>I', zlib.crc32(kind + body)))
     header = struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 0)
     packed = zlib.compressobj(1)
-    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
-            + chunk(b'IDAT', packed.compress(bytes(height * (1 + 6 * width) if whole else 10**6))
-                    + packed.flush()) + chunk(b'IEND', b''))
+    return (b'\x89PNG\r\n\x1a\n' + png_chunk(b'IHDR', header)
+            + png_chunk(b'IDAT', packed.compress(bytes(height * (1 + 6 * width) if whole
+                                                       else 10**6)) + packed.flush())
+            + png_chunk(b'IEND', b''))
 
 
 def png_with_a_large_text(size: int) -> bytes:
     """A chunk of text that is a thousand times as long once inflated."""
     body = b'Comment\0\0' + zlib.compress(bytes(size), 9)
-    chunk = struct.pack('>I', len(body)) + b'zTXt' + body + struct.pack(
-        '>I', zlib.crc32(b'zTXt' + body))
+    chunk = png_chunk(b'zTXt', body)
     data = encoded('.png', scene())
     return data[:33] + chunk + data[33:]
 

@@ -1,10 +1,18 @@
-"""Sizes: whole patches, the camera's aspect, and what people write."""
+"""Sizes: whole patches, the camera's aspect, what people write; and normalised coordinates."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncmde_ros.model.geometry import PATCH, network_size, parse_size, patch_grid, size_text
+from asyncmde_ros.model.geometry import (
+    PATCH,
+    network_size,
+    parse_size,
+    patch_grid,
+    pixels_to_normalised,
+    size_text,
+)
 
 
 @pytest.mark.parametrize(('text', 'size'), [('auto', None), ('252x336', (252, 336)),
@@ -39,3 +47,9 @@ def test_the_network_is_of_whole_patches_and_of_the_cameras_aspect(rows: int, co
     wanted = short * max(rows, cols) / min(rows, cols)
     assert abs(max(size) - wanted) <= PATCH / 2 + 1e-6
     assert (size[0] <= size[1]) == (rows <= cols) or size[0] == size[1]
+
+
+def test_normalised_coordinates_run_from_border_to_border() -> None:
+    borders = np.array([[-0.5, -0.5, 1], [639.5, 479.5, 1], [319.5, 239.5, 1], [0, 0, 1]]).T
+    expected = np.array([[-1, -1, 1], [1, 1, 1], [0, 0, 1], [1 / 640 - 1, 1 / 480 - 1, 1]]).T
+    np.testing.assert_allclose(pixels_to_normalised((480, 640)) @ borders, expected, atol=1e-12)

@@ -25,7 +25,7 @@ from asyncmde_ros.network.export import fast_example
 from asyncmde_ros.network.graphs import FastGraph, FastNetwork
 from asyncmde_ros.network.mobilenetv3 import SameConv2d
 from asyncmde_ros.network.spatial_memory import (
-    Memory,
+    KeyframeFeatures,
     MemoryState,
     Projector,
     SpatialMemoryUnit,
@@ -33,7 +33,7 @@ from asyncmde_ros.network.spatial_memory import (
     interpolate,
     observed_sizes,
 )
-from asyncmde_ros.network.warp import BORDER_REACH, Warp, sample, warp_grid
+from asyncmde_ros.network.warp import BORDER_REACH, TensorWarp, sample, warp_grid
 
 CHANNELS = 6
 SMALL_GRID = (4, 5)
@@ -168,8 +168,8 @@ def blank_state(fill: float = 0.0) -> MemoryState:
                        torch.full((1, 1, *sizes[0]), fill))
 
 
-def moving(homography: torch.Tensor, flow: torch.Tensor | float = 0.0) -> Warp:
-    return Warp(homography, torch.zeros(1, 2, *memory_sizes(SMALL_GRID)[0]) + flow)
+def moving(homography: torch.Tensor, flow: torch.Tensor | float = 0.0) -> TensorWarp:
+    return TensorWarp(homography, torch.zeros(1, 2, *memory_sizes(SMALL_GRID)[0]) + flow)
 
 
 @pytest.mark.parametrize('correction', [0.0, 1.0, 0.3])
@@ -183,8 +183,8 @@ def test_twenty_steps_follow_the_papers_gates_and_mix_in_the_present(correction:
     previous_p1, previous_p4, smoothed = first[0], first[3], None
     for index in range(20):
         present = random_observed()
-        fused, state, _ = unit(present, Memory(memory, first), state, still, still, beta, k,
-                               torch.tensor([float(index == 0)]))
+        fused, state, _ = unit(present, KeyframeFeatures(memory, first), state, still, still, beta,
+                               k, torch.tensor([float(index == 0)]))
         # Eqs. 4-8 as the paper writes them; the keyframe's weight is what eqs. 9-10 leave of it.
         fine = unit.gates.level1(previous_p1, present[0])
         coarse = interpolate(unit.gates.level4(previous_p4, present[3]), present[0].shape[2:])
@@ -211,16 +211,16 @@ homographies = st.lists(st.floats(-0.5, 0.5), min_size=9, max_size=9).map(
 
 
 @st.composite
-def warps(draw: st.DrawFn) -> Warp:
+def warps(draw: st.DrawFn) -> TensorWarp:
     spread, seed = draw(st.floats(0, 1)), draw(st.integers(0, 1000))
     size = draw(st.sampled_from([memory_sizes(SMALL_GRID)[0], (7, 9)]))
     flow = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(seed))
-    return Warp(draw(homographies), spread * flow)
+    return TensorWarp(draw(homographies), spread * flow)
 
 
 @given(steps=st.lists(st.tuples(warps(), warps()), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=40)
-def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> None:
+def test_weights_sum_to_one_under_any_warp(steps: list[tuple[TensorWarp, TensorWarp]]) -> None:
     """With a memory and observations of ones, any convex combination is one everywhere."""
     torch.manual_seed(1)
     unit = random_unit(correction=0.3)
@@ -229,8 +229,8 @@ def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> No
     state = blank_state()
     for index, (step, keyframe) in enumerate(steps):
         state = state._replace(p1=torch.randn_like(state.p1), p4=torch.randn_like(state.p4))
-        fused, state, share = unit(observed, Memory(ones, observed), state, step, keyframe,
-                                   torch.tensor([0.5]), torch.tensor([4.0]),
+        fused, state, share = unit(observed, KeyframeFeatures(ones, observed), state, step,
+                                   keyframe, torch.tensor([0.5]), torch.tensor([4.0]),
                                    torch.tensor([float(index == 0)]))
         for level in fused:
             torch.testing.assert_close(level, torch.ones_like(level), rtol=0, atol=1e-4)
@@ -240,7 +240,7 @@ def test_weights_sum_to_one_under_any_warp(steps: list[tuple[Warp, Warp]]) -> No
 
 def test_a_fresh_step_ignores_whatever_the_stale_state_holds() -> None:
     unit, present = random_unit(), random_observed()
-    memory = Memory(random_levels(CHANNELS), random_observed())
+    memory = KeyframeFeatures(random_levels(CHANNELS), random_observed())
     arguments = (*[moving(torch.eye(3))] * 2, torch.tensor([0.5]), torch.tensor([4.0]),
                  torch.ones(1))
     clean, *_ = unit(present, memory, blank_state(), *arguments)
@@ -259,7 +259,7 @@ def test_regions_that_the_keyframe_never_saw_show_the_present(by: str) -> None:
     state = blank_state()
     warp = moving(half) if by == 'homography' else moving(
         torch.eye(3), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1))
-    fused, _, share = unit(present, Memory(memory, present), state, warp, warp,
+    fused, _, share = unit(present, KeyframeFeatures(memory, present), state, warp, warp,
                            torch.tensor([0.5]), torch.tensor([4.0]), torch.ones(1))
     cols = share.shape[3]
     reach = math.ceil(cols / 2 * (1 + BORDER_REACH))  # where the repeated border counts no more
@@ -277,7 +277,8 @@ def test_what_phi_lacked_in_the_keyframe_is_added_where_the_present_shows() -> N
     unit = random_unit()
     present, first = random_observed(), random_observed()
     lack = [torch.randn(1, CHANNELS, 1, 1) for _ in first]
-    memory = Memory([phi + by for phi, by in zip(full_size(first), lack, strict=True)], first)
+    memory = KeyframeFeatures(
+        [phi + by for phi, by in zip(full_size(first), lack, strict=True)], first)
     away = torch.eye(3)
     away[0, 2] = 4.0
     state = blank_state()
@@ -294,7 +295,7 @@ def test_what_phi_lacked_in_the_keyframe_is_added_where_the_present_shows() -> N
 def test_where_nothing_changed_mixing_in_changes_nothing() -> None:
     """Whatever the gates say: a poor Phi costs nothing as long as it stays what it was."""
     unit, state = random_unit(), blank_state()
-    memory = Memory(random_levels(CHANNELS), random_observed())
+    memory = KeyframeFeatures(random_levels(CHANNELS), random_observed())
     still = moving(torch.eye(3))
     for index in range(5):
         fused, state, share = unit(memory.observed, memory, state, still, still,
@@ -308,7 +309,7 @@ def test_where_nothing_changed_mixing_in_changes_nothing() -> None:
 def test_what_comes_back_into_view_is_remembered() -> None:
     unit = SpatialMemoryUnit(CHANNELS).eval()
     memory, present = random_levels(CHANNELS), random_observed()
-    both = Memory(memory, present)
+    both = KeyframeFeatures(memory, present)
     away, back = torch.eye(3), torch.eye(3)
     away[0, 2], back[0, 2] = 2.0, -2.0
     state = blank_state()
@@ -364,16 +365,16 @@ def test_half_a_turn_is_a_flip_and_nothing_behind_the_camera_is_valid() -> None:
 
 @given(pairs=st.lists(warps(), min_size=2, max_size=3))
 @settings(deadline=None)
-def test_a_batch_of_warps_is_each_by_itself(pairs: list[Warp]) -> None:
+def test_a_batch_of_warps_is_each_by_itself(pairs: list[TensorWarp]) -> None:
     size = (6, 9)
     flows = [interpolate(warp.flow, size) for warp in pairs]
     grids, valid = warp_grid(
-        Warp(torch.stack([warp.homography for warp in pairs]), torch.cat(flows)), size)
+        TensorWarp(torch.stack([warp.homography for warp in pairs]), torch.cat(flows)), size)
     assert grids.shape == (len(pairs), *size, 2) and valid.shape == (len(pairs), 1, *size)
     x = torch.randn(len(pairs), 3, *size)
     moved = sample(x, grids)
     for index, warp in enumerate(pairs):
-        grid, seen = warp_grid(Warp(warp.homography, flows[index]), size)
+        grid, seen = warp_grid(TensorWarp(warp.homography, flows[index]), size)
         torch.testing.assert_close(grids[index:index + 1], grid)
         torch.testing.assert_close(valid[index:index + 1], seen)
         torch.testing.assert_close(moved[index:index + 1], sample(x[index:index + 1], grid))
@@ -384,7 +385,7 @@ def test_a_flow_is_added_to_what_the_homography_says_at_any_size() -> None:
     by_camera, _ = warp_grid(moving(homography), (6, 8))
     constant = torch.tensor([0.25, -0.5]).reshape(1, 2, 1, 1)
     for size in ((16, 20), (6, 8), (3, 2)):
-        grid, _ = warp_grid(Warp(homography, constant.expand(1, 2, *size)), (6, 8))
+        grid, _ = warp_grid(TensorWarp(homography, constant.expand(1, 2, *size)), (6, 8))
         torch.testing.assert_close(grid - by_camera, constant.permute(0, 2, 3, 1).expand_as(grid))
 
 
@@ -392,7 +393,7 @@ def test_half_precision_features_are_sampled_where_float32_says() -> None:
     size = (72, 128)
     features = torch.randn(1, 3, *size).half()
     warp = moving(torch.tensor([[1.0, 0.01, 0.1], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), 0.003)
-    grid, _ = warp_grid(Warp(warp.homography.half(), warp.flow.half()), size)
+    grid, _ = warp_grid(TensorWarp(warp.homography.half(), warp.flow.half()), size)
     assert grid.dtype == torch.float32
     moved = sample(features, grid)
     assert moved.dtype == torch.float16

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.warps import sideways
 
 from asyncmde_ros.pipeline import evidence
-from asyncmde_ros.pipeline.motion import Warp, source_of, still
+from asyncmde_ros.pipeline.motion import source_of, still
 
 SIZE = (126, 168)
 NONE = np.zeros(SIZE, np.float32)
@@ -18,15 +19,8 @@ def texture(seed: int = 0) -> np.ndarray:
     return np.clip(cv2.GaussianBlur(noise, (0, 0), 2) * 3 - 256, 0, 255).astype(np.uint8)
 
 
-def sideways(share: float) -> Warp:
-    """The camera turned so that the keyframe's image moved left by a share of its width."""
-    homography = np.eye(3, dtype=np.float32)
-    homography[0, 2] = 2 * share
-    return still(SIZE)._replace(homography=homography)
-
-
 def test_what_the_keyframe_did_not_see_is_not_covered() -> None:
-    covered = evidence.coverage(source_of(sideways(0.25), SIZE))
+    covered = evidence.coverage(source_of(sideways(0.25, SIZE), SIZE))
     assert covered[:, -38:].max() == 0  # a quarter of the columns came into view
     assert covered[:, :-43].min() == 1
     assert (np.diff(covered[63, -60:]) <= 0).all()
@@ -122,7 +116,7 @@ def test_misfit_does_not_depend_on_scale_and_shift_and_grows_with_what_is_wrong(
 
 def test_displacement_is_the_mean_shift_by_the_short_side() -> None:
     assert evidence.displacement(source_of(still(SIZE), SIZE)) == 0
-    assert evidence.displacement(source_of(sideways(0.25), SIZE)) == pytest.approx(
+    assert evidence.displacement(source_of(sideways(0.25, SIZE), SIZE)) == pytest.approx(
         0.25 * 168 / 126, rel=1e-3)
 
 

@@ -30,7 +30,7 @@ def image(value: int = 90) -> np.ndarray:
     return np.clip(rng.normal(value, 12, (480, 640, 3)), 0, 255).astype(np.uint8)
 
 
-class Camera:
+class GlanceCamera:
     """Shows a pipeline one image again and again."""
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -62,8 +62,8 @@ class Camera:
 
 
 @pytest.fixture
-def camera() -> Iterator[Camera]:
-    camera = Camera()
+def camera() -> Iterator[GlanceCamera]:
+    camera = GlanceCamera()
     with camera.pipeline:
         yield camera
 
@@ -77,7 +77,7 @@ def broken(arrays: Mapping[str, np.ndarray]) -> None:
     raise EngineError('injected')
 
 
-def test_depth_comes_with_the_first_refresh_and_then_for_every_frame(camera: Camera) -> None:
+def test_depth_comes_with_the_first_refresh_and_then_for_every_frame(camera: GlanceCamera) -> None:
     assert camera.show().state is PipelineState.WAITING_FOR_MEMORY
     camera.ready()
     for _ in range(5):
@@ -88,7 +88,7 @@ def test_depth_comes_with_the_first_refresh_and_then_for_every_frame(camera: Cam
         assert result.keyframe.stamp_ns == camera.stamp_ns - result.lag * FRAME_NS
 
 
-def test_a_late_frame_is_answered_like_any_other(camera: Camera) -> None:
+def test_a_late_frame_is_answered_like_any_other(camera: GlanceCamera) -> None:
     """Nothing would be quicker than to move the memory."""
     camera.ready()
     for _ in range(INTERVALS + 1):
@@ -98,7 +98,7 @@ def test_a_late_frame_is_answered_like_any_other(camera: Camera) -> None:
 
 
 def test_two_sizes_and_a_glance_are_prepared_before_the_first_frame() -> None:
-    camera = Camera()
+    camera = GlanceCamera()
     with camera.pipeline:
         assert set(camera.model.refreshers) == {SMALL, LARGE}
         assert camera.model.glance is not None and camera.model.glance.size == GLANCE
@@ -107,7 +107,7 @@ def test_two_sizes_and_a_glance_are_prepared_before_the_first_frame() -> None:
 
 
 def test_of_a_still_scene_a_large_image_follows_the_first_and_then_nothing_for_long(
-        camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+        camera: GlanceCamera, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh_policy, 'LONGEST_INTERVAL_S', DEADLINE_S)
     camera.until(lambda _: camera.pipeline.status.slow_path.size == LARGE)
     for _ in range(60):
@@ -116,25 +116,25 @@ def test_of_a_still_scene_a_large_image_follows_the_first_and_then_nothing_for_l
     assert camera.pipeline.status.slow_path.refreshes_of == {SMALL: 1, LARGE: 1}
 
 
-def test_glances_are_taken_and_counted(camera: Camera) -> None:
+def test_glances_are_taken_and_counted(camera: GlanceCamera) -> None:
     camera.until(lambda _: (camera.pipeline.status.glance or SlowPathState).refreshes >= 2)  # type: ignore
     assert engine(camera.model.glance).runs[-1]['image'].array.shape == (1, 3, *GLANCE)
 
 
-def test_the_picture_fits_the_network_that_refreshes(camera: Camera) -> None:
+def test_the_picture_fits_the_network_that_refreshes(camera: GlanceCamera) -> None:
     camera.ready()
     camera.pipeline.settings = replace(camera.pipeline.settings, refresh_size=SMALL)
     camera.until(lambda _: camera.pipeline.status.slow_path.size == SMALL, moving(camera))
     assert engine(camera.model.refreshers[SMALL]).runs[-1]['image'].array.shape == (1, 3, *SMALL)
 
 
-def moving(camera: Camera) -> np.ndarray:
+def moving(camera: GlanceCamera) -> np.ndarray:
     """An image unlike the one before, so that a refresh is due."""
     return np.roll(image(), 200, axis=1)
 
 
 @pytest.mark.proves('refresh-size-set')
-def test_a_size_set_while_it_runs_is_built_while_depth_goes_on(camera: Camera) -> None:
+def test_a_size_set_while_it_runs_is_built_while_depth_goes_on(camera: GlanceCamera) -> None:
     camera.ready()
     wanted = (196, 252)
     camera.pipeline.settings = replace(camera.pipeline.settings, refresh_size=wanted)
@@ -149,14 +149,14 @@ def test_a_size_set_while_it_runs_is_built_while_depth_goes_on(camera: Camera) -
 
 
 def test_a_size_set_at_the_start_is_the_only_one_built() -> None:
-    camera = Camera(Settings(refresh_size=SMALL))
+    camera = GlanceCamera(Settings(refresh_size=SMALL))
     with camera.pipeline:
         assert set(camera.model.refreshers) == {SMALL}
         assert camera.ready().depth is not None
 
 
 @pytest.mark.proves('glances-fail')
-def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: Camera) -> None:
+def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: GlanceCamera) -> None:
     camera.ready()
     glances = engine(camera.model.glance)
     working, glances.compute = glances.compute, broken
@@ -170,7 +170,7 @@ def test_depth_goes_on_while_glances_fail_and_that_is_told(camera: Camera) -> No
 
 @pytest.mark.proves('refresh-not-finite')
 @pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_depth_that_is_not_finite_is_never_a_memory(camera: Camera, value: float) -> None:
+def test_depth_that_is_not_finite_is_never_a_memory(camera: GlanceCamera, value: float) -> None:
     def nonsense(arrays: Mapping[str, np.ndarray]) -> None:
         arrays['depth'][...] = value
     for network in camera.model.refreshers.values():
@@ -180,7 +180,7 @@ def test_depth_that_is_not_finite_is_never_a_memory(camera: Camera, value: float
     assert camera.show().state is PipelineState.WAITING_FOR_MEMORY
 
 
-def test_after_a_reset_nothing_seen_before_is_used(camera: Camera) -> None:
+def test_after_a_reset_nothing_seen_before_is_used(camera: GlanceCamera) -> None:
     camera.ready()
     before = camera.show().keyframe
     camera.pipeline.reset()
@@ -192,7 +192,7 @@ def test_after_a_reset_nothing_seen_before_is_used(camera: Camera) -> None:
     assert camera.pipeline.status.slow_path.refreshes <= refreshes + 3
 
 
-def test_switched_off_both_background_paths_rest(camera: Camera) -> None:
+def test_switched_off_both_background_paths_rest(camera: GlanceCamera) -> None:
     camera.ready()
     camera.pipeline.settings = replace(camera.pipeline.settings, slow_path_enabled=False)
 
@@ -204,7 +204,7 @@ def test_switched_off_both_background_paths_rest(camera: Camera) -> None:
 
 
 @pytest.mark.proves('glances-fail')
-def test_glances_that_hang_are_restarted_with_engines_of_their_own(camera: Camera) -> None:
+def test_glances_that_hang_are_restarted_with_engines_of_their_own(camera: GlanceCamera) -> None:
     camera.ready()
     release, stuck = threading.Event(), engine(camera.model.glance)
     hanging = threading.Event()
@@ -224,7 +224,7 @@ def test_glances_that_hang_are_restarted_with_engines_of_their_own(camera: Camer
 
 
 def test_depth_at_the_networks_size_is_of_the_size_asked_for() -> None:
-    camera = Camera(Settings(output_resolution=OutputResolution.NETWORK))
+    camera = GlanceCamera(Settings(output_resolution=OutputResolution.NETWORK))
     with camera.pipeline:
         depth = camera.ready().depth
         assert depth is not None and depth.shape == SMALL

@@ -1,5 +1,7 @@
 """Tracked homographies, dense flow and their composition against known motion."""
 
+import functools
+
 import pytest
 
 pytest.importorskip('torch', reason='left out: needs torch')
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import pictures
 
 from asyncmde_ros.model.geometry import PATCH, Size, memory_sizes, patch_grid
 from asyncmde_ros.network import warp as network_warp
@@ -43,10 +46,7 @@ SEEN = 0.95
 """Half-width of the view in which maps are compared: beyond it they have only repeated borders."""
 
 
-def texture(seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (32, 42, 3), np.uint8)
-    return cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
+texture = functools.partial(pictures.texture, SIZE, (32, 42))
 
 
 def bulging(dx: float, dy: float, amplitude: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -390,8 +390,9 @@ def test_what_was_seen_before_does_not_change_a_step() -> None:
 
 # Composition
 
-def in_network(warp: Warp) -> network_warp.Warp:
-    return network_warp.Warp(torch.from_numpy(warp.homography), torch.from_numpy(warp.flow)[None])
+def in_network(warp: Warp) -> network_warp.TensorWarp:
+    return network_warp.TensorWarp(torch.from_numpy(warp.homography),
+                                   torch.from_numpy(warp.flow)[None])
 
 
 def smooth_flow(size: Size, amplitude: float, phase: float) -> Flow:

@@ -3,12 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+from support.warps import sideways
 
 from asyncmde_ros.model.preprocess import at_size
 from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import Warp, resample, small_grey, still
-from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, TrackedFrame
 
 SIZE = (252, 336)
 DEPTH_SIZE = (336, 448)
@@ -32,17 +33,11 @@ def slot(frame_id: int, depth: np.ndarray, seen: np.ndarray, generation: int = 1
     return made
 
 
-def view(frame_id: int, seen: np.ndarray, warp: Warp | None = None) -> View:
+def view(frame_id: int, seen: np.ndarray, warp: Warp | None = None) -> TrackedFrame:
     """A frame all of whose earlier frames are ``warp`` away, but for itself."""
     away = warp or still(SIZE)
-    return View(frame_id, seen, small_grey(seen), away,
-                lambda earlier, later: still(SIZE) if earlier == later else away)
-
-
-def shifted(share: float) -> Warp:
-    homography = np.eye(3, dtype=np.float32)
-    homography[0, 2] = 2 * share
-    return still(SIZE)._replace(homography=homography)
+    return TrackedFrame(frame_id, seen, small_grey(seen), away,
+                        lambda earlier, later: still(SIZE) if earlier == later else away)
 
 
 def with_object(depth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,9 +60,9 @@ def test_without_motion_the_keyframe_s_depth_is_given_to_the_bit_and_trusted() -
 
 
 def test_depth_moves_with_the_camera_and_what_came_into_view_is_not_trusted() -> None:
-    moved, seen = MovedDepth(), picture()
-    now = np.dstack([resample(seen[..., 0].astype(np.float32), shifted(0.25))] * 3).astype('u1')
-    depth, trust = moved.step(view(2, now, shifted(0.25)), slot(1, ramp(), seen), None)
+    moved, seen, warp = MovedDepth(), picture(), sideways(0.25, SIZE)
+    now = np.dstack([resample(seen[..., 0].astype(np.float32), warp)] * 3).astype('u1')
+    depth, trust = moved.step(view(2, now, warp), slot(1, ramp(), seen), None)
     np.testing.assert_allclose(depth[:, :330], ramp()[:, 112:442], atol=0.02)
     cols = trust.shape[1]
     assert trust[:, -cols // 5:].max() == 0 and trust[:, :cols // 2].min() > 0.9

@@ -1,10 +1,13 @@
 """Turning, measured by a gyroscope: against rotations that are known exactly."""
 
+import functools
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import pictures
 
 from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, resample, still
 from asyncmde_ros.pipeline.rotation import (
@@ -121,10 +124,7 @@ def test_a_sensor_of_any_rate_is_kept_and_answered_in_bounds() -> None:
     np.testing.assert_allclose(turned, rotation_matrix(np.ones(3) * 1e-7), atol=1e-12)
 
 
-def texture(seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return cv2.resize(rng.integers(0, 255, (24, 32, 3), np.uint8), IMAGE[::-1],
-                      interpolation=cv2.INTER_CUBIC)
+texture = functools.partial(pictures.texture, IMAGE, (24, 32))
 
 
 def turned_view(picture: np.ndarray, rotation: np.ndarray) -> np.ndarray:

@@ -16,7 +16,13 @@ from asyncmde_ros.pipeline.feature_cache import FeatureCache
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathState, SlowPathStatus
+from asyncmde_ros.pipeline.slow_path import (
+    Frame,
+    RefreshPlan,
+    SlowPath,
+    SlowPathState,
+    SlowPathStatus,
+)
 
 SIZE = (28, 42)
 DEADLINE_S = 60.0
@@ -34,9 +40,9 @@ class Rig:
         self.cache = FeatureCache(make_slot(engines.slow), make_slot(engines.slow))
         refresher = FeatureRefresher(engines)
 
-        def plan() -> Plan | None:
+        def plan() -> RefreshPlan | None:
             rate_hz = self.settings.slow_path_max_rate_hz
-            return (Plan(refresher, 1 / rate_hz if rate_hz else 0.0)
+            return (RefreshPlan(refresher, 1 / rate_hz if rate_hz else 0.0)
                     if self.settings.slow_path_enabled else None)
         self.slow = SlowPath(self.cache, self.mailbox, plan, clock=Clock(refresh_retry_s=0.01))
         self.slow.start()

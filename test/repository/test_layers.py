@@ -1,6 +1,5 @@
 """Imports point one way, and running on a CPU needs no torch."""
 
-import ast
 import os
 import re
 import subprocess
@@ -9,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from support.repository import ROOT
+from support.repository import ROOT, imports
 
 import asyncmde_ros
 
@@ -33,16 +32,6 @@ LAB = [{'arguments', 'charts', 'machine', 'media', 'text'},
 
 ROS_PACKAGES = {'rclpy', 'sensor_msgs', 'std_msgs', 'rcl_interfaces', 'builtin_interfaces',
                 'diagnostic_msgs', 'lifecycle_msgs'}
-
-
-def imports(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f'{node.module}.{alias.name}' for alias in node.names}
-    return names
 
 
 def rooms(within: str) -> dict[str, set[str]]:

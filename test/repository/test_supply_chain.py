@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import setuptools
 from packaging.requirements import Requirement
-from support.repository import ROOT
+from support.repository import ROOT, imports
 
 from asyncmde_ros.cli import weights as command
 from asyncmde_ros.lab.media import example
 from asyncmde_ros.weights import lookup, npm, registry
-from asyncmde_ros.weights.registry import Foundation, HuggingFace, Npm, Pinned
+from asyncmde_ros.weights.registry import FoundationWeights, HuggingFace, Npm, Pinned
 
 CODE = [*(ROOT / 'asyncmde_ros').rglob('*.py'), *(ROOT / 'launch').glob('*.py'),
         ROOT / 'setup.py']
@@ -94,18 +94,8 @@ def test_the_search_finds_it(source: str) -> None:
     assert objections(source)
 
 
-def imported_modules(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {f'{node.module}', *(f'{node.module}.{alias.name}' for alias in node.names)}
-    return names
-
-
 def test_one_module_speaks_to_the_network_and_it_compares_digests() -> None:
-    speakers = {str(path.relative_to(ROOT)) for path in CODE if imported_modules(path) & NETWORK}
+    speakers = {str(path.relative_to(ROOT)) for path in CODE if imports(path) & NETWORK}
     assert speakers == {DOWNLOADER}
 
 
@@ -139,10 +129,10 @@ def test_whatever_can_be_fetched_has_a_digest_a_size_and_a_free_licence() -> Non
     sources = 0
     for entry in registry.weights().values():
         assert entry.licence and entry.size
-        if not isinstance(entry, Foundation) or entry.sources:
+        if not isinstance(entry, FoundationWeights) or entry.sources:
             assert entry.sha256 is not None and SHA256.fullmatch(entry.sha256), entry.name
             assert entry.licence in FREE, entry.name
-        if not isinstance(entry, Foundation):
+        if not isinstance(entry, FoundationWeights):
             continue
         assert entry.checkpoint is None or is_pinned(entry.checkpoint)
         for source in entry.sources:
@@ -164,7 +154,7 @@ def test_whatever_can_be_fetched_has_a_digest_a_size_and_a_free_licence() -> Non
 
 def test_what_is_shipped_is_what_the_registry_says() -> None:
     for entry in registry.weights().values():
-        if not isinstance(entry, Foundation):
+        if not isinstance(entry, FoundationWeights):
             assert lookup.verify(entry, ROOT / 'models' / entry.file) == entry.sha256
 
 

@@ -7,7 +7,6 @@ pytest.importorskip('rclpy', reason='left out: needs rclpy')
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -48,13 +47,6 @@ class Building(NodeProcess):
         part = self.built.with_suffix('.part')
         part.write_text(how)
         part.rename(self.built)
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer()
-    yield peer
-    peer.close()
 
 
 @pytest.mark.proves('slow-build')

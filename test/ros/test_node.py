@@ -57,13 +57,6 @@ MAX_AGE_S = 2.0
 
 
 @pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer()
-    yield peer
-    peer.close()
-
-
-@pytest.fixture
 def node(tmp_path: Path, foundation_path: Path) -> Iterator[NodeProcess]:
     node = NodeProcess(tmp_path / 'node.log')
     yield node

@@ -7,7 +7,7 @@ pytest.importorskip('rclpy', reason='left out: needs rclpy')
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,6 @@ def load(peer: Peer, feeds: list[Feed], rate_hz: float) -> None:
                and all(len(feed.answers) >= ANSWERS for feed in feeds),
                lambda: [feed.show() for feed in feeds], 1 / rate_hz)
     peer.until(lambda: all(feed.answers[-1][0] == feed.stamps[-1] for feed in feeds))
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer()
-    yield peer
-    peer.close()
 
 
 def counted(peer: Peer) -> dict[str, int]:

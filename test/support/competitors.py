@@ -10,9 +10,9 @@ from support.weight_samples import NAME, isolate, register, tiny_checkpoint, tin
 
 from asyncmde_ros import weights
 from asyncmde_ros.engine import tensorrt_build
-from asyncmde_ros.engine.interface import Options
+from asyncmde_ros.engine.interface import EngineOptions
 from asyncmde_ros.engine.plans import PlanStore
-from asyncmde_ros.engine.tensorrt_build import Job, build
+from asyncmde_ros.engine.tensorrt_build import BuildJob, build
 from asyncmde_ros.weights import canonical, npm
 from asyncmde_ros.weights.registry import Npm, Pinned
 
@@ -41,8 +41,8 @@ def build_in_a_process(directory: str, log: str) -> None:
             told.write('built\n')
         time.sleep(SLOW_SOURCE_S)
         return PLAN, 1.0
-    pytest.MonkeyPatch().setattr(tensorrt_build, '_build_in', build_in)
-    assert build(PlanStore(Path(directory)), Job(KEY, b''), Options()) == PLAN
+    pytest.MonkeyPatch().setattr(tensorrt_build, 'build_in_process', build_in)
+    assert build(PlanStore(Path(directory)), BuildJob(KEY, b''), EngineOptions()) == PLAN
 
 
 def hold_the_lock(directory: Path, seconds: float) -> None:

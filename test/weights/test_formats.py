@@ -25,13 +25,13 @@ from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.model.config import VITS
 from asyncmde_ros.weights import canonical, formats
 from asyncmde_ros.weights.canonical import Tensors
-from asyncmde_ros.weights.registry import Foundation
+from asyncmde_ros.weights.registry import FoundationWeights
 from asyncmde_ros.weights.transformers_layout import to_original_names
 
 DTYPES = {'F64': np.float64, 'F32': np.float32, 'F16': np.float16}
 
 
-def converted(path: Path, entry: Foundation) -> bytes:
+def converted(path: Path, entry: FoundationWeights) -> bytes:
     return canonical.serialise(canonical.canonicalise(formats.read(path, entry), entry.config))
 
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
+from support.folders import names
 from support.weight_samples import TINY, isolate, pinned, tiny_checkpoint, transformers_file
 
 from asyncmde_ros.errors import WeightsError
@@ -122,10 +123,6 @@ def server() -> Iterator[Server]:
         yield Server(f'http://127.0.0.1:{httpd.server_port}/file', handler)
         httpd.shutdown()
         thread.join()
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 def test_a_whole_file_arrives(server: Server, tmp_path: Path) -> None:
@@ -251,7 +248,7 @@ def test_a_redirect_may_not_leave_http(server: Server, tmp_path: Path) -> None:
                                                ('https', 'http')])
 def test_a_redirect_may_not_leave_tls(before: str, after: str) -> None:
     def follow() -> urllib.request.Request | None:
-        return huggingface._Redirects().redirect_request(
+        return huggingface.SecureRedirects().redirect_request(
             urllib.request.Request(f'{before}://example.org/a'), None, 302, 'Found', {},
             f'{after}://example.org/b')
     if (before, after) == ('https', 'http'):

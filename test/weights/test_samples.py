@@ -6,7 +6,7 @@ from support.weight_samples import TINY, tiny_checkpoint
 
 from asyncmde_ros.model.config import CONFIGS
 from asyncmde_ros.weights import canonical, registry
-from asyncmde_ros.weights.registry import Foundation
+from asyncmde_ros.weights.registry import FoundationWeights
 
 
 def test_the_sample_is_what_the_network_saves() -> None:
@@ -34,7 +34,7 @@ def test_canonical_shapes_are_those_of_the_network(name: str) -> None:
 @pytest.mark.parametrize('name', ['depth_anything_v2_vits', 'depth_anything_v2_vitb'])
 def test_the_registry_counts_as_the_canonical_form(name: str) -> None:
     entry = registry.entry(name)
-    assert isinstance(entry, Foundation)
+    assert isinstance(entry, FoundationWeights)
     shapes = canonical.shapes(entry.config)
     assert len(shapes) == entry.tensors
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == entry.parameters
@@ -45,11 +45,12 @@ def test_the_registry_counts_as_the_canonical_form(name: str) -> None:
 def test_every_model_has_its_weights_in_the_registry() -> None:
     for model in registry.models().values():
         foundation = registry.entry(model.foundation)
-        assert isinstance(foundation, Foundation)
+        assert isinstance(foundation, FoundationWeights)
         assert foundation.config == CONFIGS[model.name]
         if model.fast is not None:
-            assert not isinstance(registry.entry(model.fast), Foundation)
+            assert not isinstance(registry.entry(model.fast), FoundationWeights)
     assert registry.model('vits').fast == 'asyncmde_vits'
     assert registry.model('vitb').fast is None
     vitb = registry.entry(registry.model('vitb').foundation)
-    assert isinstance(vitb, Foundation) and not vitb.sources, 'non-commercial: never fetched'
+    assert isinstance(vitb, FoundationWeights)
+    assert not vitb.sources, 'non-commercial: never fetched'

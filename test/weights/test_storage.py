@@ -7,15 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from support.folders import names
 
 from asyncmde_ros.weights.storage import CacheError, exclusive, write_atomically
 
 SWITCH_S = 0.001
 """Lets another thread run, so that two in the same place would meet."""
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path,

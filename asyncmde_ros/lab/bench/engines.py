@@ -10,8 +10,8 @@ from functools import partial
 
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model, Threads
-from asyncmde_ros.engine.proof import bind
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.engine.validation import bind
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import Work, in_turn
 from asyncmde_ros.lab.bench.statistics import Summary
@@ -52,17 +52,18 @@ class Comparison:
     glance_ms: Summary | None
 
 
-def compare(options: Options, pictures: Pictures) -> list[Comparison]:
+def compare(options: BenchOptions, pictures: Pictures) -> list[Comparison]:
     """Compare the graphs on one core and on all, in each precision that the backend has.
 
     What a memory of depth needs is left out where it is not the fast path: on a GPU it would be
     built for minutes.
     """
     return [_compare(model, threads, options, pictures)
-            for model, threads in _configurations(options)]
+            for model, threads in configurations(options)]
 
 
-def _configurations(options: Options) -> Iterator[tuple[Model, int]]:
+def configurations(options: BenchOptions) -> Iterator[tuple[Model, int]]:
+    """Yield the models to compare: each precision on one thread and on all, with the count."""
     for threads in sorted({1, len(os.sched_getaffinity(0))}):
         for precision in Precision:
             model = Model(options.model, options.backend, precision, Threads(threads, threads))
@@ -74,7 +75,7 @@ def _configurations(options: Options) -> Iterator[tuple[Model, int]]:
             yield model, threads
 
 
-def _compare(model: Model, threads: int, options: Options, pictures: Pictures) -> Comparison:
+def _compare(model: Model, threads: int, options: BenchOptions, pictures: Pictures) -> Comparison:
     engines = model.compile(options.size)
     network = model.in_half().compile_depth(options.size)
     alone = network.engine

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import rounds
 from asyncmde_ros.lab.bench.statistics import Summary, summarise, timed_ms
@@ -24,7 +24,7 @@ class MotionCost:
     failures: int
 
 
-def measure(options: Options, pictures: Pictures) -> MotionCost:
+def measure(options: BenchOptions, pictures: Pictures) -> MotionCost:
     """Track the moving pictures, frame by frame, as the network's input has them."""
     estimator = MotionEstimator()
     size = options.size

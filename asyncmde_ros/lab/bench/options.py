@@ -8,7 +8,7 @@ from asyncmde_ros.pipeline.settings import FastPathModel
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """One run's settings, the same for every section.
 
     ``size`` is the network's (rows, cols), ``image`` the camera's; ``video`` None means generated

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from asyncmde_ros.images.codec import RGB, decode_compressed, decode_image
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import Work, in_turn
 from asyncmde_ros.lab.bench.statistics import Summary
@@ -18,7 +18,7 @@ from asyncmde_ros.model.preprocess import normalise, shrink
 from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
 from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, compose, small_grey
-from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.session import glance_size, refresh_sizes
 from asyncmde_ros.pipeline.settings import Settings
 
@@ -49,14 +49,14 @@ class StoredJpeg:
     format: str = 'jpeg'
 
 
-def measure(options: Options, pictures: Pictures,
+def measure(options: BenchOptions, pictures: Pictures,
             extra: Mapping[str, Work]) -> dict[str, Summary]:
     """Time each part in turn, round by round; ``extra`` adds parts that need ROS."""
     works = {**_works(options, pictures.at(0)), **_memory_works(options, pictures), **extra}
     return in_turn(works, options.seconds, 'parts')
 
 
-def _works(options: Options, rgb: RGB) -> dict[str, Work]:
+def _works(options: BenchOptions, rgb: RGB) -> dict[str, Work]:
     rows, cols = options.image
     small = shrink(rgb, options.size)
     tensor = np.zeros((1, 3, *options.size), np.float32)
@@ -76,7 +76,7 @@ def _works(options: Options, rgb: RGB) -> dict[str, Work]:
     }
 
 
-def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
+def _memory_works(options: BenchOptions, pictures: Pictures) -> dict[str, Work]:
     """Return a frame of a memory of depth: moved only, and mixed with a new glance as well.
 
     The memory is of the larger refresh, which is the dearer one.
@@ -99,7 +99,7 @@ def _memory_works(options: Options, pictures: Pictures) -> dict[str, Work]:
         made.keyframe = Keyframe(frame_id, 0, 0, 1, 0.0)
         return made
     now = small_grey(film[FRAME_ID])
-    view = View(FRAME_ID, film[FRAME_ID], now, steps[FRAME_ID], since)
+    view = TrackedFrame(FRAME_ID, film[FRAME_ID], now, steps[FRAME_ID], since)
     keyframe = slot(KEYFRAME_ID, size)
     glance = slot(GLANCE_ID, glance_size(options.size))
     moved, mixed = MovedDepth(), MovedDepth()

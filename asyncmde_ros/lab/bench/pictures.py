@@ -47,7 +47,7 @@ class Pan(Pictures):
         return np.ascontiguousarray(self._scene[:, left:left + self._image[1]])
 
 
-class Film(Pictures):
+class VideoPictures(Pictures):
     """The first frames of a video, resized, there and back."""
 
     def __init__(self, path: Path, image: Size) -> None:
@@ -74,7 +74,7 @@ class Still(Pictures):
 
 def open_pictures(video: Path | None, image: Size) -> Pictures:
     """Return the film of ``video``, or the generated one where that is None."""
-    return Pan(image) if video is None else Film(video, image)
+    return Pan(image) if video is None else VideoPictures(video, image)
 
 
 def bounce(index: int, length: int) -> int:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError
 from asyncmde_ros.lab.bench.background import Background, Moment, background
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import bar
-from asyncmde_ros.lab.bench.schedule import Camera
+from asyncmde_ros.lab.bench.schedule import SimulatedCamera
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 from asyncmde_ros.model.geometry import size_text
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
@@ -28,7 +28,7 @@ PARTS = tuple(part.name for part in dataclasses.fields(Timings))
 
 
 @dataclass(frozen=True)
-class Figures:
+class PipelineFigures:
     """One mode's figures.
 
     captured = dropped + withheld + the count of ``process_ms``.  ``latency_ms`` is from capture to
@@ -54,7 +54,7 @@ class Figures:
 
 
 @dataclass
-class Recording:
+class Measurements:
     """What was seen of one mode; grows over its blocks."""
 
     captured: int = 0
@@ -69,12 +69,12 @@ class Recording:
     moments: list[list[Moment]] = field(default_factory=list)
     glance_lags: list[int] = field(default_factory=list)
 
-    def figures(self, period_s: float, refreshing: bool) -> Figures:
+    def figures(self, period_s: float, refreshing: bool) -> PipelineFigures:
         """Summarise."""
         refreshes = max(0, len(self.generations) - BLOCKS) if refreshing else 0
         parts = {name: summarise([getattr(timing, name) for timing in self.timings])
                  for name in PARTS}
-        return Figures(
+        return PipelineFigures(
             self.captured, self.dropped, self.withheld,
             sum(latency > 1e3 * period_s for latency in self.latency_ms),
             summarise(self.process_ms), summarise(self.latency_ms),
@@ -88,7 +88,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Processed:
     """One frame that went through the pipeline."""
 
     result: DepthResult
@@ -96,35 +96,36 @@ class _Shown:
     latency_ms: float
 
 
-def measure(options: Options, pictures: Pictures) -> dict[str, Figures]:
+def measure(options: BenchOptions, pictures: Pictures) -> dict[str, PipelineFigures]:
     """Run the pipeline at the camera's rate; return figures with the ``slow_path_on`` and off."""
-    recordings = {True: Recording(), False: Recording()}
+    by_mode = {True: Measurements(), False: Measurements()}
     model = Model(options.model, options.backend)
     with DepthPipeline(model, size=options.size, fast_path=options.fast_path) as pipeline, \
             bar('pipeline', 2 * BLOCKS) as shown:
-        camera = Camera(options)
+        camera = SimulatedCamera(options)
         frames = _play(pipeline, camera, pictures)
         for _ in range(BLOCKS):
-            for refreshing, recording in recordings.items():
+            for refreshing, measurements in by_mode.items():
                 _switch(pipeline, frames, refreshing)
-                _record(pipeline, camera, frames, recording, options.seconds / BLOCKS,
+                _record(pipeline, camera, frames, measurements, options.seconds / BLOCKS,
                         options.period_s)
                 shown.update(1)
     return {f'slow_path_{"on" if refreshing else "off"}':
-            recording.figures(options.period_s, refreshing)
-            for refreshing, recording in recordings.items()}
+            measurements.figures(options.period_s, refreshing)
+            for refreshing, measurements in by_mode.items()}
 
 
-def _play(pipeline: DepthPipeline, camera: Camera, pictures: Pictures) -> Iterator[_Shown]:
+def _play(pipeline: DepthPipeline, camera: SimulatedCamera, pictures: Pictures
+          ) -> Iterator[_Processed]:
     for index, age_s in camera:
         rgb, stamp_ns = pictures.at(index), camera.stamp_ns(index)
         started = time.perf_counter()
         result = pipeline.process(rgb, stamp_ns)
         process_ms = 1e3 * (time.perf_counter() - started)
-        yield _Shown(result, process_ms, 1e3 * age_s + process_ms)
+        yield _Processed(result, process_ms, 1e3 * age_s + process_ms)
 
 
-def _switch(pipeline: DepthPipeline, frames: Iterator[_Shown], refreshing: bool) -> None:
+def _switch(pipeline: DepthPipeline, frames: Iterator[_Processed], refreshing: bool) -> None:
     """Turn the slow path on or off, and play on until it is in full swing or at rest."""
     pipeline.settings = dataclasses.replace(pipeline.settings, slow_path_enabled=refreshing)
     before = pipeline.status.slow_path.refreshes
@@ -140,32 +141,32 @@ def _switch(pipeline: DepthPipeline, frames: Iterator[_Shown], refreshing: bool)
                               f'last error: {status.last_error or "none"}')
 
 
-def _record(pipeline: DepthPipeline, camera: Camera, frames: Iterator[_Shown],
-            recording: Recording, seconds: float, period_s: float) -> None:
+def _record(pipeline: DepthPipeline, camera: SimulatedCamera, frames: Iterator[_Processed],
+            measurements: Measurements, seconds: float, period_s: float) -> None:
     captured, dropped, started = camera.captured, camera.dropped, time.monotonic()
     moments = [_moment(pipeline)]
-    recording.moments.append(moments)
+    measurements.moments.append(moments)
     for frame in frames:
         moments.append(_moment(pipeline))
         keyframe = frame.result.keyframe
         if frame.result.depth is None or keyframe is None:
-            recording.withheld += 1
+            measurements.withheld += 1
         else:
-            recording.process_ms.append(frame.process_ms)
-            recording.latency_ms.append(frame.latency_ms)
-            recording.timings.append(frame.result.timings)
-            recording.generations.add(keyframe.generation)
+            measurements.process_ms.append(frame.process_ms)
+            measurements.latency_ms.append(frame.latency_ms)
+            measurements.timings.append(frame.result.timings)
+            measurements.generations.add(keyframe.generation)
             age_s = (frame.result.stamp_ns - keyframe.stamp_ns) / 1e9
-            recording.lags.append(round(age_s / period_s))
+            measurements.lags.append(round(age_s / period_s))
             glance = pipeline.status.glance
             if glance is not None and glance.stamp_ns is not None:
                 age_s = (frame.result.stamp_ns - glance.stamp_ns) / 1e9
-                recording.glance_lags.append(round(age_s / period_s))
+                measurements.glance_lags.append(round(age_s / period_s))
         if time.monotonic() - started >= seconds:
             break
-    recording.captured += camera.captured - captured
-    recording.dropped += camera.dropped - dropped
-    recording.seconds += time.monotonic() - started
+    measurements.captured += camera.captured - captured
+    measurements.dropped += camera.dropped - dropped
+    measurements.seconds += time.monotonic() - started
 
 
 def _moment(pipeline: DepthPipeline) -> Moment:

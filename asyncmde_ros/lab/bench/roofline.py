@@ -16,7 +16,7 @@ from asyncmde_ros.engine.interface import Graph, Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.engine.torch import build_module
 from asyncmde_ros.lab.bench.engines import Comparison
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 
 NOTE = ('GFLOP of matrix products and convolutions, 2 for a product that is added. Traffic: '
         'what must be moved once (weights, inputs, outputs), and what moves if every operator '
@@ -40,7 +40,7 @@ class Peaks:
 
 
 @dataclass(frozen=True)
-class Bound:
+class RooflineBound:
     """One graph's arithmetic and traffic, its bound, and the measured time over it.
 
     The last two are None where the networks were not timed.
@@ -71,7 +71,8 @@ class _Traffic(TorchDispatchMode):
         return result
 
 
-def measure(options: Options, rows: Sequence[Comparison]) -> tuple[Peaks, list[Bound]]:
+def measure(options: BenchOptions, rows: Sequence[Comparison]
+            ) -> tuple[Peaks, list[RooflineBound]]:
     """Return the machine's peaks, and the fast and the foundation graph's bounds."""
     model = Model(options.model, options.backend)
     peaks = _peaks(model.on_gpu)
@@ -84,8 +85,8 @@ def measure(options: Options, rows: Sequence[Comparison]) -> tuple[Peaks, list[B
                    for graph in (Graph.FOUNDATION, Graph.FAST)]
 
 
-def _bound(model: Model, graph: Graph, options: Options, peaks: Peaks,
-           measured_ms: float | None) -> Bound:
+def _bound(model: Model, graph: Graph, options: BenchOptions, peaks: Peaks,
+           measured_ms: float | None) -> RooflineBound:
     wanted = model.specification(graph, options.size)
     module = build_module(graph, wanted.model, wanted.weights)
     inputs = [torch.zeros(shape) for shape in wanted.shapes.values()]
@@ -99,9 +100,9 @@ def _bound(model: Model, graph: Graph, options: Options, peaks: Peaks,
     once = width * sum(tensor.numel() for tensor in (*module.parameters(), *inputs, *results))
     bound_ms = 1e3 * max(flops.get_total_flops() / (1e12 * peaks.tflops),
                          once / (1e9 * peaks.bandwidth_gb_s))
-    return Bound(graph.value, flops.get_total_flops() / 1e9, once / 1e6,
-                 width * traffic.elements / 1e6, bound_ms, measured_ms,
-                 None if measured_ms is None else measured_ms / bound_ms)
+    return RooflineBound(graph.value, flops.get_total_flops() / 1e9, once / 1e6,
+                         width * traffic.elements / 1e6, bound_ms, measured_ms,
+                         None if measured_ms is None else measured_ms / bound_ms)
 
 
 def _peaks(on_gpu: bool) -> Peaks:

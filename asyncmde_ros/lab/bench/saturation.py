@@ -8,7 +8,7 @@ from functools import partial
 
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
@@ -19,7 +19,7 @@ from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.motion import still
 from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.pipeline.slow_path import Frame, Plan, SlowPath, SlowPathState
+from asyncmde_ros.pipeline.slow_path import Frame, RefreshPlan, SlowPath, SlowPathState
 
 NOTE = ('Fast steps of the spatial memory one after the other, as a camera of any rate would '
         'allow: the image handed over, the network, depth back in memory of the host. Without '
@@ -49,7 +49,7 @@ class _Count:
     step_ms: list[float] = dataclasses.field(default_factory=list)
 
 
-def measure(options: Options, pictures: Pictures) -> dict[str, Saturation]:
+def measure(options: BenchOptions, pictures: Pictures) -> dict[str, Saturation]:
     """Return figures with the ``slow_path_on`` and off."""
     model = Model(options.model, options.backend)
     engines = model.compile(options.size)
@@ -59,7 +59,7 @@ def measure(options: Options, pictures: Pictures) -> dict[str, Saturation]:
     refresher = FeatureRefresher(engines)
     refresher.prepare(slots)
     slow = SlowPath(cache, mailbox,
-                    lambda: Plan(refresher) if settings.slow_path_enabled else None)
+                    lambda: RefreshPlan(refresher) if settings.slow_path_enabled else None)
     fast.prepare(slots)
     frame = Frame(0, 0, 0, shrink(pictures.at(0), options.size))
     counts = {True: _Count(), False: _Count()}

@@ -3,17 +3,17 @@
 import time
 from collections.abc import Iterator
 
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 
 
-class Camera:
+class SimulatedCamera:
     """A camera whose consumer holds one frame, the newest, as a ROS subscription of depth 1.
 
     ``captured`` counts frames that the camera showed, ``dropped`` those that a newer one replaced
     before the consumer came for them.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: BenchOptions) -> None:
         self.captured = 0
         self.dropped = 0
         self._period_s = options.period_s

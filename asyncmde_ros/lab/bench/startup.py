@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from asyncmde_ros import processes
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 
@@ -26,7 +26,7 @@ class Startup:
     figures: dict[str, Summary]
 
 
-def measure(options: Options) -> Startup:
+def measure(options: BenchOptions) -> Startup:
     """Start the pipeline in ``options.startups`` processes, one after the other."""
     samples: dict[str, list[float]] = {}
     with bar('startup', options.startups) as shown:
@@ -39,7 +39,7 @@ def measure(options: Options) -> Startup:
                    {name: summary for name, summary in figures.items() if summary is not None})
 
 
-def _probe(options: Options) -> dict[str, float]:
+def _probe(options: BenchOptions) -> dict[str, float]:
     text = json.dumps(dataclasses.asdict(options), default=str)
     done = subprocess.run(
         # One clock for every process of a Linux machine.

@@ -14,7 +14,8 @@ FIRST_DEPTH_TIMEOUT_S = 120.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--options', required=True, metavar='JSON', help='the fields of Options')
+    parser.add_argument('--options', required=True, metavar='JSON',
+                        help='the fields of BenchOptions')
     parser.add_argument('--since', type=float, required=True, metavar='S',
                         help='time.monotonic() when this process was started')
     args = parser.parse_args()
@@ -23,23 +24,23 @@ def main() -> None:
 
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.errors import EngineError
-    from asyncmde_ros.lab.bench.options import Options
+    from asyncmde_ros.lab.bench.options import BenchOptions
     from asyncmde_ros.lab.bench.pictures import Pan
-    from asyncmde_ros.lab.bench.schedule import Camera
+    from asyncmde_ros.lab.bench.schedule import SimulatedCamera
     from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
     from asyncmde_ros.pipeline.settings import FastPathModel
     probe.lap('import_s')
 
     fields = json.loads(args.options)
-    options = Options(**fields | {name: tuple(fields[name]) for name in ('size', 'image')}
-                      | {'fast_path': FastPathModel(fields['fast_path'])})
+    options = BenchOptions(**fields | {name: tuple(fields[name]) for name in ('size', 'image')}
+                           | {'fast_path': FastPathModel(fields['fast_path'])})
     pictures = Pan(options.image)  # a whole video would be counted as the pipeline's memory
     probe.skip()
     model = Model(options.model, options.backend)
     probe.lap('weights_s')
     with DepthPipeline(model, size=options.size, fast_path=options.fast_path) as pipeline:
         probe.lap('compile_s')
-        camera = Camera(options)
+        camera = SimulatedCamera(options)
         end = time.monotonic() + FIRST_DEPTH_TIMEOUT_S
         waiting = True
         for index, _ in camera:

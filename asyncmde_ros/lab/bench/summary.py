@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncmde_ros.lab.text import Row, markdown_table
+from asyncmde_ros.model.geometry import size_text
 
 COLUMNS = ('min', 'p50', 'p95', 'p99', 'max')
 
@@ -48,9 +49,10 @@ def _meta(bench: Mapping[str, Any]) -> str:
         f'{version}, asyncmde_ros {meta["package"]}{commit}. {meta["date"]}. Load average at the '
         f'start: {meta["load_average"]:.1f}.',
         '',
-        f'Model {options["model"]} on {backend} at {_size(options["size"])}{fast_path}, camera '
-        f'{options["image"][1]}x{options["image"][0]} at {options["rate_hz"]:g} Hz ({source}), '
-        f'{options["seconds"]:g} s for each measurement. Milliseconds unless named otherwise.'))
+        f'Model {options["model"]} on {backend} at {size_text(options["size"])}{fast_path}, '
+        f'camera {options["image"][1]}x{options["image"][0]} at {options["rate_hz"]:g} Hz '
+        f'({source}), {options["seconds"]:g} s for each measurement. Milliseconds unless '
+        'named otherwise.'))
 
 
 def _engines(bench: Mapping[str, Any]) -> str:
@@ -58,7 +60,8 @@ def _engines(bench: Mapping[str, Any]) -> str:
     rows = [(str(row['threads']), row['precision'], *cells)
             for row in (engines['rows'] if engines else ()) for cells in _graphs(row)]
     if motion is not None:
-        rows.append(('', '', f'motion, {_size(motion["size"])}', *_cells(motion['frame_ms']), ''))
+        rows.append(('', '', f'motion, {size_text(motion["size"])}', *_cells(motion['frame_ms']),
+                     ''))
     table = _table(PARTS['engines'], ('threads', 'precision', 'graph', *COLUMNS, 'ratio'), rows)
     note = engines['note'] if engines else f'Left out: {bench["left_out"]["engines"]}.'
     return f'{table}\n\n{note}'
@@ -72,7 +75,7 @@ def _graphs(row: Mapping[str, Any]) -> list[Row]:
     graphs += [(f'refresh, {size}', *_cells(summary), '')
                for size, summary in row.get('refresh_ms', {}).items()]
     if row.get('glance_ms') is not None:
-        graphs.append((f'glance, {_size(row["glance_size"])}', *_cells(row['glance_ms']), ''))
+        graphs.append((f'glance, {size_text(row["glance_size"])}', *_cells(row['glance_ms']), ''))
     return graphs
 
 
@@ -176,10 +179,6 @@ def _startup_name(name: str) -> str:
 
 def _mode(name: str) -> str:
     return name.rsplit('_', 1)[1]
-
-
-def _size(size: Sequence[int]) -> str:
-    return f'{size[0]}x{size[1]}'
 
 
 def _cells(summary: Mapping[str, float] | None) -> Row:

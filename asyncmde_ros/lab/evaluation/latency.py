@@ -26,7 +26,7 @@ from asyncmde_ros.lab import machine
 from asyncmde_ros.lab.evaluation.cache import Arrays, stored_arrays
 from asyncmde_ros.lab.evaluation.predict import Foundation, MemoryRefresh, nowhere
 from asyncmde_ros.lab.evaluation.schedule import Schedule
-from asyncmde_ros.lab.evaluation.simulation import Background
+from asyncmde_ros.lab.evaluation.simulation import BackgroundCosts
 from asyncmde_ros.lab.media.frames import ASSUMED_RATE_HZ
 from asyncmde_ros.model.geometry import Size, network_size
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
@@ -69,7 +69,7 @@ class Moved:
     fast_ms: float
     cores: int | None = None
 
-    def background(self, rate_hz: float, stated_ms: float | None = None) -> Background:
+    def background(self, rate_hz: float, stated_ms: float | None = None) -> BackgroundCosts:
         """Return what the background's stages take beside a camera of ``rate_hz``.
 
         ``stated_ms`` is what the smallest refresh takes then, whatever else is known.  Raises
@@ -79,8 +79,8 @@ class Moved:
             share = stated_ms / self.refresh_ms[min(self.refresh_ms)]
         else:
             share = self._stretch(rate_hz)
-        return Background({size: share * ms for size, ms in self.refresh_ms.items()},
-                          share * self.glance_ms)
+        return BackgroundCosts({size: share * ms for size, ms in self.refresh_ms.items()},
+                               share * self.glance_ms)
 
     def _stretch(self, rate_hz: float) -> float:
         """The fast path comes first, and a network on all cores waits for the one it is on."""

@@ -115,6 +115,12 @@ def score(depth: Array, truth: Array, max_depth_m: float, mask: Mask | None = No
         pixels=pixels, coverage=coverage)
 
 
+def mean_of_defined(values: Iterable[float | None], factor: float = 1.0) -> float | None:
+    """Return ``factor`` times the mean of what is not None, None where nothing is."""
+    defined = [value for value in values if value is not None]
+    return factor * float(np.mean(defined)) if defined else None
+
+
 def mean_scores(scores: Iterable[FrameScores]) -> FrameScores:
     """Return every score's mean over the frames in which it is defined, None if in none.
 
@@ -123,8 +129,7 @@ def mean_scores(scores: Iterable[FrameScores]) -> FrameScores:
     scores = list(scores)
 
     def mean(get: Callable[[FrameScores], float | None]) -> float | None:
-        defined = [value for value in map(get, scores) if value is not None]
-        return float(np.mean(defined)) if defined else None
+        return mean_of_defined(map(get, scores))
 
     return FrameScores(
         absrel=mean(lambda s: s.absrel), rmse=mean(lambda s: s.rmse),

@@ -42,7 +42,7 @@ _TRUST_COLORS = 'cividis'
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class SheetFrame:
     """One frame to look at; depths in metres, 0 or NaN where unknown, of any resolution.
 
     ``frame`` counts within the sequence; ``lag`` is the frames since the one that the memory
@@ -147,7 +147,7 @@ def depth_strips(strips: Mapping[str, Map]) -> bytes:
     return png.getvalue()
 
 
-def contact_sheet(samples: Sequence[Sample]) -> bytes:
+def contact_sheet(samples: Sequence[SheetFrame]) -> bytes:
     """Draw image, truth, teacher, ours and trust of each sample, a line for each.
 
     The depths of one sample share one colour range, the truth's where there is one, so that
@@ -252,7 +252,7 @@ def _range(maps: Sequence[Map]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _draw_sample(figure: 'Figure', panels: Mapping[str, 'Axes'], sample: Sample) -> None:
+def _draw_sample(figure: 'Figure', panels: Mapping[str, 'Axes'], sample: SheetFrame) -> None:
     depths = {'truth': sample.truth, 'teacher': sample.teacher, 'ours': sample.ours}
     inverse = {name: _inverse(depth) for name, depth in depths.items() if depth is not None}
     low, high = _range([inverse.get('truth', inverse['teacher'])])

@@ -28,7 +28,7 @@ from asyncmde_ros.pipeline.motion import (
     small_grey,
     still,
 )
-from asyncmde_ros.pipeline.moved_depth import MovedDepth, View
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
 
@@ -113,7 +113,7 @@ class MemoryRefresh:
         return self.slot
 
 
-def glimpses(model: Model, size: Size, pictures: Sequence[Picture]) -> Iterator[Depth]:
+def glance_depths(model: Model, size: Size, pictures: Sequence[Picture]) -> Iterator[Depth]:
     """Yield the small network's own depth of every frame, at its ``size``."""
     refresher = DepthRefresher(model.compile_glance(size), average)
     for picture in pictures:
@@ -196,8 +196,8 @@ def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
             slot = _seen(track, refreshed(sight.size), sight.keyframe, generation)
         glance = (None if glances is None or sight.glance is None else
                   _seen(track, glances, sight.glance, sight.glance + 1))
-        depth, trust = fast.step(View(index, picture, grey, track.steps[index], track.since), slot,
-                                 glance)
+        depth, trust = fast.step(
+            TrackedFrame(index, picture, grey, track.steps[index], track.since), slot, glance)
         watch.judged(fast.mean_trust, fast.change_per_frame)
         yield Shown(sight, at_size(depth, size), trust)
 

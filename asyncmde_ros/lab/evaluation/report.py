@@ -21,7 +21,7 @@ from asyncmde_ros.files import write_atomically
 from asyncmde_ros.lab.charts import require_matplotlib
 from asyncmde_ros.lab.evaluation import glossary, plots
 from asyncmde_ros.lab.evaluation.glossary import COLUMN_OF, Better
-from asyncmde_ros.lab.evaluation.plots import Map, Sample
+from asyncmde_ros.lab.evaluation.plots import Map, SheetFrame
 from asyncmde_ros.lab.evaluation.record import Record, distinct
 from asyncmde_ros.lab.evaluation.table import (
     IDENTITY,
@@ -60,7 +60,7 @@ def require_libraries() -> None:
 
 
 def write(out: Path, records: Sequence[Record], meta: Mapping[str, Any],
-          samples: Mapping[str, Sequence[Sample]],
+          samples: Mapping[str, Sequence[SheetFrame]],
           strips: Mapping[tuple[str, str], Map]) -> None:
     """Write ``out``: results.json, meta.json, results.csv, per_frame.csv, PNGs, report.html.
 

@@ -70,7 +70,7 @@ def evaluate(model: Model, request: Request, out: Path, arguments: Sequence[str]
         """Return what tells which prediction is worth a picture: ours on a real schedule."""
         return prediction.row == OURS, prediction.schedule in timed
     records: list[Record] = []
-    samples: dict[str, list[plots.Sample]] = {}
+    samples: dict[str, list[plots.SheetFrame]] = {}
     strips: dict[tuple[str, str], Maps] = {}
     latencies: dict[str, Any] = {}
     for path, footage, sizes in zip(request.sequences, footages, sizes_of, strict=True):

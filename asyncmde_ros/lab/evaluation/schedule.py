@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.evaluation.simulation import (
     TIME_TOLERANCE,
-    Background,
+    BackgroundCosts,
     Sight,
     Simulation,
     Watch,
 )
 from asyncmde_ros.model.geometry import Size
 
-BackgroundAt = Callable[[float, float | None], Background]
+BackgroundAt = Callable[[float, float | None], BackgroundCosts]
 """Of a camera's rate [Hz], and of a stated latency [ms] of the smallest refresh."""
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from asyncmde_ros.lab.evaluation.alignment import (
 )
 from asyncmde_ros.lab.evaluation.cache import digest, stored_json
 from asyncmde_ros.lab.evaluation.glossary import OURS, TEACHER
-from asyncmde_ros.lab.evaluation.metrics import FrameScores
-from asyncmde_ros.lab.evaluation.plots import Sample
+from asyncmde_ros.lab.evaluation.metrics import FrameScores, mean_of_defined
+from asyncmde_ros.lab.evaluation.plots import SheetFrame
 from asyncmde_ros.lab.evaluation.record import METRIC, FrameSeries, LagScores, Record
-from asyncmde_ros.lab.evaluation.sequence import Calibration
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics
 from asyncmde_ros.lab.evaluation.sequence import Sequence as Footage
 from asyncmde_ros.lab.evaluation.sparsification import sparsification
 from asyncmde_ros.lab.evaluation.stage import VERSION, Prediction
@@ -131,8 +131,9 @@ class Scorer:
             reference='truth' if self._footage.has_depth else TEACHER,
             absrel=mean.absrel, rmse=mean.rmse, delta1=mean.delta1, delta2=mean.delta2,
             delta3=mean.delta3, edge_absrel=mean.edge_absrel, edge_sharpness=mean.edge_sharpness,
-            coverage=mean.coverage, teacher_absrel=_mean(score.absrel for score in closeness),
-            teacher_delta1=_mean(score.delta1 for score in closeness),
+            coverage=mean.coverage,
+            teacher_absrel=mean_of_defined(score.absrel for score in closeness),
+            teacher_delta1=mean_of_defined(score.delta1 for score in closeness),
             absrel_at_publication=self._at_publication(prediction, fits, maps),
             **self._trust(prediction, depths), **self._temporal(depths, alignment),
             scale=scale, per_lag=_per_lag(scores, lags),
@@ -165,7 +166,7 @@ class Scorer:
                 errors.append(metrics.score(
                     to_depth(maps[index], scale_shift, self._max_depth_m),
                     self._truths[index + late], self._max_depth_m).absrel)
-        return _mean(errors)
+        return mean_of_defined(errors)
 
     def _trust(self, prediction: Prediction, depths: dict[int, predict.Depth]
                ) -> dict[str, float | None]:
@@ -175,9 +176,9 @@ class Scorer:
             sparsification(depth, self._truths[index], self._max_depth_m, metrics.resize_to(
                 trust[index].astype(np.float32), self._shape))
             for index, depth in depths.items()]
-        return {'trust_ause': _mean(area.trust for area in areas if area is not None),
-                'trust_ause_constant': _mean(area.constant for area in areas
-                                              if area is not None)}
+        return {'trust_ause': mean_of_defined(area.trust for area in areas if area is not None),
+                'trust_ause_constant': mean_of_defined(area.constant for area in areas
+                                                       if area is not None)}
 
     def _temporal(self, depths: dict[int, predict.Depth],
                   alignment: str) -> dict[str, float | None]:
@@ -197,15 +198,16 @@ class Scorer:
         return nothing | found
 
     def _clouds(self, run: Sequence[predict.Depth], truths: Sequence[predict.Depth],
-                poses: Sequence[Any], calibration: Calibration) -> dict[str, float | None]:
+                poses: Sequence[Any], calibration: PinholeIntrinsics) -> dict[str, float | None]:
         found = {'f1': temporal.f1(run[::CLOUD_STRIDE], truths[::CLOUD_STRIDE], calibration,
                                    self._max_depth_m)}
         if self._footage.has_poses:
-            found['tcd'] = _mean(temporal.tcd(run[i:i + 2], poses[i:i + 2], calibration)
-                                 for i in range(0, len(run) - 1, CLOUD_STRIDE))
+            found['tcd'] = mean_of_defined(
+                temporal.tcd(run[i:i + 2], poses[i:i + 2], calibration)
+                for i in range(0, len(run) - 1, CLOUD_STRIDE))
         return found
 
-    def samples(self, prediction: Prediction) -> list[Sample]:
+    def samples(self, prediction: Prediction) -> list[SheetFrame]:
         """Return frames spread over the sequence, aligned per frame, for the contact sheet."""
         count = len(prediction.maps)
         shown = []
@@ -219,7 +221,7 @@ class Scorer:
             depths = {name: to_depth(maps[name], scale_shift, self._max_depth_m)
                       for name, scale_shift in fits.items() if scale_shift is not None}
             keyframe = prediction.keyframes[index]
-            shown.append(Sample(
+            shown.append(SheetFrame(
                 int(index), None if keyframe is None else int(index) - keyframe,
                 self._pictures[index], self._truths[index] if self._footage.has_depth else None,
                 depths['teacher'], depths['ours'],
@@ -256,11 +258,6 @@ def _over(record: Record, aligned: Record) -> Record:
     if record.scale is None or record.absrel is None or not aligned.absrel:
         return record
     return dataclasses.replace(record, absrel_over_aligned=record.absrel / aligned.absrel)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
 
 
 def _per_lag(scores: dict[int, FrameScores], lags: dict[int, int]) -> list[LagScores]:

@@ -23,6 +23,7 @@ from asyncmde_ros.images.codec import RGB
 from asyncmde_ros.images.picture import read_picture, read_units
 from asyncmde_ros.lab.media.sources import open_video
 from asyncmde_ros.model.geometry import Size
+from asyncmde_ros.pipeline.rotation import SHORTEST_QUATERNION, quaternion_matrix
 
 Depth = npt.NDArray[np.float32]
 Pose = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ RIGID_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PinholeIntrinsics:
     """A pinhole camera, in pixels of one image size; pixel centres are at whole numbers."""
 
     fx: float
@@ -58,14 +59,15 @@ class Calibration:
     cx: float
     cy: float
 
-    def scaled(self, size: Size, new_size: Size) -> 'Calibration':
+    def scaled(self, size: Size, new_size: Size) -> 'PinholeIntrinsics':
         """Return the calibration of images of ``size`` (rows, cols) resized to ``new_size``.
 
         Focal lengths and centre grow alike, as ROS scales a CameraInfo; exact for images
         decimated from pixel 0 on, a quarter of a pixel off for halved ones that were averaged.
         """
         down, across = new_size[0] / size[0], new_size[1] / size[1]
-        return Calibration(self.fx * across, self.fy * down, self.cx * across, self.cy * down)
+        return PinholeIntrinsics(self.fx * across, self.fy * down, self.cx * across,
+                                 self.cy * down)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,7 +82,7 @@ class Sequence(ABC):
     length: int
     rate_hz: float | None
     max_depth_m: float
-    calibration: Calibration | None
+    calibration: PinholeIntrinsics | None
     has_depth: bool
     has_poses: bool
 
@@ -218,14 +220,14 @@ def _number(path: Path, meta: dict[str, Any], key: str) -> float:
     return float(value)
 
 
-def _calibration(path: Path, meta: dict[str, Any]) -> Calibration | None:
+def _calibration(path: Path, meta: dict[str, Any]) -> PinholeIntrinsics | None:
     values = meta.get('intrinsics_rgb')
     if values is None:
         return None
     if not (isinstance(values, list) and len(values) == 4 and all(map(_is_number, values))
             and min(values[:2]) > 0):
         raise MediaError(f'{path}: intrinsics_rgb is {values!r}, not [fx, fy, cx, cy] in pixels')
-    return Calibration(*map(float, values))
+    return PinholeIntrinsics(*map(float, values))
 
 
 def _numbered(folder: Path, suffix: str, frames: int) -> list[Path]:
@@ -288,9 +290,9 @@ def _read_fields(path: Path) -> list[tuple[int, list[str]]]:
 
 
 _TUM_CALIBRATIONS = {
-    'freiburg1': Calibration(517.3, 516.5, 318.6, 255.3),
-    'freiburg2': Calibration(520.9, 521.0, 325.1, 249.7),
-    'freiburg3': Calibration(535.4, 539.2, 320.1, 247.6),
+    'freiburg1': PinholeIntrinsics(517.3, 516.5, 318.6, 255.3),
+    'freiburg2': PinholeIntrinsics(520.9, 521.0, 325.1, 249.7),
+    'freiburg3': PinholeIntrinsics(535.4, 539.2, 320.1, 247.6),
 }
 """TUM's "Intrinsic Camera Calibration" of the colour cameras, at 640x480.
 
@@ -309,7 +311,7 @@ def _open_tum(path: Path, max_frames: int | None) -> _Files:
     name = printable(path.resolve().name)
     colour, depth = _read_listing(path / 'rgb.txt'), _read_listing(path / 'depth.txt')
     # As TUM's tools do, an image without depth of its time is left out.
-    pairs = _associate(colour.stamps_s, depth.stamps_s)[:max_frames]
+    pairs = associate(colour.stamps_s, depth.stamps_s)[:max_frames]
     if not pairs:
         raise MediaError(f'{path}: no image of rgb.txt is within {TUM_TOLERANCE_S * 1000:g} ms '
                          'of one of depth.txt')
@@ -344,8 +346,8 @@ def _read_listing(path: Path) -> _Listing:
     return _Listing(np.array([stamp_s for stamp_s, _ in entries]), [file for _, file in entries])
 
 
-def _associate(first_s: npt.NDArray[np.float64], second_s: npt.NDArray[np.float64]
-               ) -> list[tuple[int, int]]:
+def associate(first_s: npt.NDArray[np.float64], second_s: npt.NDArray[np.float64]
+              ) -> list[tuple[int, int]]:
     """Pair stamps, closest first and each once, in the order of time (TUM's associate.py).
 
     Both must rise; (index into first, index into second) of the pairs nearer than the tolerance.
@@ -370,20 +372,17 @@ def _tum_poses(path: Path, stamps_s: npt.NDArray[np.float64]) -> list[Pose | Non
         return poses
     rows = _read_table(path)
     for number, row in rows:
-        if len(row) != 8 or not any(row[4:]):
+        if len(row) != 8 or np.linalg.norm(row[4:]) < SHORTEST_QUATERNION:
             raise MediaError(f'{path}, line {number}: not "stamp tx ty tz qx qy qz qw"')
     trajectory = np.array(sorted(row for _, row in rows), np.float64).reshape(-1, 8)
-    for frame, index in _associate(stamps_s, trajectory[:, 0]):
-        poses[frame] = _pose_of(trajectory[index, 1:4], trajectory[index, 4:])
+    for frame, index in associate(stamps_s, trajectory[:, 0]):
+        poses[frame] = pose_of(trajectory[index, 1:4], trajectory[index, 4:])
     return poses
 
 
-def _pose_of(translation: npt.NDArray[np.float64], quaternion: npt.NDArray[np.float64]) -> Pose:
+def pose_of(translation: npt.NDArray[np.float64], quaternion: npt.NDArray[np.float64]) -> Pose:
     """Return the 4x4 matrix; ``quaternion`` is x, y, z, w of any length but zero."""
-    x, y, z, w = quaternion / np.linalg.norm(quaternion)
     pose = np.eye(4)
-    pose[:3, :3] = [[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                    [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                    [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]
+    pose[:3, :3] = quaternion_matrix(quaternion)
     pose[:3, 3] = translation
     return pose

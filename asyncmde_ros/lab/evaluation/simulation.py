@@ -14,7 +14,7 @@ TIME_TOLERANCE = 1e-6
 """In frames: a refresh that ends exactly at a frame is there for it, whatever rounding says."""
 
 
-class Background(NamedTuple):
+class BackgroundCosts(NamedTuple):
     """Milliseconds that a refresh of each size takes, and a glance, beside everything else.
 
     ``in_turn``: they run one at a time, on the same cores.
@@ -160,7 +160,7 @@ def _until(threads: Sequence[BackgroundThread], end_s: float) -> None:
 class Simulation(Watch):
     """Both background threads in simulated time, and the policy that they follow."""
 
-    def __init__(self, rate_hz: float, sizes: Sequence[Size], background: Background) -> None:
+    def __init__(self, rate_hz: float, sizes: Sequence[Size], background: BackgroundCosts) -> None:
         self._rate_hz, self._sizes, self._background = rate_hz, sizes, background
         self._index = -1
         self._policy = RefreshPolicy()

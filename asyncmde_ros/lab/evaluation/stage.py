@@ -106,7 +106,7 @@ class Stage:
         """What a glance would give of every frame, (T, h, w)."""
         size = self.sizes.glance
         return self.stored({'row': 'glance', 'glance': size}, (Graph.GLANCE,),
-                           lambda: predict.glimpses(self.model, size, self._large), 'glance')
+                           lambda: predict.glance_depths(self.model, size, self._large), 'glance')
 
     def stored(self, key: dict[str, Any], graphs: tuple[Graph, ...],
                depths: Callable[[], Iterable[predict.Depth]], name: str) -> Maps:

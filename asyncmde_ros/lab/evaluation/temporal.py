@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from asyncmde_ros.images.codec import RGB
 from asyncmde_ros.lab.evaluation.alignment import Array, Mask, valid_truth
-from asyncmde_ros.lab.evaluation.sequence import Calibration, Pose
+from asyncmde_ros.lab.evaluation.metrics import mean_of_defined
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics, Pose
 from asyncmde_ros.model.geometry import Size
 
 Points = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ PHOTOMETRIC_WEIGHT = 50.0
 """alpha in exp(-alpha |I - I'|^2), colours in [0, 1] (Lai et al., ECCV 2018, section 3.2)."""
 
 
-def tae(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Calibration
+def tae(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: PinholeIntrinsics
         ) -> float | None:
     """Return the temporal alignment error (eq. 4; Yang et al., Depth Any Video, 2024), x100.
 
@@ -71,10 +72,10 @@ def tae(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Cali
         forward = np.linalg.inv(next_pose) @ pose
         errors.append(_reprojection_error(depth, next_depth, forward, calibration))
         errors.append(_reprojection_error(next_depth, depth, np.linalg.inv(forward), calibration))
-    return _mean(errors, PERCENT)
+    return mean_of_defined(errors, PERCENT)
 
 
-def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Calibration,
+def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: PinholeIntrinsics,
         query_points: int = QUERY_POINTS) -> float | None:
     """Return the temporal Chamfer distance (eq. 5-6), in square metres as eq. 6 squares it.
 
@@ -94,22 +95,23 @@ def tcd(depths: Sequence[Array], poses: Sequence[Pose | None], calibration: Cali
         distances.append(float(
             np.mean(nearest_squared(_thinned(cloud, query_points), next_cloud))
             + np.mean(nearest_squared(_thinned(next_cloud, query_points), cloud))))
-    return _mean(distances)
+    return mean_of_defined(distances)
 
 
-def f1(depths: Iterable[Array], truths: Iterable[Array | None], calibration: Calibration,
+def f1(depths: Iterable[Array], truths: Iterable[Array | None], calibration: PinholeIntrinsics,
        max_depth_m: float, threshold_m: float = F1_THRESHOLD_M,
        query_points: int = QUERY_POINTS) -> float | None:
     """Return the mean over frames of F1 in [0, 1] (eq. 7-8), of :func:`frame_f1`.
 
     Frames without truth, or without a valid pixel of it, are left out.
     """
-    return _mean([None if truth is None else
-                  frame_f1(depth, truth, calibration, max_depth_m, threshold_m, query_points)
-                  for depth, truth in zip(depths, truths, strict=True)])
+    return mean_of_defined(
+        None if truth is None else
+        frame_f1(depth, truth, calibration, max_depth_m, threshold_m, query_points)
+        for depth, truth in zip(depths, truths, strict=True))
 
 
-def frame_f1(depth: Array, truth: Array, calibration: Calibration, max_depth_m: float,
+def frame_f1(depth: Array, truth: Array, calibration: PinholeIntrinsics, max_depth_m: float,
              threshold_m: float = F1_THRESHOLD_M, query_points: int = QUERY_POINTS
              ) -> float | None:
     """Return F1 in [0, 1] of a frame's point cloud against the truth's (eq. 7-8).
@@ -163,7 +165,7 @@ def flow_warps(images: Iterable[RGB], size: Size) -> list[FlowWarp]:
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     small = [np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
              for image in images]
-    return [_flow_warp(estimator, image, following) for image, following in pairwise(small)]
+    return [flow_warp(estimator, image, following) for image, following in pairwise(small)]
 
 
 def opw(depths: Sequence[Array], warps: Sequence[FlowWarp]) -> float | None:
@@ -180,12 +182,11 @@ def opw(depths: Sequence[Array], warps: Sequence[FlowWarp]) -> float | None:
     if len(warps) != max(len(depths) - 1, 0):
         raise ValueError(f'{len(depths)} depth maps need {max(len(depths) - 1, 0)} warps, not '
                          f'{len(warps)}')
-    return _mean([_warping_error(depth, next_depth, warp)
-                  for (depth, next_depth), warp in zip(pairwise(depths), warps, strict=True)],
-                 PERCENT)
+    return mean_of_defined([_warping_error(depth, next_depth, warp) for (depth, next_depth), warp
+                            in zip(pairwise(depths), warps, strict=True)], PERCENT)
 
 
-def back_project(depth: Array, calibration: Calibration) -> Points:
+def back_project(depth: Array, calibration: PinholeIntrinsics) -> Points:
     """Return the (n, 3) float64 points, in camera axes, of the finite positive pixels."""
     rows, cols = np.nonzero(_defined(depth))
     z = depth[rows, cols].astype(np.float64)
@@ -208,11 +209,6 @@ def nearest_squared(queries: Points, cloud: Points) -> npt.NDArray[np.float64]:
     return squared[:, 0].astype(np.float64)
 
 
-def _mean(values: Iterable[float | None], factor: float = 1.0) -> float | None:
-    defined = [value for value in values if value is not None]
-    return factor * float(np.mean(defined)) if defined else None
-
-
 def _defined(depth: Array) -> Mask:
     return np.isfinite(depth) & (depth > 0)
 
@@ -227,9 +223,9 @@ def _thinned(points: Points, count: int) -> Points:
     return points[np.linspace(0, len(points) - 1, count).astype(np.intp)]
 
 
-def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: Calibration
+def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: PinholeIntrinsics
                         ) -> float | None:
-    moved = _reprojected(depth, motion, calibration)
+    moved = reprojected(depth, motion, calibration)
     both = np.isfinite(moved) & _defined(other)
     if not both.any():
         return None
@@ -237,8 +233,8 @@ def _reprojection_error(depth: Array, other: Array, motion: Array, calibration: 
     return float(np.mean(np.abs(moved[both] - reference) / reference))
 
 
-def _reprojected(depth: Array, motion: Array, calibration: Calibration
-                 ) -> npt.NDArray[np.float64]:
+def reprojected(depth: Array, motion: Array, calibration: PinholeIntrinsics
+                ) -> npt.NDArray[np.float64]:
     """Return the depth map as another camera of ``motion`` sees it; inf where it sees nothing."""
     x, y, z = _transform(back_project(depth, calibration), motion).T
     front = z > 0
@@ -251,7 +247,8 @@ def _reprojected(depth: Array, motion: Array, calibration: Calibration
     return moved
 
 
-def _flow_warp(estimator: cv2.DISOpticalFlow, image: RGB, following: RGB) -> FlowWarp:
+def flow_warp(estimator: cv2.DISOpticalFlow, image: RGB, following: RGB) -> FlowWarp:
+    """Return one warp of :func:`flow_warps`, between two images of the depth maps' size."""
     grey, next_grey = (np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
                        for rgb in (image, following))
     forward = _flow(estimator, grey, next_grey)

@@ -12,7 +12,7 @@ from typing import Any
 from asyncmde_ros.errors import ImageError, MediaError, in_words
 from asyncmde_ros.images.codec import RGB, Stream, decode_compressed, decode_image
 from asyncmde_ros.lab.media.frames import FrameSource, VideoFrame
-from asyncmde_ros.lab.media.pace import Clock, clock_of, typical_interval_ns
+from asyncmde_ros.lab.media.pace import PlaybackClock, clock_of, typical_interval_ns
 
 try:
     from rosbags.typesys import Stores, get_typestore
@@ -72,7 +72,7 @@ class BagSource(FrameSource):
     def __iter__(self) -> Iterator[VideoFrame]:
         for note in self._files.notes:
             LOG.warning('%s', note)
-        if self._clock is not Clock.HEADERS:
+        if self._clock is not PlaybackClock.HEADERS:
             LOG.warning('%s: %s: the images\' stamps %s: the times of recording are used instead',
                         self._path, self._topic, self._clock.value)
         delivered = 0
@@ -135,7 +135,7 @@ class BagSource(FrameSource):
                              f'{", ".join(topics.values())}')
         return chosen
 
-    def _look_at_stamps(self) -> tuple[Clock, float | None, int]:
+    def _look_at_stamps(self) -> tuple[PlaybackClock, float | None, int]:
         """Return whose times to go by, the rate in Hz that they tell, and the recorder's lag.
 
         The lag, in ns, is against the headers' clock, which may be a simulation's.
@@ -143,8 +143,9 @@ class BagSource(FrameSource):
         times = list(islice(self._times(), SAMPLE))
         clock = clock_of(times)
         lags_ns = [received_ns - stamp_ns for stamp_ns, received_ns in times if stamp_ns]
-        lag_ns = (statistics.median_low(lags_ns) if clock is Clock.HEADERS and lags_ns else 0)
-        own = [received_ns - lag_ns if clock is not Clock.HEADERS or not stamp_ns else stamp_ns
+        by_headers = clock is PlaybackClock.HEADERS
+        lag_ns = statistics.median_low(lags_ns) if by_headers and lags_ns else 0
+        own = [stamp_ns if by_headers and stamp_ns else received_ns - lag_ns
                for stamp_ns, received_ns in times]
         typical_ns = typical_interval_ns(own)
         return clock, 1e9 / typical_ns if typical_ns > 0 else None, lag_ns
@@ -160,7 +161,7 @@ class BagSource(FrameSource):
                 yield _header_ns(message), received_ns
 
     def _stamp_ns(self, message: Any, received_ns: int) -> int:
-        stamp_ns = _header_ns(message) if self._clock is Clock.HEADERS else 0
+        stamp_ns = _header_ns(message) if self._clock is PlaybackClock.HEADERS else 0
         return stamp_ns or max(0, received_ns - self._lag_ns)
 
     @contextmanager

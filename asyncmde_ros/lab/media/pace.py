@@ -40,7 +40,7 @@ class Pace:
         return self._started + (stamp_ns - self._first_ns) / 1e9 - now
 
 
-class Clock(enum.Enum):
+class PlaybackClock(enum.Enum):
     """Whose times a recording is played by; the value says what is wrong with the headers'."""
 
     HEADERS = ''
@@ -72,7 +72,7 @@ def typical_interval_ns(times_ns: Sequence[int]) -> float:
     return max(0, median if median > 0 else (times_ns[-1] - times_ns[0]) / len(intervals))
 
 
-def clock_of(times_ns: Sequence[tuple[int, int]]) -> Clock:
+def clock_of(times_ns: Sequence[tuple[int, int]]) -> PlaybackClock:
     """Tell whose times to go by, from the first images' (header's stamp, time of recording).
 
     The headers' are the better ones where they make sense.  A recording that was made of a slow
@@ -81,24 +81,24 @@ def clock_of(times_ns: Sequence[tuple[int, int]]) -> Clock:
     """
     stamped = [times for times in times_ns if times[0]]
     if len(stamped) * 2 < len(times_ns):
-        return Clock.UNSTAMPED
+        return PlaybackClock.UNSTAMPED
     if len(stamped) < 2:
-        return Clock.HEADERS
+        return PlaybackClock.HEADERS
     recorded_ns = typical_interval_ns([received_ns for _, received_ns in stamped])
     if recorded_ns <= 0:
-        return Clock.HEADERS  # there is nothing better
+        return PlaybackClock.HEADERS  # there is nothing better
     intervals = [later - earlier for (earlier, _), (later, _) in pairwise(stamped)]
     stamp_ns = statistics.median(intervals)
     if stamp_ns <= 0 or intervals.count(0) * 3 >= len(intervals):  # of whole seconds, say
-        return Clock.STILL
+        return PlaybackClock.STILL
     ratio = stamp_ns / recorded_ns
     if 1 / MOST_RATIO <= ratio <= MOST_RATIO:
-        return Clock.HEADERS
+        return PlaybackClock.HEADERS
     if ratio * SLOWEST_REPLAY > 1 and _strangeness(stamp_ns) <= _strangeness(recorded_ns):
-        return Clock.HEADERS
+        return PlaybackClock.HEADERS
     if ratio > 1 and all(DATED_NS <= stamp_ns <= received_ns for stamp_ns, received_ns in stamped):
-        return Clock.HEADERS  # pictures of a slow camera, written in one go afterwards
-    return Clock.SLOW if ratio < 1 else Clock.FAST
+        return PlaybackClock.HEADERS  # pictures of a slow camera, written in one go afterwards
+    return PlaybackClock.SLOW if ratio < 1 else PlaybackClock.FAST
 
 
 def _strangeness(interval_ns: float) -> float:

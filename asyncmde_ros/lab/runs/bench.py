@@ -29,7 +29,7 @@ from asyncmde_ros.lab.bench import processor
 from asyncmde_ros.lab.bench.background import Background, Moment, background, within
 from asyncmde_ros.lab.bench.deliveries import Answers, Delivery, evaluate
 from asyncmde_ros.lab.bench.memory import resident_mib
-from asyncmde_ros.lab.bench.options import Options
+from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures, Still, open_pictures
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.runs import children
@@ -78,7 +78,7 @@ QUEUE = 10
 
 
 @dataclass(frozen=True)
-class Session:
+class RosMeasurement:
     """What a run over ROS 2 gave.
 
     The node's resident memory is in MiB, its CPU use, while images were counted, in percent of one
@@ -94,7 +94,7 @@ class Session:
     background: Background | None
 
 
-def depth_message_work(options: Options) -> Callable[[], object]:
+def depth_message_work(options: BenchOptions) -> Callable[[], object]:
     """Return the work of turning a depth map into a message."""
     depth = np.zeros(options.image, np.float32)
     header = Header(frame_id='camera_optical_frame')
@@ -120,8 +120,8 @@ class Listener(Node):
         profile = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(Image, 'depth/relative', with_message_info(self._on_depth),
                                  profile)
-        self.create_subscription(TimeReference, 'depth/memory', self._on_memory, profile)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, profile)
+        self.create_subscription(TimeReference, 'depth/memory', self.on_memory, profile)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.on_diagnostics, profile)
 
     def _on_depth(self, message: Image, info: Mapping[str, Any]) -> None:
         received_ns = self.get_clock().now().nanoseconds
@@ -129,13 +129,15 @@ class Listener(Node):
         self.deliveries.append(Delivery(to_nanoseconds(message.header.stamp),
                                         info.get('source_timestamp') or None, received_ns))
 
-    def _on_memory(self, message: TimeReference) -> None:
+    def on_memory(self, message: TimeReference) -> None:
+        """Note a depth map's memory."""
         stamp_ns = to_nanoseconds(message.header.stamp)
         self.keyframes_ns[stamp_ns] = to_nanoseconds(message.time_ref)
         if MemorySource.parse(message.source).depth is DepthSource.WARPED:
             self.warped_ns.add(stamp_ns)
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+    def on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Note what the node in this namespace counts."""
         for status in message.status:
             if status.name.startswith(self._inside):  # the topic is everybody's
                 values = {value.key: value.value for value in status.values}
@@ -151,7 +153,7 @@ def moment(stamp_ns: int, values: Mapping[str, str]) -> Moment:
                   float(values.get(GLANCE_MS, 0)))
 
 
-def measure(options: Options, still: bool = False) -> Session:
+def measure(options: BenchOptions, still: bool = False) -> RosMeasurement:
     """Run camera, node and listener for ``options.seconds``; ``still``: nothing moves.
 
     Raises AsyncMDEError with the end of its output if the node or the camera fails, and
@@ -165,8 +167,9 @@ def measure(options: Options, still: bool = False) -> Session:
         return _measure(options, still, namespace, listener, executor, Path(text), stop)
 
 
-def _measure(options: Options, still: bool, namespace: str, listener: Listener,
-             executor: SingleThreadedExecutor, folder: Path, stop: threading.Event) -> Session:
+def _measure(options: BenchOptions, still: bool, namespace: str, listener: Listener,
+             executor: SingleThreadedExecutor, folder: Path, stop: threading.Event
+             ) -> RosMeasurement:
     stamps = folder / 'stamps.json'
     camera_words = ['--namespace', namespace, '--rate', str(options.rate_hz), '--image',
                     *map(str, options.image), '--seconds', str(options.seconds),
@@ -206,8 +209,9 @@ def _measure(options: Options, still: bool, namespace: str, listener: Listener,
     answers = evaluate(stamps_ns, listener.deliveries, listener.keyframes_ns, listener.warped_ns,
                        options.period_s)
     counted = within(listener.moments, start_ns * 1e-9, end_ns * 1e-9)
-    return Session(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start, rss_end,
-                   processor.percent(used, start_ns, end_ns), background([counted]))
+    return RosMeasurement(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start,
+                          rss_end, processor.percent(used, start_ns, end_ns),
+                          background([counted]))
 
 
 def _look(pid: int, used: list[processor.Used]) -> None:
@@ -221,7 +225,7 @@ def _look(pid: int, used: list[processor.Used]) -> None:
 # The camera
 
 
-class Camera(Node):
+class BenchCamera(Node):
     """Shows pictures at an even rate; a late frame is shown at once, and none is left out."""
 
     def __init__(self, namespace: str, pictures: Pictures, rate_hz: float) -> None:
@@ -232,7 +236,7 @@ class Camera(Node):
         self._shown = 0
         self._publisher = self.create_publisher(Image, 'image',
                                                 newest_only(ReliabilityPolicy.RELIABLE))
-        self._memory = self.create_subscription(TimeReference, 'depth/memory', self._on_memory, 1)
+        self._memory = self.create_subscription(TimeReference, 'depth/memory', self.on_memory, 1)
         self._started = time.monotonic()
 
     def stop_listening(self) -> None:
@@ -256,7 +260,7 @@ class Camera(Node):
         self._shown += 1
         return to_nanoseconds(message.header.stamp)
 
-    def _on_memory(self, _: TimeReference) -> None:
+    def on_memory(self, _: TimeReference) -> None:
         self.answered = True
 
 
@@ -275,7 +279,7 @@ def main() -> int:
     args = parser.parse_args()
     start_ros([])
     pictures = open_pictures(args.video, tuple(args.image))
-    camera = Camera(args.namespace, Still(pictures) if args.still else pictures, args.rate)
+    camera = BenchCamera(args.namespace, Still(pictures) if args.still else pictures, args.rate)
     try:
         camera.wait_for_listener(stop)
         while not camera.answered and not stop.is_set():

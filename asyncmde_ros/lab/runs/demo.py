@@ -48,7 +48,7 @@ IMAGES_KEPT = 64
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReceivedDepth:
     """One depth map as the recorder received it."""
 
     received_ns: int
@@ -73,7 +73,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Figures:
+class DemoFigures:
     """The live line's numbers, over one span of time."""
 
     input_hz: float
@@ -89,7 +89,7 @@ class Figures:
                 f'lag {self.lag_frames:4.1f} frames | refresh {self.refresh_hz:4.1f} Hz')
 
 
-def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> Figures | None:
+def figures(samples: Sequence[ReceivedDepth], images_ns: Sequence[int]) -> DemoFigures | None:
     """Summarise received depth maps and image stamps; None while there is no depth.
 
     A rate takes two of a kind and is 0 before.
@@ -101,19 +101,19 @@ def figures(samples: Sequence[Sample], images_ns: Sequence[int]) -> Figures | No
     latencies = [sample.latency_ms for sample in samples]
     ages = [sample.age_ms for sample in samples if sample.age_ms is not None]
     keyframes = {sample.keyframe_ns for sample in samples if sample.keyframe_ns is not None}
-    return Figures(input_hz, (len(samples) - 1) / span_s, statistics.median(latencies),
-                   float(np.percentile(latencies, 99)),
-                   statistics.fmean(ages) / 1e3 * input_hz if ages else float('nan'),
-                   max(0, len(keyframes) - 1) / span_s)
+    return DemoFigures(input_hz, (len(samples) - 1) / span_s, statistics.median(latencies),
+                       float(np.percentile(latencies, 99)),
+                       statistics.fmean(ages) / 1e3 * input_hz if ages else float('nan'),
+                       max(0, len(keyframes) - 1) / span_s)
 
 
 class Recorder(Node):
     """Pairs each depth map with its image by stamp, and hands the pairs on."""
 
     def __init__(self, namespace: str,
-                 on_pair: Callable[[RGB, npt.NDArray[np.float32], Sample], None]) -> None:
+                 on_pair: Callable[[RGB, npt.NDArray[np.float32], ReceivedDepth], None]) -> None:
         super().__init__('demo_recorder', namespace=namespace)
-        self.samples: list[Sample] = []
+        self.samples: list[ReceivedDepth] = []
         self.images_ns: list[int] = []
         self._on_pair = on_pair
         self._images: collections.OrderedDict[int, Image] = collections.OrderedDict()
@@ -125,7 +125,7 @@ class Recorder(Node):
         self.create_subscription(TimeReference, 'depth/memory', self._on_memory, newest)
         self._seen = self.create_publisher(TimeReference, SEEN_TOPIC, 10)
 
-    def recent(self) -> Figures | None:
+    def recent(self) -> DemoFigures | None:
         """Figures over the last seconds."""
         since = self.get_clock().now().nanoseconds - round(WINDOW_S * NANOSECONDS)
         samples = itertools.takewhile(lambda s: s.received_ns >= since, reversed(self.samples))
@@ -154,7 +154,7 @@ class Recorder(Node):
         if stamp_ns not in self._depths or stamp_ns not in self._keyframes:
             return
         received_ns, message = self._depths.pop(stamp_ns)
-        sample = Sample(received_ns, stamp_ns, self._keyframes.pop(stamp_ns))
+        sample = ReceivedDepth(received_ns, stamp_ns, self._keyframes.pop(stamp_ns))
         self.samples.append(sample)
         self._seen.publish(TimeReference(header=message.header))
         image = self._images.get(stamp_ns)
@@ -170,7 +170,7 @@ class Recorder(Node):
 class Outcome:
     """What a demo left behind."""
 
-    figures: Figures
+    figures: DemoFigures
     depth_maps: int
     video: Path
     sheet: Path
@@ -196,7 +196,7 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     film = Film(video, rate_hz)
     inside = ('--ros-args', '-r', f'__ns:={namespace}')
 
-    def show(rgb: RGB, depth: npt.NDArray[np.float32], sample: Sample) -> None:
+    def show(rgb: RGB, depth: npt.NDArray[np.float32], sample: ReceivedDepth) -> None:
         film.add(rgb, depth, sample.stamp_ns, sample.caption)
 
     with sole_writer(out), contextlib.closing(film), hosted(

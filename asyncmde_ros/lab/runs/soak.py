@@ -16,9 +16,9 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.runs import children
 from asyncmde_ros.lab.runs.hosting import hosted
-from asyncmde_ros.lab.runs.soak_camera import IMAGE, RATE_HZ, SPOILERS, Camera, Visitor
+from asyncmde_ros.lab.runs.soak_camera import IMAGE, RATE_HZ, SPOILERS, SoakCamera, Visitor
 from asyncmde_ros.lab.soak import samples
-from asyncmde_ros.lab.soak.bounds import Evidence, Incident
+from asyncmde_ros.lab.soak.bounds import Incident, SoakEvidence
 from asyncmde_ros.lab.soak.samples import Sample
 from asyncmde_ros.lab.soak.schedule import (
     BURST_HZ,
@@ -28,8 +28,8 @@ from asyncmde_ros.lab.soak.schedule import (
     SIZES,
     SPOILT,
     WATCHED,
+    FaultPlan,
     Kind,
-    Plan,
     plans,
 )
 from asyncmde_ros.ros.configuration import PARAMETERS
@@ -58,7 +58,7 @@ DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
 @dataclass(frozen=True)
-class Options:
+class SoakOptions:
     """How long, which faults, and the node's ``input.size``."""
 
     minutes: float
@@ -70,7 +70,7 @@ class Options:
 class Run:
     """What was seen, and the end of the node's log."""
 
-    evidence: Evidence
+    evidence: SoakEvidence
     log_tail: str
 
 
@@ -78,14 +78,14 @@ class _NodeDied(Exception):
     pass
 
 
-def soak(options: Options) -> Run:
+def soak(options: SoakOptions) -> Run:
     """Run the node under faults for ``options.minutes``, and until each kind was tried once.
 
     Ctrl-C ends it early.  Raises AsyncMDEError if the node never gives depth, KeyboardInterrupt
     on Ctrl-C before that.
     """
     namespace = children.private_namespace('soak')
-    with hosted(lambda: Camera(namespace)) as (camera, executor, stop), \
+    with hosted(lambda: SoakCamera(namespace)) as (camera, executor, stop), \
             tempfile.TemporaryDirectory() as folder, children.module(
                 Path(folder) / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
                 '-r', f'__ns:={namespace}', '-p', f'input.size:={options.size}') as node:
@@ -97,7 +97,7 @@ def soak(options: Options) -> Run:
 class _Session:
     """Camera, listener and faults, in one thread that never rests for longer than SPIN_S."""
 
-    def __init__(self, camera: Camera, executor: SingleThreadedExecutor, node: children.Child,
+    def __init__(self, camera: SoakCamera, executor: SingleThreadedExecutor, node: children.Child,
                  stop: threading.Event, namespace: str) -> None:
         self._camera = camera
         self._executor = executor
@@ -113,7 +113,7 @@ class _Session:
         self._samples: list[Sample] = []
         self._incidents: list[Incident] = []
         self._fault = ''
-        self._actions: Mapping[Kind, Callable[[Plan], str]] = {
+        self._actions: Mapping[Kind, Callable[[FaultPlan], str]] = {
             Kind.BAD_IMAGES: self._show_bad_images, Kind.PARAMETERS: self._change_a_parameter,
             Kind.SUBSCRIBERS: self._visit, Kind.RESOLUTION: self._change_the_size,
             Kind.CLOCK: self._jump, Kind.PAUSE: self._pause, Kind.BURST: self._burst}
@@ -128,7 +128,7 @@ class _Session:
         except _NodeDied as death:
             raise AsyncMDEError(f'{death}:\n{self._node.tail()}') from death
 
-    def run(self, options: Options) -> Run:
+    def run(self, options: SoakOptions) -> Run:
         """Put the node under faults; then end it."""
         death, interrupted = '', False
         planned = plans(options.seed)
@@ -159,7 +159,7 @@ class _Session:
                     self._visitor.close()
         status, took_s = (None, None) if death else self._node.end()
         diagnosed, ledger = self._camera.diagnosed, self._camera.ledger
-        return Run(Evidence(
+        return Run(SoakEvidence(
             self._samples, self._incidents, ledger.foreign, ledger.of_bad,
             sum(samples.count(diagnosed, key) or 0 for key in samples.OUR_FAULT),
             samples.count(diagnosed, SLOW_PATH_FAILURES) or 0,
@@ -205,7 +205,7 @@ class _Session:
 
     # Faults
 
-    def _inject(self, plan: Plan) -> None:
+    def _inject(self, plan: FaultPlan) -> None:
         """Leave the node in peace, do it harm, and see that it recovers."""
         self._fault = ''
         self._live(plan.calm_s)
@@ -218,7 +218,7 @@ class _Session:
         self._incidents.append(Incident(plan.kind, plan.variant, began_s - self._began_s,
                                         recovery_s, complaint))
 
-    def _show_bad_images(self, plan: Plan) -> str:
+    def _show_bad_images(self, plan: FaultPlan) -> str:
         key = dropped_key(SPOILT[plan.variant])
         before = samples.count(self._camera.diagnosed, key) or 0
         self._camera.spoil = SPOILERS[plan.variant]
@@ -228,7 +228,7 @@ class _Session:
             COUNT_S, lambda: (samples.count(self._camera.diagnosed, key) or 0) > before)
         return '' if counted is not None else f'not counted as {key!r}'
 
-    def _change_a_parameter(self, plan: Plan) -> str:
+    def _change_a_parameter(self, plan: FaultPlan) -> str:
         change = CHANGES[plan.variant]
         accepted = self._set(change.name, change.value)
         self._live(plan.fault_s)
@@ -250,7 +250,7 @@ class _Session:
         response = future.result()
         return response is not None and response.results[0].successful
 
-    def _visit(self, plan: Plan) -> str:
+    def _visit(self, plan: FaultPlan) -> str:
         topics = WATCHED[plan.variant]
         self._visitor = visitor = Visitor(self._namespace, topics)
         heard = self._live(COUNT_S, lambda: len(visitor.received) == len(topics))
@@ -259,26 +259,26 @@ class _Session:
         self._visitor = None
         return '' if heard is not None else 'nothing came for the subscriber'
 
-    def _change_the_size(self, plan: Plan) -> str:
+    def _change_the_size(self, plan: FaultPlan) -> str:
         self._camera.size = SIZES[plan.variant]
         recovery_s = self._recovers(REBUILD_S)
         self._live(plan.fault_s)
         self._camera.size = IMAGE
         return '' if recovery_s is not None else 'no depth at that size'
 
-    def _jump(self, plan: Plan) -> str:
+    def _jump(self, plan: FaultPlan) -> str:
         self._camera.jump_s = JUMPS_S[plan.variant]
         self._live(plan.fault_s)
         self._camera.jump_s = 0.0
         return ''
 
-    def _pause(self, plan: Plan) -> str:
+    def _pause(self, plan: FaultPlan) -> str:
         self._paused = True
         self._live(PAUSES_S[plan.variant])
         self._paused = False
         return ''
 
-    def _burst(self, plan: Plan) -> str:
+    def _burst(self, plan: FaultPlan) -> str:
         self._camera.rate_hz = BURST_HZ
         self._live(plan.fault_s)
         self._camera.rate_hz = RATE_HZ

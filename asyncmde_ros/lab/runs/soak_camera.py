@@ -77,7 +77,7 @@ SPOILERS: dict[str, Spoil] = dict(zip(SPOILT, (
 """In the order of SPOILT."""
 
 
-class Camera(Node):
+class SoakCamera(Node):
     """Shows a slow pan at ``rate_hz`` and keeps the ledger of what is answered.
 
     ``size``, ``rate_hz``, ``jump_s`` (added to the stamps; None: they are zero) and ``spoil``

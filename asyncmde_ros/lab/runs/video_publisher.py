@@ -51,7 +51,7 @@ def image_message(rgb: RGB, frame_id: str, stamp: Time) -> Image:
     return rgb_image(Header(frame_id=frame_id, stamp=stamp), rgb)
 
 
-class Camera:
+class VideoPublisher:
     """Publishes pictures as a camera driver does: reliable, newest only, stamped now."""
 
     def __init__(self, node: Node, frame_id: str, stop: threading.Event) -> None:
@@ -133,16 +133,16 @@ def main() -> int:
         print(f'video_publisher: {error}', file=sys.stderr)
         return 1
     node = Node('video_publisher')
-    camera = Camera(node, args.frame_id, stop)
+    publisher = VideoPublisher(node, args.frame_id, stop)
     try:
         again = False
         while not again or args.loop and not stop.is_set():
             with open_source(args) as source:
                 if not again:
-                    camera.wait_for_subscribers(args.subscribers)
-                camera.play(source, args.seconds, args.hold_first and not again)
+                    publisher.wait_for_subscribers(args.subscribers)
+                publisher.play(source, args.seconds, args.hold_first and not again)
             again = True
-        node.get_logger().info(f'published {camera.published} images')
+        node.get_logger().info(f'published {publisher.published} images')
         return 0
     except MediaError as error:
         node.get_logger().error(printable(str(error)))

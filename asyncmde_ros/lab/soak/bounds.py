@@ -55,7 +55,7 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SoakEvidence:
     """Everything that a run saw.
 
     ``death``: how the node ended before its time, empty if it did not; ``exit_status`` and
@@ -126,7 +126,7 @@ def growth(samples: Sequence[Sample], value: Callable[[Sample], float | None]) -
     return Growth(typical(0.25, 0.5), typical(0.75, 1.0))
 
 
-def decide(evidence: Evidence) -> list[Bound]:
+def decide(evidence: SoakEvidence) -> list[Bound]:
     """Return every bound, held or broken."""
     rss = growth(evidence.samples, lambda sample: sample.rss_mib)
     latency = growth(evidence.samples, lambda sample: sample.p99_ms)

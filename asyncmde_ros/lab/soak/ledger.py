@@ -31,6 +31,10 @@ class Ledger:
         self._images: dict[int, _Shown] = {}  # oldest first
         self._latencies_ms: list[float] = []
 
+    def __len__(self) -> int:
+        """Return how many images are kept."""
+        return len(self._images)
+
     def mark(self) -> None:
         """Start counting ``fresh`` anew, for images from now on."""
         self._epoch += 1

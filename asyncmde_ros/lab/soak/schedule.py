@@ -83,7 +83,7 @@ VARIANTS: dict[Kind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class FaultPlan:
     """A fault to come: ``calm_s`` after the last one was over, for ``fault_s``."""
 
     kind: Kind
@@ -92,7 +92,7 @@ class Plan:
     fault_s: float
 
 
-def plans(seed: int) -> Iterator[Plan]:
+def plans(seed: int) -> Iterator[FaultPlan]:
     """Yield faults for ever.
 
     First every size once, since what the node allocates for one must not look like growth later.
@@ -102,8 +102,8 @@ def plans(seed: int) -> Iterator[Plan]:
     rng = random.Random(seed)
     decks: dict[Kind, list[str]] = {kind: [] for kind in Kind}
 
-    def plan(kind: Kind, variant: str) -> Plan:
-        return Plan(kind, variant, rng.uniform(*CALM_S), rng.uniform(*FAULT_S))
+    def plan(kind: Kind, variant: str) -> FaultPlan:
+        return FaultPlan(kind, variant, rng.uniform(*CALM_S), rng.uniform(*FAULT_S))
 
     for size in SIZES:
         yield plan(Kind.RESOLUTION, size)

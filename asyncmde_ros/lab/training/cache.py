@@ -25,7 +25,7 @@ from asyncmde_ros.lab.media.sources import open_video
 from asyncmde_ros.lab.training.config import TrainConfig
 from asyncmde_ros.lab.training.quality import Thresholds, reason_to_drop
 from asyncmde_ros.lab.training.rendered import rendered_clip
-from asyncmde_ros.lab.training.sources import Source, is_validation
+from asyncmde_ros.lab.training.sources import TrainingSource, is_validation
 from asyncmde_ros.lab.training.teacher import TARGETS, Picture, Targets, Teacher
 from asyncmde_ros.lab.training.virtual_camera import photo_clip
 from asyncmde_ros.model.geometry import Size
@@ -79,7 +79,7 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def recipes(sources: Sequence[Source], config: TrainConfig) -> list[Recipe]:
+def recipes(sources: Sequence[TrainingSource], config: TrainConfig) -> list[Recipe]:
     """List every clip of a run; the same sources and seed give the same list."""
     data = config.data
     found: list[Recipe] = []
@@ -104,14 +104,14 @@ def recipes(sources: Sequence[Source], config: TrainConfig) -> list[Recipe]:
         [config.seed, 1, *os.fsencode(photos[i].path.name)]), config) for i in order]
     for index in range(data.rendered_clips):
         name = f'rendered_{index:05d}'
-        own = Source(Path(name), 'rendered', 'rendered here',
-                     is_validation(name, data.validation_share))
+        own = TrainingSource(Path(name), 'rendered', 'rendered here',
+                             is_validation(name, data.validation_share))
         rng = np.random.default_rng([config.seed, 2, index])
         found.append(_draw(own, 'rendered', 0, data.rendered_frames, rng, config))
     return found
 
 
-def _draw(source: Source, kind: str, start: int, frames: int, rng: np.random.Generator,
+def _draw(source: TrainingSource, kind: str, start: int, frames: int, rng: np.random.Generator,
           config: TrainConfig) -> Recipe:
     sizes = config.sizes()
     size = sizes[rng.choice(len(sizes), p=[share for _, share in sizes])][0]

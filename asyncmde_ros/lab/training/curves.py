@@ -93,7 +93,7 @@ def plot(directory: Path) -> None:
     with chart(*_SIZE_IN) as (figure, png):
         left, right = figure.subplots(1, 2)
         _draw_losses(left, _read(directory / TRAIN))
-        _draw_ratios(right, _read(directory / VALIDATION))
+        draw_ratios(right, _read(directory / VALIDATION))
         for panel in (left, right):
             panel.set_xlabel('minutes')
             if panel.get_legend_handles_labels()[0]:
@@ -153,7 +153,8 @@ def _draw_losses(panel: 'Axes', columns: Columns) -> None:
         panel.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw_ratios(panel: 'Axes', columns: Columns) -> None:
+def draw_ratios(panel: 'Axes', columns: Columns) -> None:
+    """Draw a validation's ratios by minutes, of a log's ``columns``."""
     panel.set_title('validation')
     series = _series(columns, 'ratio')
     shown = []

@@ -74,7 +74,7 @@ class Loop(ABC, Generic[Batch]):
         self._config, self._budget, self._out = config, budget, out
         self._average, self._gradient_clip = average, gradient_clip
         self.progress = checkpoint.Progress()
-        self._averaged = self._new_average()
+        self.averaged = self._new_average()
         self._best = copied(learned)
         self._bad_steps = 0
         self._stop = threading.Event()
@@ -84,16 +84,16 @@ class Loop(ABC, Generic[Batch]):
         """Prepare the batch of a step, in a thread of its own."""
 
     @abstractmethod
-    def _step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
+    def step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
         """Learn from a batch at ``share`` of the budget; return what to log."""
 
     @abstractmethod
-    def _measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
+    def measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
         """Return what validation gives for weights; ``check`` may raise to give up."""
 
     @abstractmethod
     def _score(self, values: dict[str, float]) -> float:
-        """Return which of the values of :meth:`_measure` is to be small."""
+        """Return which of the values of :meth:`measure` is to be small."""
 
     @abstractmethod
     def _tell(self, values: dict[str, float]) -> None:
@@ -112,7 +112,7 @@ class Loop(ABC, Generic[Batch]):
     def resume(self) -> None:
         """Go on from the checkpoint in ``out``.  Raises WeightsError where it does not fit."""
         restored = checkpoint.read(self._out / CHECKPOINT, self._learned, self._optimiser,
-                                   self._averaged)
+                                   self.averaged)
         if restored.config != plain(to_tables(self._config)):
             raise TrainingError(f'{self._out / CHECKPOINT} is of another configuration: use that '
                                 'one, or train into another folder')
@@ -155,7 +155,7 @@ class Loop(ABC, Generic[Batch]):
                     pending.pop(stale).cancel()
                 if phase != self.progress.phase:
                     self._begin(phase, log)
-                values = self._step(batch, phase, share)
+                values = self.step(batch, phase, share)
                 self.progress.step += 1
                 self.progress.phase_step += 1
                 self._tick()
@@ -174,7 +174,7 @@ class Loop(ABC, Generic[Batch]):
         self._validate(log)
         self._save()
         self._learned.load_state_dict(self._best)
-        return self._measure(self._learned.eval(), partial(self._end_if_asked, False))
+        return self.measure(self._learned.eval(), partial(self._end_if_asked, False))
 
     def _learn(self, loss: Tensor) -> float:
         """Take a step down a loss; return its gradient's norm.
@@ -187,7 +187,7 @@ class Loop(ABC, Generic[Batch]):
             self._gradient_clip)
         if torch.isfinite(norm):
             self._optimiser.step()
-            self._averaged.update_parameters(self._learned)
+            self.averaged.update_parameters(self._learned)
             self._bad_steps = 0
         else:
             self._bad_steps += 1
@@ -223,12 +223,12 @@ class Loop(ABC, Generic[Batch]):
 
     def _validate(self, log: curves.Log) -> None:
         self.progress.to_validate = True
-        values = self._measure(self._averaged.module.eval(), self._end_if_asked)
+        values = self.measure(self.averaged.module.eval(), self._end_if_asked)
         self.progress.to_validate = False
         score = self._score(values)
         if score < self.progress.best:
             self.progress.best = score
-            self._best = copied(self._averaged.module)
+            self._best = copied(self.averaged.module)
         self._tick()
         log.validation(self.progress.step, self.progress.minutes, **values)
         curves.plot(self._out)
@@ -236,7 +236,7 @@ class Loop(ABC, Generic[Batch]):
 
     def _save(self) -> None:
         self._tick()
-        checkpoint.write(self._out / CHECKPOINT, self._learned, self._optimiser, self._averaged,
+        checkpoint.write(self._out / CHECKPOINT, self._learned, self._optimiser, self.averaged,
                          self._best, self._extra(), self.progress,
                          plain(to_tables(self._config)))
 

@@ -18,7 +18,7 @@ from asyncmde_ros.lab.training.initial import reset_gates
 from asyncmde_ros.lab.training.unroll import as_memory, corrected_at, decode, observe, unroll
 from asyncmde_ros.lab.training.windows import Batch, Sampler
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.network.warp import TensorWarp, sample, warp_grid
 
 
 @dataclass
@@ -218,7 +218,7 @@ def phases(shared: Shared) -> tuple[Phase, ...]:
 def warped_hold_score(batch: Batch, chosen: Sequence[int], delay: int, target: Tensor) -> Tensor:
     """Return eq. 11 (N,) of the first frame's depth, warped to the chosen frames."""
     frames = [delay + int(index) for index in chosen]
-    warp = Warp(*(part[:, frames].flatten(0, 1) for part in batch.keyframe))
+    warp = TensorWarp(*(part[:, frames].flatten(0, 1) for part in batch.keyframe))
     first = batch.depth[:, :1].expand(-1, len(frames), -1, -1, -1).flatten(0, 1).float()
     grid, _ = warp_grid(warp, first.shape[2:])
     return losses.squared_errors(losses.normalised(sample(first, grid)),

@@ -48,7 +48,7 @@ CHECKED_SIZES: tuple[Size, ...] = ((252, 336), (196, 252), (252, 448))
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """What to train on, where to, for how long, and from where.
 
     ``encoder`` is a MobileNetV3-Small to begin with, ``start`` a whole trained network; of a
@@ -65,7 +65,8 @@ class Request:
     start: Path | None = None
 
 
-def train(config: TrainConfig, request: Request, arguments: Sequence[str]) -> dict[str, Any]:
+def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str]
+          ) -> dict[str, Any]:
     """Train, and leave in ``request.out`` weights, curves and a report; return the report.
 
     ``arguments`` are the command's, for the report to name.
@@ -105,7 +106,7 @@ def train(config: TrainConfig, request: Request, arguments: Sequence[str]) -> di
     return report
 
 
-def _train_fast(config: TrainConfig, request: Request, teacher: Teacher,
+def _train_fast(config: TrainConfig, request: TrainingRequest, teacher: Teacher,
                 clips: Sequence[Clip]) -> dict[str, Any]:
     """Train the fast network, and write its weights; return what there is to report."""
     model = dataclasses.replace(CONFIGS[config.model.name],
@@ -124,7 +125,7 @@ def _train_fast(config: TrainConfig, request: Request, teacher: Teacher,
         'export_difference': export_difference(model, network, path, teacher)}
 
 
-def _train_student(config: TrainConfig, settings: StudentConfig, request: Request,
+def _train_student(config: TrainConfig, settings: StudentConfig, request: TrainingRequest,
                    teacher: Teacher, clips: Sequence[Clip]) -> dict[str, Any]:
     """Train the student, and write its adapter; return what there is to report."""
     start = (teacher.tensors if request.start is None
@@ -153,7 +154,7 @@ def _threads() -> int:
 
 
 def _start(model: ModelConfig, config: TrainConfig, teacher: Teacher, clips: Sequence[Clip],
-           request: Request) -> tuple[FastNetwork, bool]:
+           request: TrainingRequest) -> tuple[FastNetwork, bool]:
     """Return the network to begin with, and whether its encoder's normalisation is folded."""
     encoder = None if request.start else _encoder(model, request.encoder)
     # Here: how much the teacher drew before depends on what was cached.
@@ -219,13 +220,14 @@ def export_difference(model: ModelConfig, network: FastNetwork, path: Path,
     pair = [Model(model.name, backend, Precision.FP32, Threads(1, 1), source, path)
             for backend in ('openvino', 'torch')]
     for size in CHECKED_SIZES:
-        one, other = (_random_step(either.compile(size).fast) for either in pair)
+        one, other = (random_step(either.compile(size).fast) for either in pair)
         differences[f'{size[0]}x{size[1]}'] = float(np.abs(one - other).max()
                                                     / np.abs(other).max())
     return differences
 
 
-def _random_step(engine: Engine) -> npt.NDArray[np.float32]:
+def random_step(engine: Engine) -> npt.NDArray[np.float32]:
+    """Return the depth of one step on random numbers, the same at every call."""
     rng = np.random.default_rng(0)
     buffers = {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}
     for name in engine.inputs:

@@ -15,7 +15,7 @@ PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingSource:
     """A video or a photo; ``validation`` ones are never trained on."""
 
     path: Path
@@ -24,7 +24,7 @@ class Source:
     validation: bool
 
 
-def find(directory: Path, config: DataConfig) -> list[Source]:
+def find(directory: Path, config: DataConfig) -> list[TrainingSource]:
     """List a data folder: ``videos/`` and ``photos/``, or files of both kinds anywhere in it.
 
     ``videos.csv`` and ``photos.csv`` (columns ``file``, ``license``) tell the licences where
@@ -39,8 +39,8 @@ def find(directory: Path, config: DataConfig) -> list[Source]:
                 else 'photo' if path.suffix.lower() in PHOTO_SUFFIXES else None)
         licence = licences.get(path.name, 'unknown')
         if kind is not None and path.is_file() and _allowed(licence, config):
-            sources.append(Source(path, kind, licence,
-                                  is_validation(path.name, config.validation_share)))
+            sources.append(TrainingSource(path, kind, licence,
+                                          is_validation(path.name, config.validation_share)))
     if not sources and not config.rendered_clips:
         raise MediaError(f'{directory} holds no video or photo'
                          + (' under the licences asked for' if licences else ''))
@@ -72,7 +72,7 @@ def _licences(path: Path) -> dict[str, str]:
         raise MediaError(f'{path}: not a table with the columns "file" and "license"') from error
 
 
-def licence_table(sources: Iterable[Source]) -> dict[str, int]:
+def licence_table(sources: Iterable[TrainingSource]) -> dict[str, int]:
     """Count sources by licence, most frequent first."""
     counts: dict[str, int] = {}
     for source in sources:

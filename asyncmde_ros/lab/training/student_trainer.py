@@ -12,14 +12,19 @@ from asyncmde_ros.lab.training.cache import Clip
 from asyncmde_ros.lab.training.config import StudentConfig, TrainConfig
 from asyncmde_ros.lab.training.loop import Budget, Loop, TrainingError, copied, warmed_cosine
 from asyncmde_ros.lab.training.student import Student
-from asyncmde_ros.lab.training.student_pictures import Batch, Pictures, held_out, stack
+from asyncmde_ros.lab.training.student_pictures import (
+    StudentBatch,
+    StudentPictures,
+    held_out,
+    stack,
+)
 
 logger = logging.getLogger(__name__)
 
 MEASURED_AT_ONCE = 8
 
 
-class StudentTrainer(Loop[Batch]):
+class StudentTrainer(Loop[StudentBatch]):
     """Trains a student's adapter in place and keeps the best one by validation.
 
     Validation is :func:`losses.aligned_error` to the foundation model's depth of the larger
@@ -36,7 +41,7 @@ class StudentTrainer(Loop[Batch]):
         if not held:
             raise TrainingError('no clip is held out to validate on: raise data.validation_share')
         self._student, self._settings, self._device = student.to(device), settings, device
-        self._pictures = Pictures(training, config, settings)
+        self._pictures = StudentPictures(training, config, settings)
         self._held = {kind: _batches(pictures) for kind, pictures in held.items()}
         self._rates = {'low_rank': settings.rate, 'head': settings.rate * settings.head_rate,
                        'other': settings.rate * settings.other_rate}
@@ -46,10 +51,10 @@ class StudentTrainer(Loop[Batch]):
         super().__init__(student.learned, optimiser, config, budget, out, settings.average,
                          settings.gradient_clip)
 
-    def _load(self, phase: int, step: int) -> Batch:
+    def _load(self, phase: int, step: int) -> StudentBatch:
         return self._pictures.batch(step)
 
-    def _step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
+    def step(self, batch: StudentBatch, phase: int, share: float) -> dict[str, float]:
         settings = self._settings
         factor = warmed_cosine(share, self.progress.step, settings.warmup_steps,
                                settings.final_rate_share)
@@ -66,7 +71,7 @@ class StudentTrainer(Loop[Batch]):
                 'gradient': norm, 'rate': factor * settings.rate}
 
     @torch.no_grad()
-    def _measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
+    def measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
         # The network reads its own tensors: the averaged ones take their place for so long.
         own = copied(self._student.learned)
         self._student.learned.load_state_dict(learned.state_dict())
@@ -104,9 +109,9 @@ def depth_losses(depth: Tensor, target: Tensor) -> dict[str, Tensor]:
             'loss_scale': (depth - target).abs().mean() / (deviation + losses.EPS)}
 
 
-def _batches(pictures: Sequence[Batch]) -> list[Batch]:
+def _batches(pictures: Sequence[StudentBatch]) -> list[StudentBatch]:
     """Join pictures of the same size, a few at a time."""
-    sizes: dict[tuple[int, ...], list[Batch]] = {}
+    sizes: dict[tuple[int, ...], list[StudentBatch]] = {}
     for picture in pictures:
         sizes.setdefault(tuple(picture.depth.shape[2:]), []).append(picture)
     return [stack(same[start:start + MEASURED_AT_ONCE]) for same in sizes.values()

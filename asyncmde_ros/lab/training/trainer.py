@@ -73,7 +73,7 @@ class Trainer(Loop[Batch]):
         self._network.load_state_dict(self._best)
         self.progress.best = math.inf
         self._phases[phase].begin()
-        self._averaged = self._new_average()
+        self.averaged = self._new_average()
         self._validate(log)  # what this phase has to improve on
 
     def _set_rate(self, phase: Phase, share: float) -> None:
@@ -83,7 +83,7 @@ class Trainer(Loop[Batch]):
         for group in self._optimiser.param_groups:
             group['lr'] = phase.part_rate(rate, group['name'], group['share'])
 
-    def _step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
+    def step(self, batch: Batch, phase: int, share: float) -> dict[str, float]:
         present = self._phases[phase]
         self._set_rate(present, share)
         batch = batch.to(self._device)
@@ -123,7 +123,7 @@ class Trainer(Loop[Batch]):
         return torch.tensor(np.sqrt(squares / len(picked)), dtype=torch.float32,
                             device=self._device)
 
-    def _measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
+    def measure(self, learned: nn.Module, check: Callable[[], None]) -> dict[str, float]:
         return self._validation.measure(cast(FastNetwork, learned), check)
 
     def _score(self, values: dict[str, float]) -> float:

@@ -10,8 +10,8 @@ from asyncmde_ros.lab.training.config import ModelChoice, UnrollConfig
 from asyncmde_ros.lab.training.windows import Batch
 from asyncmde_ros.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.spatial_memory import Memory, MemoryState, full_size
-from asyncmde_ros.network.warp import Warp
+from asyncmde_ros.network.spatial_memory import KeyframeFeatures, MemoryState, full_size
+from asyncmde_ros.network.warp import TensorWarp
 
 
 @dataclass
@@ -65,8 +65,8 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
         return Unrolled(observed, [level[:, delay:] for level in as_memory(observed)],
                         torch.zeros_like(shape), delay)
     own = [level[:, 0] for level in observed]
-    memory = Memory(full_size(own) if model.memory == 'encoder'
-                    else [level[:, 0].float() for level in batch.levels], own)
+    memory = KeyframeFeatures(full_size(own) if model.memory == 'encoder'
+                              else [level[:, 0].float() for level in batch.levels], own)
     state = MemoryState([torch.ones_like(level[:, :1]) for level in own[1:]],
                         own[0], own[3], torch.ones_like(own[0][:, :1]))
     scalar = own[0].new_tensor
@@ -75,8 +75,8 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
     trust: list[Tensor] = []
     for frame in range(delay, batch.images.shape[1]):
         fresh = frame == delay
-        keyframe = Warp(*(part[:, frame] for part in batch.keyframe))
-        step = keyframe if fresh else Warp(*(part[:, frame] for part in batch.steps))
+        keyframe = TensorWarp(*(part[:, frame] for part in batch.keyframe))
+        step = keyframe if fresh else TensorWarp(*(part[:, frame] for part in batch.steps))
         now = network.unit([level[:, frame] for level in observed], memory, state, step,
                                   keyframe, beta, k, scalar([float(fresh)]))
         state = now.state
@@ -89,10 +89,10 @@ def unroll(network: FastNetwork, batch: Batch, delay: int, model: ModelChoice,
 def corrected_at(network: FastNetwork, batch: Batch, observed: Sequence[Tensor],
                  frame: int) -> list[Tensor]:
     """Return Phi of a frame plus what it lacked in the first one, which is the keyframe."""
-    memory = Memory([level[:, 0].float() for level in batch.levels],
-                    [level[:, 0] for level in observed])
+    memory = KeyframeFeatures([level[:, 0].float() for level in batch.levels],
+                              [level[:, 0] for level in observed])
     return network.unit.corrected([level[:, frame] for level in observed], memory,
-                                  Warp(*(part[:, frame] for part in batch.keyframe)))
+                                  TensorWarp(*(part[:, frame] for part in batch.keyframe)))
 
 
 def decode(network: FastNetwork, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:

@@ -14,7 +14,7 @@ from asyncmde_ros.lab.training.losses import aligned_error
 from asyncmde_ros.lab.training.unroll import as_memory, corrected_at, decode, unroll
 from asyncmde_ros.lab.training.windows import Batch, window
 from asyncmde_ros.network.graphs import FastNetwork
-from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.network.warp import TensorWarp, sample, warp_grid
 
 WINDOWS = 20
 LEAST_ERROR = 0.01
@@ -39,7 +39,8 @@ class Validation:
             first = depth[:1].expand_as(depth)
             # The baseline is the homography's: what one gets without optical flow.
             homography = batch.keyframe.homography[0]
-            grid, _ = warp_grid(Warp(homography, batch.keyframe.flow[0] * 0), depth.shape[2:])
+            grid, _ = warp_grid(TensorWarp(homography, batch.keyframe.flow[0] * 0),
+                                depth.shape[2:])
             self._held.append(_mean(first, depth))
             self._warped.append(_mean(sample(first.contiguous(), grid), depth))
 

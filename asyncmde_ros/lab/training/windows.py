@@ -15,7 +15,7 @@ from asyncmde_ros.lab.training.cache import Clip
 from asyncmde_ros.lab.training.config import TrainConfig
 from asyncmde_ros.lab.training.sources import hash_share
 from asyncmde_ros.model.geometry import Size
-from asyncmde_ros.network.warp import Warp
+from asyncmde_ros.network.warp import TensorWarp
 from asyncmde_ros.pipeline import motion
 from asyncmde_ros.pipeline.settings import MotionCompensation
 
@@ -42,14 +42,14 @@ class Batch:
     images: Tensor
     levels: list[Tensor]
     depth: Tensor
-    steps: Warp
-    keyframe: Warp
+    steps: TensorWarp
+    keyframe: TensorWarp
 
     def at(self, frames: Sequence[int]) -> 'Batch':
         """Return some frames; ``steps`` is then no longer between neighbours."""
         chosen = list(frames)
         return Batch(self.images[:, chosen], [level[:, chosen] for level in self.levels],
-                     self.depth[:, chosen], *(Warp(*(part[:, chosen] for part in warp))
+                     self.depth[:, chosen], *(TensorWarp(*(part[:, chosen] for part in warp))
                                               for warp in (self.steps, self.keyframe)))
 
     def to(self, device: torch.device) -> 'Batch':
@@ -57,7 +57,7 @@ class Batch:
         return Batch(self.images.to(device, non_blocking=True),
                      [level.to(device, non_blocking=True) for level in self.levels],
                      self.depth.to(device, non_blocking=True),
-                     *(Warp(*(t.to(device, non_blocking=True) for t in warp))
+                     *(TensorWarp(*(t.to(device, non_blocking=True) for t in warp))
                        for warp in (self.steps, self.keyframe)))
 
 
@@ -175,7 +175,7 @@ def window(clip: Clip, indices: Sequence[int], pictures: Sequence[npt.NDArray[np
 
 
 def track(pictures: Sequence[npt.NDArray[np.uint8]],
-          compensation: MotionCompensation) -> tuple[Warp, Warp]:
+          compensation: MotionCompensation) -> tuple[TensorWarp, TensorWarp]:
     """Return each frame's warp to the one before and to the first, as a batch of one.
 
     By the estimator that runs on the robot, so with its failures.  NaN from a scene cut on, where
@@ -192,10 +192,10 @@ def track(pictures: Sequence[npt.NDArray[np.uint8]],
     return _as_batch(steps), _as_batch(products)
 
 
-def _as_batch(warps: Sequence[motion.Warp | None]) -> Warp:
+def _as_batch(warps: Sequence[motion.Warp | None]) -> TensorWarp:
     present = [warp for warp in warps if warp is not None]
-    return Warp(torch.from_numpy(np.stack([warp.homography for warp in present]))[None],
-                torch.from_numpy(np.stack([warp.flow for warp in present]))[None])
+    return TensorWarp(torch.from_numpy(np.stack([warp.homography for warp in present]))[None],
+                      torch.from_numpy(np.stack([warp.flow for warp in present]))[None])
 
 
 def draw_size(clips: BySize, shares: Mapping[str, float], length: int, config: TrainConfig,
@@ -232,6 +232,6 @@ def _stack(windows: Sequence[Batch]) -> Batch:
                  _join([w.steps for w in windows]), _join([w.keyframe for w in windows]))
 
 
-def _join(warps: Sequence[Warp]) -> Warp:
-    return Warp(torch.cat([warp.homography for warp in warps]),
-                torch.cat([warp.flow for warp in warps]))
+def _join(warps: Sequence[TensorWarp]) -> TensorWarp:
+    return TensorWarp(torch.cat([warp.homography for warp in warps]),
+                      torch.cat([warp.flow for warp in warps]))

@@ -24,12 +24,13 @@ from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.lab.bench import engines, parts, pipeline, processor, saturation, summary
 from asyncmde_ros.lab.bench.background import Moment, background, within
 from asyncmde_ros.lab.bench.deliveries import Delivery, evaluate
-from asyncmde_ros.lab.bench.options import Options
-from asyncmde_ros.lab.bench.pictures import Film, Pan, Still, bounce
-from asyncmde_ros.lab.bench.schedule import Camera
+from asyncmde_ros.lab.bench.options import BenchOptions
+from asyncmde_ros.lab.bench.pictures import Pan, Still, VideoPictures, bounce
+from asyncmde_ros.lab.bench.schedule import SimulatedCamera
 from asyncmde_ros.lab.bench.statistics import Summary, summarise
 from asyncmde_ros.lab.machine import commit
 from asyncmde_ros.lab.media.video import VideoWriter
+from asyncmde_ros.pipeline import evidence
 from asyncmde_ros.pipeline.motion import MotionEstimator
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation
 
@@ -49,16 +50,16 @@ SECTIONS = {'meta', 'startup', 'engines', 'saturation', 'roofline', 'motion', 'p
 WITHOUT_ROS = """
 import sys
 sys.modules['rclpy'] = None
-from asyncmde_ros.cli.bench import _find_ros
-print(_find_ros(False).reason)
+from asyncmde_ros.cli.bench import find_ros
+print(find_ros(False).reason)
 """
 
 
-def options(**changes: Any) -> Options:
+def options(**changes: Any) -> BenchOptions:
     fields = {'size': (42, 56), 'image': IMAGE, 'rate_hz': 50.0, 'seconds': 0.4, 'startups': 1,
               'model': 'vits', 'backend': 'auto', 'video': None,
               'fast_path': FastPathModel.GLANCE}
-    return Options(**fields | changes)
+    return BenchOptions(**fields | changes)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -306,7 +307,7 @@ def test_a_video_is_resized_and_played_there_and_back(tmp_path: Path) -> None:
     with VideoWriter(path, 10.0) as writer:
         for level in (0, 80, 160, 240):
             writer.write(np.full((64, 96, 3), level, np.uint8))
-    film = Film(path, IMAGE)
+    film = VideoPictures(path, IMAGE)
     means = [film.at(index).mean() for index in range(7)]
     assert film.at(0).shape == (*IMAGE, 3)
     assert means[:4] == sorted(means[:4]) and means[4:] == means[2::-1]
@@ -316,7 +317,7 @@ def test_a_slow_consumer_gets_the_newest_frame_and_the_others_are_counted(
         monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr('time.monotonic', lambda: now)
-    camera = Camera(options(rate_hz=10.0))
+    camera = SimulatedCamera(options(rate_hz=10.0))
     frames = iter(camera)
     assert next(frames) == (0, 0.0)
     now += 0.35
@@ -362,7 +363,7 @@ def test_the_graphs_of_the_fast_path_run_equally_often(
     class Model(FakeModel):
         backend, precision = 'fake', Precision.FP32
 
-    monkeypatch.setattr(engines, '_configurations', lambda _: [(Model(), 1)])
+    monkeypatch.setattr(engines, 'configurations', lambda _: [(Model(), 1)])
     (row,) = engines.compare(options(fast_path=fast_path, seconds=0.01), Pan(IMAGE))
     assert row.foundation_ms.count == row.fast_ms.count >= 3
     assert row.ratio_p50 == row.foundation_ms.p50 / row.fast_ms.p50
@@ -376,9 +377,9 @@ def test_the_graphs_of_the_fast_path_run_equally_often(
 
 def test_a_memory_of_depth_is_among_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = []
-    mix = parts.MovedDepth._mixed
-    monkeypatch.setattr(parts.MovedDepth, '_mixed',
-                        lambda *words: mixed.append(1) or mix(*words))
+    weigh = evidence.glance_share  # once in each mixing
+    monkeypatch.setattr(evidence, 'glance_share',
+                        lambda *words: mixed.append(1) or weigh(*words))
     found = parts.measure(options(seconds=0.01), Pan(IMAGE), {'extra': lambda: None})
     assert {'move_memory', 'mix_glance', 'photometric_evidence', 'shrink', 'extra'} <= set(found)
     assert len(mixed) == found['mix_glance'].count + 1  # each with a glance that is new
@@ -502,12 +503,12 @@ def test_what_the_node_says_is_understood() -> None:
             said = diagnose(name, Statistics().snapshot(), PipelineStatus(
                 PipelineState.READY, 'fake', (252, 336), slow, glance, 0, 0, 0, 0),
                 Circumstances(True), Time(sec=7))
-            listener._on_diagnostics(said)
-        listener._on_diagnostics(DiagnosticArray())
+            listener.on_diagnostics(said)
+        listener.on_diagnostics(DiagnosticArray())
         for second, source in enumerate((
                 MemorySource(DepthSource.MEMORY, False), MemorySource(DepthSource.MEMORY, True),
                 MemorySource(DepthSource.WARPED, False), MemorySource(DepthSource.WARPED, True))):
-            listener._on_memory(TimeReference(header=Header(stamp=Time(sec=second)),
+            listener.on_memory(TimeReference(header=Header(stamp=Time(sec=second)),
                                               source=str(source)))
     assert listener.moments == [Moment(7.0, {'252x336': 3, '336x448': 2}, 9, 31.5)]
     assert listener.warped_ns == {2 * 10**9, 3 * 10**9}

@@ -23,7 +23,7 @@ from asyncmde_ros.lab.evaluation.cache import stored_arrays, stored_json
 from asyncmde_ros.lab.evaluation.image_model import ImageModel
 from asyncmde_ros.lab.evaluation.simulation import Sight, Watch
 from asyncmde_ros.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from asyncmde_ros.network.warp import Warp, sample, warp_grid
+from asyncmde_ros.network.warp import TensorWarp, sample, warp_grid
 from asyncmde_ros.pipeline.evidence import ALL, Ingredients
 from asyncmde_ros.pipeline.motion import MotionEstimator, resample, still
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
@@ -41,7 +41,7 @@ def test_the_numpy_warp_is_the_networks_warp(shift: list[float]) -> None:
     homography = np.eye(3) + np.array([*shift, 0]).reshape(3, 3)
     depth = np.random.default_rng(0).random((20, 30)).astype(np.float32)
     h = torch.from_numpy(homography.astype(np.float32))
-    grid, valid = warp_grid(Warp(h, torch.zeros(1, 2, *depth.shape)), depth.shape)
+    grid, valid = warp_grid(TensorWarp(h, torch.zeros(1, 2, *depth.shape)), depth.shape)
     expected = sample(torch.from_numpy(depth)[None, None], grid)[0, 0].numpy()
     where = valid[0, 0].numpy() == 1
     # OpenCV interpolates with 1/32 pixel steps.

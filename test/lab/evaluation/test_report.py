@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.evaluation import report
 from asyncmde_ros.lab.evaluation.glossary import COLUMN_OF, COLUMNS
-from asyncmde_ros.lab.evaluation.plots import Sample, contact_sheet
+from asyncmde_ros.lab.evaluation.plots import SheetFrame, contact_sheet
 from asyncmde_ros.lab.evaluation.record import FrameSeries, LagScores, Record
 from asyncmde_ros.lab.evaluation.table import format_table, tables
 
@@ -51,12 +51,12 @@ def both_alignments(sequence: str = 'kitchen') -> list[Record]:
                                           ('async', 'fixed:4', 0.11))]
 
 
-def samples(rng: np.random.Generator) -> list[Sample]:
+def samples(rng: np.random.Generator) -> list[SheetFrame]:
     """Two frames; the second lacks all that may be missing."""
     depth = rng.uniform(1, 5, (12, 16)).astype(np.float32)
     depth[0], depth[1], depth[2] = 0, np.nan, np.inf
-    full = Sample(3, 3, rng.integers(0, 256, (24, 32, 3), np.uint8), depth, depth, depth,
-                  rng.uniform(0, 1, (6, 8)).astype(np.float32))
+    full = SheetFrame(3, 3, rng.integers(0, 256, (24, 32, 3), np.uint8), depth, depth, depth,
+                      rng.uniform(0, 1, (6, 8)).astype(np.float32))
     return [full, replace(full, frame=4, lag=None, truth=None, trust=None)]
 
 
@@ -323,7 +323,7 @@ def test_a_report_of_nothing_but_gaps(tmp_path: Path) -> None:
     unknown = record(row='hold', absrel=None,
                      per_frame=FrameSeries([None] * FRAMES, [None] * FRAMES))
     nothing = np.full((8, 8), np.nan, np.float32)
-    blank = Sample(0, None, np.zeros((8, 8, 3), np.uint8), None, nothing, nothing, None)
+    blank = SheetFrame(0, None, np.zeros((8, 8, 3), np.uint8), None, nothing, nothing, None)
     report.write(tmp_path, [empty, unknown], dict.fromkeys(META), {'kitchen': [blank], 'x': []},
                  {('kitchen', 'async'): nothing})
     page = Page((tmp_path / report.PAGE).read_text(encoding='utf-8'))
@@ -348,7 +348,7 @@ def test_one_sample_has_one_colour_range() -> None:
     """The same depth has the same colour as truth, teacher's and ours; half of it has not."""
     flat = np.full((24, 32), 2, np.float32)
     flat[:, 16:] = 4
-    sample = Sample(0, 0, np.zeros((24, 32, 3), np.uint8), flat, flat, flat, None)
+    sample = SheetFrame(0, 0, np.zeros((24, 32, 3), np.uint8), flat, flat, flat, None)
     same = _colors(contact_sheet([sample]))
     other = _colors(contact_sheet([replace(sample, ours=flat * np.float32(1.5))]))
     assert len(other) > len(same)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.evaluation.schedule import Asynchronous, Fixed, parse
-from asyncmde_ros.lab.evaluation.simulation import Background, Sight
+from asyncmde_ros.lab.evaluation.simulation import BackgroundCosts, Sight
 
 SMALL, LARGE = (252, 336), (336, 448)
 
@@ -20,7 +20,7 @@ def test_fixed_interval_cycles_through_lags() -> None:
 
 
 def test_what_is_there_at_once_is_of_the_largest_size_and_of_the_frame_itself() -> None:
-    def no_background(rate_hz: float, stated_ms: float | None) -> Background:
+    def no_background(rate_hz: float, stated_ms: float | None) -> BackgroundCosts:
         raise AssertionError('what is there at once has no latency')
     watch = Fixed(3).watch((SMALL, LARGE), no_background)
     assert [watch.frame() for _ in range(5)] == [

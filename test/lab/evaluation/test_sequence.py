@@ -14,7 +14,7 @@ from support.videos import encode, png_bomb
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.lab.evaluation import sequence
-from asyncmde_ros.lab.evaluation.sequence import Calibration, open_sequence
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics, open_sequence
 from asyncmde_ros.lab.media.video import VideoWriter
 
 FRAMES = 3
@@ -60,7 +60,7 @@ def room(tmp_path: Path) -> Path:
 def test_a_folder_gives_images_truth_and_poses(room: Path) -> None:
     frames = open_sequence(room)
     assert (frames.name, frames.length, frames.rate_hz, frames.max_depth_m) == ('room', 3, 15, 10)
-    assert frames.calibration == Calibration(30, 31, 8, 6)
+    assert frames.calibration == PinholeIntrinsics(30, 31, 8, 6)
     assert frames.has_depth and frames.has_poses
     image, depth = frames.rgb(2), frames.depth(2)
     assert image.shape == (12, 16, 3) and image.dtype == np.uint8
@@ -190,7 +190,7 @@ def test_a_tum_recording_is_associated_by_its_stamps(desk: Path) -> None:
     expected = [[0, -1, 0, 3], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(frames.pose(2), expected, atol=1e-12)
     assert frames.rate_hz == pytest.approx(30, rel=1e-3)
-    assert frames.calibration == Calibration(517.3, 516.5, 318.6, 255.3)
+    assert frames.calibration == PinholeIntrinsics(517.3, 516.5, 318.6, 255.3)
     assert frames.has_depth and frames.has_poses
 
 
@@ -205,16 +205,16 @@ def test_a_rotation_from_a_quaternion(rng: np.random.Generator) -> None:
     axis = rng.normal(size=3)
     axis /= np.linalg.norm(axis)
     angle = 0.7
-    rotation = sequence._pose_of(np.zeros(3), np.append(np.sin(angle / 2) * axis,
-                                                        np.cos(angle / 2)))[:3, :3]
+    rotation = sequence.pose_of(np.zeros(3), np.append(np.sin(angle / 2) * axis,
+                                                       np.cos(angle / 2)))[:3, :3]
     np.testing.assert_allclose(rotation, cv2.Rodrigues(angle * axis)[0], atol=1e-12)
 
 
 def test_stamps_pair_closest_first_and_once() -> None:
     first, second = np.array([0.0, 0.010, 1.0, 2.0]), np.array([0.008, 0.025, 1.05, 2.001])
     # 0.000 loses 0.008 to 0.010 and is too far from 0.025; 1.0 is 50 ms from its neighbour.
-    assert sequence._associate(first, second) == [(1, 0), (3, 3)]
-    assert sequence._associate(first, np.array([])) == []
+    assert sequence.associate(first, second) == [(1, 0), (3, 3)]
+    assert sequence.associate(first, np.array([])) == []
 
 
 @pytest.mark.parametrize('file, line, words', [
@@ -297,8 +297,8 @@ def test_pictures_that_claim_to_be_huge_are_refused(room: Path) -> None:
 
 
 def test_a_calibration_scales_with_its_image() -> None:
-    assert (Calibration(600, 500, 320, 240).scaled((480, 640), (240, 160))
-            == Calibration(150, 250, 80, 120))
+    assert (PinholeIntrinsics(600, 500, 320, 240).scaled((480, 640), (240, 160))
+            == PinholeIntrinsics(150, 250, 80, 120))
 
 
 @pytest.mark.parametrize('name, frames, rate_hz, poses', [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asyncmde_ros.lab.evaluation.schedule import Asynchronous
 from asyncmde_ros.lab.evaluation.simulation import (
-    Background,
+    BackgroundCosts,
     BackgroundThread,
     Job,
     Sight,
@@ -124,10 +124,10 @@ def sights(frames: int, change_per_s: float, sizes: tuple[tuple[int, int], ...],
            large_ms: float, glance_ms: float, trust: float = 1.0,
            stated_ms: float | None = None, in_turn: bool = False) -> list[Sight]:
     """Return what frames at 30 Hz find, whose picture changes by so much a second."""
-    def background(rate_hz: float, stated_ms: float | None) -> Background:
+    def background(rate_hz: float, stated_ms: float | None) -> BackgroundCosts:
         share = 1.0 if stated_ms is None else stated_ms / small_ms
-        return Background({SMALL: share * small_ms, LARGE: share * large_ms}, share * glance_ms,
-                          in_turn)
+        return BackgroundCosts({SMALL: share * small_ms, LARGE: share * large_ms},
+                               share * glance_ms, in_turn)
     watch = Asynchronous(30, stated_ms).watch(sizes, background)
     found = []
     for _ in range(frames):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from asyncmde_ros.lab.evaluation import temporal
-from asyncmde_ros.lab.evaluation.sequence import Calibration, open_sequence
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics, open_sequence
 from asyncmde_ros.lab.evaluation.temporal import f1, flow_warps, frame_f1, opw, tae, tcd
 
 SIZE = (24, 32)
-CAMERA = Calibration(30.0, 28.0, 15.5, 11.5)
+CAMERA = PinholeIntrinsics(30.0, 28.0, 15.5, 11.5)
 FLOAT32 = 1e-6
 MAX_DEPTH_M = 10.0
 
@@ -121,7 +121,7 @@ def test_the_nearest_of_two_surfaces_hides_the_other() -> None:
     # A pillar at 1 m before a wall at 4 m, and a step to the side by 2 pixels at the wall.
     pillar = np.full(SIZE, 4.0)
     pillar[:, 16] = 1.0
-    moved = temporal._reprojected(pillar, camera_at(x_m=-4 * 2 / CAMERA.fx), CAMERA)
+    moved = temporal.reprojected(pillar, camera_at(x_m=-4 * 2 / CAMERA.fx), CAMERA)
     # The wall moves by 2 pixels to the left, the pillar by 8 onto it.
     assert (moved[:, 8] == 1).all() and (np.delete(moved[:, :30], [8, 14], axis=1) == 4).all()
     assert np.isinf(moved[:, 14]).all() and np.isinf(moved[:, 30:]).all()
@@ -143,7 +143,8 @@ def test_tae_skips_what_cannot_be_compared() -> None:
 def test_tcd_by_hand() -> None:
     # Walls 0.1 m apart, each point straight before one of the other wall's or nearly.
     depth = np.full(SIZE, 100.0)
-    far = Calibration(1.0, 1.0, 15.5, 11.5)  # points 100 m apart: the nearest is the same pixel's
+    # Points 100 m apart: the nearest is the same pixel's.
+    far = PinholeIntrinsics(1.0, 1.0, 15.5, 11.5)
     expected = np.mean([(0.1 * np.hypot(row - 11.5, col - 15.5)) ** 2 + 0.1 ** 2
                         for row in range(SIZE[0]) for col in range(SIZE[1])])
     assert tcd([depth, depth + 0.1], [np.eye(4)] * 2, far) == pytest.approx(2 * expected,
@@ -308,7 +309,7 @@ def constant_flow(x_px: float) -> np.ndarray:
     (-1.2, False), (0, False)])  # 0.64 > 0.01 (4 + 1.44) + 0.5
 def test_the_weight_of_flow_that_does_not_come_back(backward_px: float, consistent: bool) -> None:
     image = np.full((*SIZE, 3), 90, np.uint8)
-    warp = temporal._flow_warp(KnownFlow(constant_flow(2), constant_flow(backward_px)), image,
+    warp = temporal.flow_warp(KnownFlow(constant_flow(2), constant_flow(backward_px)), image,
                                image)
     np.testing.assert_array_equal(warp.weight[:, :-2], float(consistent))
     assert not warp.weight[:, -2:].any()  # left the image
@@ -317,7 +318,7 @@ def test_the_weight_of_flow_that_does_not_come_back(backward_px: float, consiste
 def test_the_weight_of_colours_that_differ() -> None:
     image = np.full((*SIZE, 3), 100, np.uint8)
     changed = image + np.array([10, 0, 20], np.uint8)
-    warp = temporal._flow_warp(KnownFlow(constant_flow(0), constant_flow(0)), image, changed)
+    warp = temporal.flow_warp(KnownFlow(constant_flow(0), constant_flow(0)), image, changed)
     np.testing.assert_allclose(warp.weight, np.exp(-50 * (10 ** 2 + 20 ** 2) / 255 ** 2),
                                rtol=1e-5)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncmde_ros.lab.media.pace import LEAP_NS, Clock, Pace, clock_of
+from asyncmde_ros.lab.media.pace import LEAP_NS, Pace, PlaybackClock, clock_of
 
 SECOND_NS = 10**9
 
@@ -57,7 +57,7 @@ def test_stamps_in_a_wrong_unit_are_not_gone_by(period_ns: int, length: int,
                                                 power: int) -> None:
     times = [(EPOCH_NS + int((index + early[index]) * period_ns * 10.0 ** power),
               EPOCH_NS + int((index + late[index]) * period_ns)) for index in range(length)]
-    assert clock_of(times) is not Clock.HEADERS
+    assert clock_of(times) is not PlaybackClock.HEADERS
 
 
 @pytest.mark.proves('recording-stamps')
@@ -68,7 +68,7 @@ def test_right_stamps_are_gone_by_at_whatever_rate_they_were_recorded(
     times = [(EPOCH_NS + int((index + early[index] / 2) * period_ns),
               EPOCH_NS + int((index + late[index] / 2) * period_ns / rate))
              for index in range(length)]
-    assert clock_of(times) is Clock.HEADERS
+    assert clock_of(times) is PlaybackClock.HEADERS
 
 
 @pytest.mark.proves('recording-stamps')
@@ -78,7 +78,7 @@ def test_right_stamps_are_gone_by_where_many_were_recorded_at_once(
     times = [(EPOCH_NS + index * period_ns,
               EPOCH_NS + index // burst * burst * period_ns + index % burst * apart_ns)
              for index in range(length)]
-    assert clock_of(times) is Clock.HEADERS
+    assert clock_of(times) is PlaybackClock.HEADERS
 
 
 @given(st.integers(SECOND_NS, 600 * SECOND_NS), LENGTHS, st.integers(0, 10**8))
@@ -86,13 +86,13 @@ def test_a_slow_camera_is_believed_though_it_was_recorded_at_once(
         period_ns: int, length: int, apart_ns: int) -> None:
     end_ns = EPOCH_NS + length * period_ns
     times = [(EPOCH_NS + index * period_ns, end_ns + index * apart_ns) for index in range(length)]
-    assert clock_of(times) is Clock.HEADERS
+    assert clock_of(times) is PlaybackClock.HEADERS
 
 
 @pytest.mark.parametrize('rate_hz', [1.5, 2, 5, 30])
 def test_stamps_of_whole_seconds_are_not_gone_by(rate_hz: float) -> None:
     received = [EPOCH_NS + int(index * SECOND_NS / rate_hz) for index in range(20)]
-    assert clock_of([(at // SECOND_NS * SECOND_NS, at) for at in received]) is Clock.STILL
+    assert clock_of([(at // SECOND_NS * SECOND_NS, at) for at in received]) is PlaybackClock.STILL
 
 
 def test_a_loop_or_a_leap_or_a_lost_stamp_makes_no_stamps_wrong() -> None:
@@ -100,10 +100,11 @@ def test_a_loop_or_a_leap_or_a_lost_stamp_makes_no_stamps_wrong() -> None:
     for place, stamp_ns in ((5, 0), (9, 1), (15, 2 * EPOCH_NS), (19, EPOCH_NS)):
         changed = [(stamp_ns if index == place else stamp, received)
                    for index, (stamp, received) in enumerate(times)]
-        assert clock_of(changed) is Clock.HEADERS
+        assert clock_of(changed) is PlaybackClock.HEADERS
 
 
 @pytest.mark.parametrize('times', [[], [(0, 5)], [(5, 9)], [(5, 9), (5, 9)]])
 def test_of_too_few_stamps_nothing_is_said_but_that_there_is_none(
         times: list[tuple[int, int]]) -> None:
-    assert clock_of(times) is (Clock.UNSTAMPED if times == [(0, 5)] else Clock.HEADERS)
+    assert clock_of(times) is (PlaybackClock.UNSTAMPED if times == [(0, 5)] else
+                               PlaybackClock.HEADERS)

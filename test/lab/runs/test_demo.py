@@ -23,8 +23,8 @@ from asyncmde_ros import processes
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.lab.media.video import VideoWriter
 from asyncmde_ros.lab.runs import demo as demo_session
-from asyncmde_ros.lab.runs.demo import Sample, figures
-from asyncmde_ros.lab.runs.video_publisher import Camera
+from asyncmde_ros.lab.runs.demo import ReceivedDepth, figures
+from asyncmde_ros.lab.runs.video_publisher import VideoPublisher
 from asyncmde_ros.ros.messages import to_nanoseconds
 
 pytestmark = [pytest.mark.ros]
@@ -148,9 +148,9 @@ def test_each_image_has_a_stamp_of_its_own_and_later_than_the_last(clock_ns: lis
     now = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=next(times)))
     node = SimpleNamespace(get_clock=lambda: now, create_publisher=lambda *_: SimpleNamespace(
         publish=published.append))
-    camera = Camera(node, 'camera', threading.Event())  # type: ignore[arg-type]
+    publisher = VideoPublisher(node, 'camera', threading.Event())  # type: ignore[arg-type]
     for _ in clock_ns:
-        camera.show(picture())
+        publisher.show(picture())
     stamps = [to_nanoseconds(message.header.stamp) for message in published]
     assert stamps == sorted(set(stamps)) and stamps[0] == clock_ns[0]
 
@@ -216,8 +216,8 @@ def test_a_missing_video_is_one_clear_line(tmp_path: Path, foundation_path: Path
 def test_figures_are_rates_medians_and_lag_in_frames() -> None:
     second = 10**9
     stamps = [index * second // 10 for index in range(21)]
-    samples = [Sample(received_ns=stamp + 50_000_000, stamp_ns=stamp,
-                      keyframe_ns=stamp - stamp % (second // 2) - second // 10)
+    samples = [ReceivedDepth(received_ns=stamp + 50_000_000, stamp_ns=stamp,
+                             keyframe_ns=stamp - stamp % (second // 2) - second // 10)
                for stamp in stamps[10:]]
     result = figures(samples, stamps)
     assert result is not None

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +52,6 @@ view.time = SimpleNamespace(
 sys.exit(main(sys.argv[1:]))
 '''
 """The command, which also tells what it has shown, and whose time is over with a file."""
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer()
-    yield peer
-    peer.close()
 
 
 def start_view(*words: str) -> 'subprocess.Popen[str]':

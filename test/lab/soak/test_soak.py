@@ -28,8 +28,8 @@ from asyncmde_ros.lab.soak import samples
 from asyncmde_ros.lab.soak.bounds import (
     EXIT_S,
     FD_GROWTH,
-    Evidence,
     Incident,
+    SoakEvidence,
     decide,
     growth,
 )
@@ -70,13 +70,13 @@ def series(rss_mib: Callable[[float], float], minutes: float = 3.0) -> list[Samp
     return [sample(float(second), rss_mib=rss_mib(second)) for second in range(int(60 * minutes))]
 
 
-def healthy(**changes: object) -> Evidence:
+def healthy(**changes: object) -> SoakEvidence:
     incidents = [Incident(kind, 'any', 10.0, 0.2) for kind in Kind]
-    return replace(Evidence(series(lambda _: RSS_MIB), incidents, 0, 0, 0, 0, 0, '', 0, 0.4),
+    return replace(SoakEvidence(series(lambda _: RSS_MIB), incidents, 0, 0, 0, 0, 0, '', 0, 0.4),
                    **changes)
 
 
-def broken(evidence: Evidence) -> list[str]:
+def broken(evidence: SoakEvidence) -> list[str]:
     return [bound.name for bound in decide(evidence) if not bound.held]
 
 
@@ -205,7 +205,7 @@ def test_the_ledger_forgets() -> None:
     for second in range(1000):
         ledger.show(second, float(second), good=True)
         ledger.show(0, float(second), good=True)  # a clock that stands still
-    assert len(ledger._images) <= KEPT_S + 2
+    assert len(ledger) <= KEPT_S + 2
     ledger.answer(1, 1000.0)
     assert ledger.foreign == 1
     ledger.answer(0, 1000.0)
@@ -256,7 +256,7 @@ def test_the_picture_shows_a_run_and_an_empty_one() -> None:
 def test_a_report_is_json_with_a_line_an_item() -> None:
     report = {'meta': {'a': [1, 2]}, 'samples': [{'x': 1 / 3, 'y': None}, {'x': 2.0, 'y': 1}],
               'log_tail': ['one "word"', 'two'], 'none': []}
-    text = soak_command._json_lines(report).decode()
+    text = soak_command.json_lines(report).decode()
     assert json.loads(text) == report | {'samples': [{'x': 0.33, 'y': None}, {'x': 2.0, 'y': 1}]}
     assert '{"x": 0.33, "y": null},\n' in text
 

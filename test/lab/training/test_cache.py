@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from safetensors.numpy import load_file
+from support import pictures
 from support.videos import png_bomb
 
 from asyncmde_ros.lab.media.video import VideoWriter
@@ -67,8 +68,7 @@ class FakeTeacher:
 
 
 def texture(seed: int, shape: Size = (96, 120)) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 255, (8, 10, 3), np.uint8)
-    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return pictures.texture(shape, (8, 10), seed)
 
 
 def save_photo(path: Path, rgb: np.ndarray) -> Path:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import pictures
 
 from asyncmde_ros.lab.training import rendered, virtual_camera
 from asyncmde_ros.lab.training.rendered import (
@@ -35,8 +36,7 @@ SIDES = st.integers(2, 9).map(lambda patches: 14 * patches)
 
 
 def photo(seed: int = 0, shape: tuple[int, int] = (120, 160)) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 255, (16, 20, 3), np.uint8)
-    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return pictures.texture(shape, (16, 20), seed)
 
 
 def ramp(shape: tuple[int, int] = (120, 160)) -> np.ndarray:

@@ -118,7 +118,7 @@ def test_errors_that_are_no_ratios_are_not_compared_with_one(names: list[str],
                                                              lined: bool) -> None:
     panel = Figure().subplots()
     minutes = np.arange(3.0)
-    curves._draw_ratios(panel, {'step': minutes, 'minutes': minutes}
+    curves.draw_ratios(panel, {'step': minutes, 'minutes': minutes}
                         | dict.fromkeys(names, 0.2 + 0.01 * minutes))
     labels = panel.get_legend_handles_labels()[1]
     assert any('hold-last' in label for label in labels) == lined

@@ -250,14 +250,14 @@ def test_a_shipped_graph_of_other_weights_would_be_noticed(
     torch.manual_seed(0)
     network = FastNetwork(VITS)
     run.save(network, tmp_path / 'own.safetensors')
-    original = run._random_step
+    original = run.random_step
     calls: list[int] = []
 
     def disturbed(engine: object) -> np.ndarray:
         calls.append(1)
         return original(engine) * (1 + 0.01 * (len(calls) % 2))
     monkeypatch.setattr(run, 'CHECKED_SIZES', ((56, 84),))
-    monkeypatch.setattr(run, '_random_step', disturbed)
+    monkeypatch.setattr(run, 'random_step', disturbed)
     (difference,) = run.export_difference(VITS, network, tmp_path / 'own.safetensors',
                                           None).values()
     assert difference > EXPORT_TOLERANCE

@@ -4,7 +4,6 @@ import pytest
 
 pytest.importorskip('torch', reason='left out: needs torch')
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from support.curves import rows
 from support.students import RANK, TINY, random_weights
 
 from asyncmde_ros.errors import MediaError
@@ -21,7 +21,7 @@ from asyncmde_ros.lab.training.cache import Clip
 from asyncmde_ros.lab.training.config import DataConfig, StudentConfig, TrainConfig
 from asyncmde_ros.lab.training.loop import CHECKPOINT, Budget, TrainingError
 from asyncmde_ros.lab.training.student import Student
-from asyncmde_ros.lab.training.student_pictures import Pictures, held_out, shrunk
+from asyncmde_ros.lab.training.student_pictures import StudentPictures, held_out, shrunk
 from asyncmde_ros.lab.training.student_trainer import StudentTrainer, depth_losses
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.weights.canonical import Tensors
@@ -75,12 +75,6 @@ def trained(clips: list[Clip], out: Path, steps: int, config: TrainConfig = CONF
     return student.adapter()
 
 
-def rows(path: Path) -> list[dict[str, float]]:
-    with path.open(newline='') as stream:
-        return [{name: float(value) for name, value in row.items()}
-                for row in csv.DictReader(stream)]
-
-
 def test_it_learns_and_keeps_the_best(clips: list[Clip], tmp_path: Path) -> None:
     student, training = prepared(clips, tmp_path, 12)
     scores = training.run()
@@ -94,8 +88,8 @@ def test_it_learns_and_keeps_the_best(clips: list[Clip], tmp_path: Path) -> None
 def test_two_steps_on_the_same_pictures_lower_their_loss(
         clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
-    batch = Pictures(clips, CONFIG, STUDENT).batch(0)
-    monkeypatch.setattr(Pictures, 'batch', lambda self, step: batch)
+    batch = StudentPictures(clips, CONFIG, STUDENT).batch(0)
+    monkeypatch.setattr(StudentPictures, 'batch', lambda self, step: batch)
     trained(clips, tmp_path, 3)
     logged = [row['loss'] for row in rows(tmp_path / 'train.csv')]
     assert logged[2] < logged[0]
@@ -105,7 +99,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
         clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, checkpoint_minutes=0.0)
     whole = trained(clips, tmp_path / 'whole', 4, config)
-    original = StudentTrainer._step
+    original = StudentTrainer.step
 
     def dies(self: StudentTrainer, *arguments: object) -> dict[str, float]:
         if self.progress.step == 2:
@@ -113,7 +107,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
         return original(self, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(StudentTrainer, '_step', dies)
+        patch.setattr(StudentTrainer, 'step', dies)
         with pytest.raises(KeyboardInterrupt):
             trained(clips, tmp_path / 'parts', 4, config)
     student, training = prepared(clips, tmp_path / 'parts', 4, config)
@@ -140,14 +134,14 @@ def test_another_configuration_is_not_resumed(clips: list[Clip], tmp_path: Path)
 def test_validation_is_of_the_averaged_weights_and_leaves_the_others(
         clips: list[Clip], tmp_path: Path) -> None:
     student, training = prepared(clips, tmp_path, 1)
-    before = training._measure(student.learned, lambda: None)
-    averaged = training._averaged.module
+    before = training.measure(student.learned, lambda: None)
+    averaged = training.averaged.module
     with torch.no_grad():
         for value in student.learned.values():
             value.mul_(1.5)
     changed = {name: value.clone() for name, value in student.learned.state_dict().items()}
-    assert training._measure(averaged, lambda: None) == before
-    assert training._measure(student.learned, lambda: None) != before
+    assert training.measure(averaged, lambda: None) == before
+    assert training.measure(student.learned, lambda: None) != before
     for name, value in student.learned.state_dict().items():
         assert torch.equal(value, changed[name])
 
@@ -165,7 +159,7 @@ def test_a_split_with_an_empty_side_is_refused(clips: list[Clip], tmp_path: Path
 
 def test_a_draw_depends_on_seed_and_step_alone(clips: list[Clip]) -> None:
     config = replace(CONFIG, data=replace(CONFIG.data, appearance=Appearance()))
-    batches = [Pictures(clips, each, STUDENT).batch(step) for each, step in (
+    batches = [StudentPictures(clips, each, STUDENT).batch(step) for each, step in (
         (config, 3), (config, 3), (config, 4), (replace(config, seed=1), 3))]
     same = [torch.equal(batches[0].pictures, batch.pictures)
             and torch.equal(batches[0].depth, batch.depth) for batch in batches]
@@ -177,7 +171,7 @@ def test_a_draw_depends_on_seed_and_step_alone(clips: list[Clip]) -> None:
 @pytest.mark.parametrize('crop_share', [0.0, 1.0])
 def test_depth_goes_with_its_picture_through_flips_and_windows(clips: list[Clip],
                                                                crop_share: float) -> None:
-    pictures = Pictures(clips, CONFIG, replace(STUDENT, crop_share=crop_share, batch=8))
+    pictures = StudentPictures(clips, CONFIG, replace(STUDENT, crop_share=crop_share, batch=8))
     batch = pictures.batch(0)
     brightness = batch.pictures.float().mean(3) / 64
     # The rounding of a picture's mean to whole grey levels.
@@ -191,14 +185,14 @@ def test_depth_goes_with_its_picture_through_flips_and_windows(clips: list[Clip]
 
 def test_only_kinds_with_a_share_are_drawn_and_held_out(clips: list[Clip]) -> None:
     videos = replace(STUDENT, shares={'video': 1.0}, crop_share=0.0, batch=8)
-    batch = Pictures(clips, CONFIG, videos).batch(0)
+    batch = StudentPictures(clips, CONFIG, videos).batch(0)
     photos = {bytes(shrunk(clip.pictures([i])[0], np.zeros(SIZE, np.float32), 2, SIZE)
                     .pictures[0].numpy()) for clip in clips if clip.kind == 'photo'
               for i in range(FRAMES)}
     assert not photos & {bytes(picture.numpy()) for picture in batch.pictures}
     assert set(held_out(clips, CONFIG, videos)) == {'video'}
     with pytest.raises(MediaError, match='no clip'):
-        Pictures(clips, CONFIG, replace(STUDENT, shares={'rendered': 1.0})).batch(0)
+        StudentPictures(clips, CONFIG, replace(STUDENT, shares={'rendered': 1.0})).batch(0)
 
 
 # Losses

@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip('torch', reason='left out: needs torch')
 
-import csv
 import itertools
 import json
 import math
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file, save_file
+from support.curves import rows
 from torch import Tensor
 
 from asyncmde_ros.engine.torch import load_weights
@@ -153,12 +153,6 @@ def different(a: State, b: State) -> set[str]:
     return {name for name in a if not torch.equal(a[name], b[name])}
 
 
-def rows(path: Path) -> list[dict[str, float]]:
-    with path.open(newline='') as stream:
-        return [{name: float(value or 'nan') for name, value in row.items()}
-                for row in csv.DictReader(stream)]
-
-
 def with_optimiser(**changes: float) -> TrainConfig:
     return replace(CONFIG, optimiser=replace(CONFIG.optimiser, **changes))
 
@@ -259,13 +253,13 @@ def test_what_is_validated_and_kept_is_the_running_average(
     passed: list[Tensor] = []
     network, training = prepared(start, clips, tmp_path, 4,
                                  with_optimiser(frame_encoder_share=0.0, average=0.75))
-    original = training._step
+    original = training.step
 
     def recorded(*arguments: object) -> dict[str, float]:
         values = original(*arguments)
         passed.append(network.state_dict()[name].clone())
         return values
-    monkeypatch.setattr(training, '_step', recorded)
+    monkeypatch.setattr(training, 'step', recorded)
     training.run()
     expected = passed[0]
     for weights in passed[1:]:
@@ -341,13 +335,13 @@ def test_after_its_phase_the_decoder_rests(start: State, clips: list[Clip],
     config = with_optimiser(decoder_share=0.25, frame_encoder_share=0.75, decoder_rate=0.0)
     network, training = prepared(start, clips, tmp_path, 8, config)
     seen: list[dict[str, Tensor]] = []
-    original = training._step
+    original = training.step
 
     def step(*arguments: Any) -> dict[str, float]:
         values = original(*arguments)
         seen.append({name: value.clone() for name, value in network.decoder.state_dict().items()})
         return values
-    training._step = step  # type: ignore[method-assign]
+    training.step = step  # type: ignore[method-assign]
     training.run()
     assert different(seen[0], seen[1]) and not different(seen[2], seen[-1])
 
@@ -424,13 +418,13 @@ class Killed(Exception):
 
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Trainer._step
+    original = Trainer.step
 
     def dies(self: Trainer, *arguments: object) -> dict[str, float]:
         if self.progress.step == step:
             raise Killed
         return original(self, *arguments)
-    monkeypatch.setattr(Trainer, '_step', dies)
+    monkeypatch.setattr(Trainer, 'step', dies)
 
 
 @pytest.mark.proves('training-killed')
@@ -486,8 +480,8 @@ def signal_at(call: int, owner: type, name: str, number: signal.Signals,
 
 @pytest.mark.proves('training-interrupted')
 @pytest.mark.parametrize(('owner', 'name', 'call', 'number'), [
-    (Trainer, '_step', 1, signal.SIGINT), (Trainer, '_step', 3, signal.SIGTERM),
-    (Trainer, '_step', 4, signal.SIGHUP), (Trainer, '_step', 7, signal.SIGINT),
+    (Trainer, 'step', 1, signal.SIGINT), (Trainer, 'step', 3, signal.SIGTERM),
+    (Trainer, 'step', 4, signal.SIGHUP), (Trainer, 'step', 7, signal.SIGINT),
     (Validation, 'measure', 0, signal.SIGINT), (Validation, 'measure', 2, signal.SIGTERM),
     (Validation, 'measure', 5, signal.SIGINT), (Validation, 'measure', 10, signal.SIGINT),
     (Validation, 'measure', 11, signal.SIGINT)])

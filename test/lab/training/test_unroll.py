@@ -112,9 +112,9 @@ def walk(seed: int, motion: str) -> list[Warp]:
     return steps
 
 
-def stacked(walks: Sequence[Sequence[Warp]]) -> network_warp.Warp:
+def stacked(walks: Sequence[Sequence[Warp]]) -> network_warp.TensorWarp:
     """Return warps (B, T) as a batch has them."""
-    return network_warp.Warp(*(torch.from_numpy(np.stack([
+    return network_warp.TensorWarp(*(torch.from_numpy(np.stack([
         [warp[part] for warp in steps] for steps in walks])) for part in (0, 1)))
 
 
@@ -133,7 +133,7 @@ def make_batch(size: int, channels: int = SMALL.channels, motion: str = 'flow') 
 def of_item(batch: Batch, index: int) -> Batch:
     one = slice(index, index + 1)
     return Batch(batch.images[one], [level[one] for level in batch.levels], batch.depth[one],
-                 *(network_warp.Warp(warps.homography[one], warps.flow[one])
+                 *(network_warp.TensorWarp(warps.homography[one], warps.flow[one])
                    for warps in (batch.steps, batch.keyframe)))
 
 

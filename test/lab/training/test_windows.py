@@ -38,7 +38,7 @@ from asyncmde_ros.lab.training.windows import (
     window,
 )
 from asyncmde_ros.model.geometry import Size, memory_sizes, patch_grid
-from asyncmde_ros.network.warp import Warp, warp_grid
+from asyncmde_ros.network.warp import TensorWarp, warp_grid
 from asyncmde_ros.pipeline.settings import MotionCompensation
 
 SIZE: Size = (112, 154)
@@ -194,9 +194,9 @@ def test_steps_follow_the_camera_and_lead_to_the_first_frame(
     for warps, origins in ((batch.steps, [indices[0], *indices]),
                            (batch.keyframe, LENGTH * [indices[0]])):
         for index, origin in enumerate(origins[:LENGTH]):
-            grid, _ = warp_grid(Warp(warps.homography[0, index], warps.flow[0, index][None]),
+            grid, _ = warp_grid(TensorWarp(warps.homography[0, index], warps.flow[0, index][None]),
                                 SIZE)
-            unmoved, _ = warp_grid(Warp(torch.eye(3), torch.zeros(1, 2, 1, 1)), SIZE)
+            unmoved, _ = warp_grid(TensorWarp(torch.eye(3), torch.zeros(1, 2, 1, 1)), SIZE)
             # What is in this view's middle was to the right of the earlier one's.
             moved = (grid - unmoved)[0, SIZE[0] // 4:-SIZE[0] // 4, SIZE[1] // 4:-SIZE[1] // 4]
             np.testing.assert_allclose(moved[..., 0], 2 * PAN_PX * (indices[index] - origin)

@@ -24,7 +24,7 @@ from asyncmde_ros.resources import share_directory
 
 logger = logging.getLogger(__name__)
 
-PICTURE = 'proof.jpg'
+PICTURE = 'validation.jpg'
 SHIFT_PX = 6
 """The camera's motion from the keyframe to the frame that is compared."""
 
@@ -61,8 +61,8 @@ def _allocate(engine: Engine) -> dict[str, Buffer]:
     return {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}
 
 
-def prove(engines: Engines, reference: Engines) -> None:
-    """Approve the engines on trial if their numbers are the reference's; else EngineError."""
+def validate(engines: Engines, reference: Engines) -> None:
+    """Let new engines pass if their numbers are the reference's; else EngineError."""
     keyframe, frame = _pictures(engines.size)
     slow, fast = bind(engines, keyframe, frame)
     right_slow, right_fast = bind(reference, keyframe, frame)
@@ -73,8 +73,8 @@ def prove(engines: Engines, reference: Engines) -> None:
     logger.info('the new engines give the reference\'s numbers')
 
 
-def prove_depth(network: DepthEngine, reference: DepthEngine) -> None:
-    """Approve a network on trial if its depth is the reference's; else EngineError."""
+def validate_depth(network: DepthEngine, reference: DepthEngine) -> None:
+    """Let a new network pass if its depth is the reference's; else EngineError."""
     _, picture = _pictures(network.size)
     given, right = (_run(either, picture) for either in (network, reference))
     _judge(network.engine, given, right, ('depth',))
@@ -90,15 +90,15 @@ def _run(network: DepthEngine, picture: Pixels) -> dict[str, Buffer]:
 
 def _judge(engine: Engine, given: Mapping[str, Buffer], right: Mapping[str, Buffer],
            names: Sequence[str]) -> None:
-    if engine.trial is None:
+    if engine.pending_validation is None:
         return
     errors = {name: difference(given[name].read(), right[name].read()) for name in names}
     wrong = {name: error for name, error in errors.items() if not error <= LIMITS[name]}
     if wrong:
-        engine.trial.reject()
+        engine.pending_validation.failed()
         raise EngineError(_verdict(wrong))
-    engine.trial.approve(errors)
-    engine.trial = None
+    engine.pending_validation.passed(errors)
+    engine.pending_validation = None
 
 
 def difference(given: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> float:
