@@ -116,6 +116,7 @@ def test_a_scan_and_a_range_are_distances_too(measuring: Measuring) -> None:
             assert 1 / seen.inverse_depth == pytest.approx([3.05], rel=0.02)
 
 
+@pytest.mark.proves('scale-no-tf')
 def test_a_transform_that_comes_after_the_message_is_waited_for(measuring: Measuring, tf: Tf
                                                                 ) -> None:
     tf.known = False

@@ -168,6 +168,7 @@ def test_sources_encoding_and_fixed_scale_are_set_while_it_runs(
         node.close()
 
 
+@pytest.mark.proves('scale-bad-message')
 def test_what_cannot_be_used_is_said_and_depth_goes_on(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     """A cloud in a frame that nobody knows, one without x, and one whose sizes do not agree."""

@@ -117,6 +117,7 @@ def test_a_wall_is_as_far_as_odometry_or_tf_have_it(made: Callable[..., Odometry
     assert not source.trouble
 
 
+@pytest.mark.proves('scale-no-tf')
 @pytest.mark.parametrize(('fixed', 'tf', 'words'), [
     ('', Tf(), 'no odometry'), ('odom', None, 'tf2_ros'), ('map', Tf(), 'map')])
 def test_why_there_is_no_pose_is_said(made: Callable[..., OdometrySource], fixed: str,
@@ -145,6 +146,7 @@ def test_where_the_camera_is_on_the_robot_must_be_known(made: Callable[..., Odom
     assert not source.trouble
 
 
+@pytest.mark.proves('scale-bad-message')
 def test_a_pose_that_is_none_is_said_and_not_taken(made: Callable[..., OdometrySource]) -> None:
     source = made('', Tf())
     bad = odometry(0)

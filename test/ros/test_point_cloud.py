@@ -50,6 +50,7 @@ def test_an_empty_cloud_has_no_points() -> None:
     assert (made.width, len(made.data)) == (0, 0) and points_of(made).shape == (0, 3)
 
 
+@pytest.mark.proves('scale-bad-message')
 @pytest.mark.parametrize(('change', 'words'), [
     ({'fields': []}, 'no field x, but none'), ({'width': 400}, 'do not agree'),
     ({'row_step': 1_000_000}, 'do not agree'), ({'point_step': 4}, 'do not agree'),

@@ -68,6 +68,7 @@ def test_a_steady_scale_is_found_and_does_not_jitter() -> None:
     assert found[-1].residual == pytest.approx(0.05, rel=0.5) and not found[-1].degenerate
 
 
+@pytest.mark.proves('scale-wrong-points')
 def test_a_step_without_evidence_is_refused_and_with_it_followed() -> None:
     estimator, world = ScaleEstimator(), World()
     before = run(estimator, world, 0, 20)[-1]
@@ -117,6 +118,7 @@ def test_a_refresh_with_another_scale_of_the_same_scene_keeps_the_metres() -> No
     assert scale.covariance[0, 0] > before.covariance[0, 0] * 1.8 ** 2
 
 
+@pytest.mark.proves('scale-late')
 @pytest.mark.parametrize('refreshed_since', [False, True])
 def test_what_comes_late_is_looked_at_in_the_map_of_its_moment(refreshed_since: bool) -> None:
     """A wall of which the camera turned away since: the present map has other values there."""
@@ -137,6 +139,7 @@ def test_what_comes_late_is_looked_at_in_the_map_of_its_moment(refreshed_since: 
     assert scale.b == pytest.approx(expected[1], rel=0.1)
 
 
+@pytest.mark.proves('scale-late')
 def test_what_is_newer_than_the_map_waits_for_its_own() -> None:
     estimator, world = ScaleEstimator(), World()
     future = world.points(0.13)
@@ -145,6 +148,7 @@ def test_what_is_newer_than_the_map_waits_for_its_own() -> None:
     assert scale is not None and scale.inliers > 40
 
 
+@pytest.mark.proves('scale-late')
 def test_what_is_of_no_map_is_left_out() -> None:
     estimator, world = ScaleEstimator(), World()
     for stamp_s in (0.0, 0.5, 1.0):
@@ -167,6 +171,7 @@ def test_without_observations_the_scale_is_held_and_grows_uncertain() -> None:
     assert np.isnan(metric(world.relative, held.a, held.b, held.covariance)).all()
 
 
+@pytest.mark.proves('scale-degenerate')
 def test_a_wall_holds_the_shift_and_follows_the_scale() -> None:
     estimator, world = ScaleEstimator(), World()
     before = run(estimator, world, 0, 20)[-1]

@@ -32,6 +32,7 @@ def test_points_on_the_line_give_it() -> None:
     assert found.inliers.all() and found.residual == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.proves('scale-wrong-points')
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2 ** 32 - 1), share=st.floats(0, 0.35),
        factor=st.floats(-3, 3), unit=st.sampled_from([1e-4, 1.0, 1e4]))
@@ -50,6 +51,7 @@ def test_gross_outliers_do_not_matter(seed: int, share: float, factor: float,
     assert far == pytest.approx(A + B, rel=0.06)
 
 
+@pytest.mark.proves('scale-wrong-points')
 def test_an_object_that_moves_does_not_matter() -> None:
     """Ten points that agree with each other, at a distance of their own."""
     rng = np.random.default_rng(3)
@@ -71,6 +73,7 @@ def test_the_covariance_is_that_of_repeated_fits() -> None:
     assert values.mean(axis=0) == pytest.approx([A, B], rel=0.05)
 
 
+@pytest.mark.proves('scale-degenerate')
 @settings(max_examples=40, deadline=None)
 @given(relative=st.floats(0.5, 20), count=st.integers(1, 40), shift=st.floats(-0.01, 0.05),
        seed=st.integers(0, 2 ** 32 - 1))

@@ -158,6 +158,7 @@ def wall_seen_from_below() -> Map:
     return View(Plane.of_tilt(1.0, -0.3)).stand(0.8).relative()
 
 
+@pytest.mark.proves('scale-no-floor')
 @pytest.mark.parametrize(('relative', 'tilt_rad'), [
     (np.full(SIZE, 3, np.float32), 0.1),
     (np.full(SIZE, np.nan, np.float32), 0.1),

@@ -36,6 +36,7 @@ def test_a_lidar_on_a_wall() -> None:
     assert (found.stamp_s, found.source, found.image) == (3.0, 'lidar', SIZE)
 
 
+@pytest.mark.proves('scale-wrong-points')
 def test_what_a_box_hides_from_the_camera_does_not_count() -> None:
     """The lidar, 1 m to the right, sees a wall past a box; the camera sees the box there."""
     y, x = np.mgrid[-0.5:0.5:21j, -0.5:0.5:21j]
@@ -57,6 +58,7 @@ def test_a_slanted_floor_does_not_hide_itself() -> None:
     assert len(of_points(LENS, floor, 0.02, 0.0, 'lidar').inverse_depth) > 0.95 * seen
 
 
+@pytest.mark.proves('scale-bad-message')
 @pytest.mark.parametrize('points', [
     np.zeros((0, 3)), [[0, 0, -1.0], [1, 1, -5]], [[np.nan, 0, 1], [np.inf, 1, 1]],
     [[50, 0, 1]]], ids=['none', 'behind', 'NaN', 'outside'])
@@ -110,6 +112,7 @@ def test_a_range_finder_that_looks_elsewhere_says_nothing() -> None:
     assert len(of_range(LENS, unknown, 1.0, 0.3, pose(), 0.05, 1.0, 'sonar').sigma) == 0
 
 
+@pytest.mark.proves('scale-degenerate')
 def test_a_range_alone_moves_the_scale_and_holds_the_shift() -> None:
     """Points tell both; then a sonar is left, in front of which a wall comes nearer.
 
