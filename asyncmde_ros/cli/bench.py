@@ -39,7 +39,7 @@ Measures, one after the other, on this machine and in one run:
   roofline    arithmetic and traffic of both networks, and the bound they set (needs torch)
   motion      the estimation of the camera's motion
   parts       decoding, preprocessing, moving a memory of depth and mixing in a glance,
-              upsampling and messages, each apart
+              upsampling and messages, and what metres cost, each apart
   pipeline    the whole at the camera's rate, the slow path on and off in turn: latency,
               refreshes by size, glances
   ros         a camera process and depth_node over ROS 2: latency, drops, duplicates, use of

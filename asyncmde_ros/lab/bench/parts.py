@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from asyncmde_ros.images.codec import RGB, decode_compressed, decode_image
+from asyncmde_ros.lab.bench import metres
 from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures
 from asyncmde_ros.lab.bench.progress import Work, in_turn
@@ -52,7 +53,8 @@ class StoredJpeg:
 def measure(options: BenchOptions, pictures: Pictures,
             extra: Mapping[str, Work]) -> dict[str, Summary]:
     """Time each part in turn, round by round; ``extra`` adds parts that need ROS."""
-    works = {**_works(options, pictures.at(0)), **_memory_works(options, pictures), **extra}
+    works = {**_works(options, pictures.at(0)), **_memory_works(options, pictures),
+             **metres.works(options, pictures), **extra}
     return in_turn(works, options.seconds, 'parts')
 
 
