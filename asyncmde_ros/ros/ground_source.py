@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from asyncmde_ros.ros.measuring import View
+from asyncmde_ros.ros.measuring import ImageView
 from asyncmde_ros.ros.metric_settings import MetricSettings
 from asyncmde_ros.ros.transforms import Transforms
 from asyncmde_ros.scale.ground import Ground, Plane
@@ -39,7 +39,7 @@ class GroundSource:
         self.trouble = ''
         """Why the floor is not known; empty where it is."""
 
-    def take(self, view: View, stamp_s: float) -> list[Measurement]:
+    def take(self, view: ImageView, stamp_s: float) -> list[Measurement]:
         """Return the floor for an image seen so, or nothing where it is not known."""
         if self._ground is None or self._ground[0] is not view.lens:
             self._ground = view.lens, Ground(view.lens, self._settings.ground_tilt_error_rad)

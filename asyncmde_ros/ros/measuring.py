@@ -16,7 +16,7 @@ MOST_READY = 32
 NO_TF = 'tf2_ros is not installed, and the sensor is not in the camera\'s frame'
 
 
-class View(NamedTuple):
+class ImageView(NamedTuple):
     """How the newest image was seen: by which lens, in which frame."""
 
     lens: Lens
@@ -33,7 +33,7 @@ class Measuring:
 
     def __init__(self, transforms: Transforms | None) -> None:
         self._transforms = transforms
-        self._view: View | None = None
+        self._view: ImageView | None = None
         self._ready: deque[Measurement] = deque(maxlen=MOST_READY)
         self.troubles: dict[str, str] = {}
         """Why a source's newest message said nothing, by source; not there where it did."""
@@ -47,7 +47,7 @@ class Measuring:
         """Wait for the thread's end."""
         self._worker.join()
 
-    def look(self, view: View) -> None:
+    def look(self, view: ImageView) -> None:
         """Say how images are seen from now on."""
         self._view = view
 

@@ -10,7 +10,7 @@ from std_msgs.msg import Header
 
 from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.ros.lens import LensKeeper, is_rectified
-from asyncmde_ros.ros.measuring import View
+from asyncmde_ros.ros.measuring import ImageView
 from asyncmde_ros.ros.messages import NANOSECONDS
 from asyncmde_ros.ros.metric_outputs import MetricOutputs, scale_values
 from asyncmde_ros.ros.metric_settings import FIXED, NONE, MetricSettings
@@ -75,7 +75,7 @@ class MetricDepth:
             refreshed = keyframe.generation != self._generation
             self._generation = keyframe.generation
             measured = [] if lens is None else self._sources.take(
-                header, rgb, View(lens, header.frame_id))
+                header, rgb, ImageView(lens, header.frame_id))
             scale = self._estimator.update(result.stamp_ns / NANOSECONDS, depth, measured,
                                            refreshed)
             largest_m = min(largest_m, self._sources.largest_m)

@@ -11,7 +11,7 @@ from nav_msgs.msg import Odometry as OdometryMessage
 from std_msgs.msg import Header
 
 from asyncmde_ros.errors import in_words
-from asyncmde_ros.ros.measuring import NO_TF, View
+from asyncmde_ros.ros.measuring import NO_TF, ImageView
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.transforms import Transforms, rigid_pose
 from asyncmde_ros.ros.worker import Worker
@@ -25,10 +25,10 @@ EVERY = 2
 MOST_READY = 8
 
 
-class _Picture(NamedTuple):
+class _QueuedImage(NamedTuple):
     header: Header
     rgb: npt.NDArray[np.uint8]
-    view: View
+    view: ImageView
 
 
 class OdometrySource:
@@ -67,9 +67,9 @@ class OdometrySource:
             self._base = message.child_frame_id
             self._poses.add(to_nanoseconds(message.header.stamp) / NANOSECONDS, pose)
 
-    def offer(self, header: Header, rgb: npt.NDArray[np.uint8], view: View) -> None:
+    def offer(self, header: Header, rgb: npt.NDArray[np.uint8], view: ImageView) -> None:
         """Take an image (rows, cols, 3); returns at once."""
-        self._worker.offer(_Picture(header, rgb, view))
+        self._worker.offer(_QueuedImage(header, rgb, view))
 
     def take(self) -> list[Measurement]:
         """Return what was measured since the last time; returns at once."""
@@ -78,7 +78,7 @@ class OdometrySource:
             found.append(self._ready.popleft())
         return found
 
-    def _look(self, picture: _Picture, patient: bool) -> bool:
+    def _look(self, picture: _QueuedImage, patient: bool) -> bool:
         """Follow the corners of an image; False where its pose may still come."""
         stamp_s = to_nanoseconds(picture.header.stamp) / NANOSECONDS
         pose = self._pose(picture, stamp_s)
@@ -99,7 +99,7 @@ class OdometrySource:
             self._ready.append(found)
         return True
 
-    def _pose(self, picture: _Picture, stamp_s: float) -> Array | None:
+    def _pose(self, picture: _QueuedImage, stamp_s: float) -> Array | None:
         """Return the camera's pose at its image; None, with the trouble said, while unknown."""
         camera = picture.view.frame
         if self._fixed:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asyncmde_ros.scale.observations import Array, Map, Moment
+from asyncmde_ros.scale.observations import Array, Map, PastMap
 
 HISTORY_S = 0.5
 """A lidar's driver and tf are seldom later than that."""
@@ -41,7 +41,7 @@ class History:
     """The maps of the last HISTORY_S, in order of time."""
 
     def __init__(self) -> None:
-        self._moments: deque[Moment] = deque()
+        self._moments: deque[PastMap] = deque()
 
     def add(self, stamp_s: float, relative: Map, refreshed: bool) -> Relation | None:
         """Keep a map; return how its values relate to those of the map before, where they can be.
@@ -60,10 +60,10 @@ class History:
             self._moments = deque(
                 moment._replace(gain=moment.gain / gain, offset=(moment.offset - offset) / gain)
                 for moment in self._moments)
-        self._moments.append(Moment(stamp_s, kept, 1.0, 0.0))
+        self._moments.append(PastMap(stamp_s, kept, 1.0, 0.0))
         return relation
 
-    def nearest(self, stamp_s: float) -> Moment:
+    def nearest(self, stamp_s: float) -> PastMap:
         """Return the moment nearest in time; there is one."""
         return min(self._moments, key=lambda moment: abs(moment.stamp_s - stamp_s))
 

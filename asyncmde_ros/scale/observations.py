@@ -91,7 +91,7 @@ class Measurement(Protocol):
         """Return the observations in the map (h, w) of that moment."""
 
 
-class Moment(NamedTuple):
+class PastMap(NamedTuple):
     """A map (h, w) that was; ``gain`` r + ``offset`` is its value r in those of the present."""
 
     stamp_s: float
@@ -118,7 +118,7 @@ class Samples:
     errors: tuple[tuple[str, int], ...] = ()
 
 
-def sample(measured: Sequence[tuple[Moment, Observations]]) -> Samples:
+def sample(measured: Sequence[tuple[PastMap, Observations]]) -> Samples:
     """Return what relative maps say where something was measured, in the present map's values.
 
     A map may be of another size than the images that the pixels are of; both show the same.  It

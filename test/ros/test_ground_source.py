@@ -11,12 +11,12 @@ from builtin_interfaces.msg import Time
 
 from asyncmde_ros.ros import ground_source
 from asyncmde_ros.ros.ground_source import GroundSource
-from asyncmde_ros.ros.measuring import View
+from asyncmde_ros.ros.measuring import ImageView
 from asyncmde_ros.ros.metric_settings import MetricSettings
 from asyncmde_ros.scale.lens import Lens
 
 LENS = Lens(np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]), (480, 640))
-VIEW = View(LENS, 'camera')
+VIEW = ImageView(LENS, 'camera')
 HEIGHT_M, TILT = 1.2, 0.3
 
 

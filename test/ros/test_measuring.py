@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import LaserScan, PointCloud2, Range
 from std_msgs.msg import Header
 
-from asyncmde_ros.ros.measuring import Measuring, View
+from asyncmde_ros.ros.measuring import Measuring, ImageView
 from asyncmde_ros.ros.point_cloud import cloud_message
 from asyncmde_ros.ros.worker import MOST_WAITING, PATIENCE_S
 from asyncmde_ros.scale.cloud import Cloud
@@ -52,7 +52,7 @@ def tf() -> Tf:
 @pytest.fixture
 def measuring(tf: Tf) -> Iterator[Measuring]:
     made = Measuring(tf)
-    made.look(View(LENS, 'camera'))
+    made.look(ImageView(LENS, 'camera'))
     yield made
     made.close()
     made.join()
@@ -147,7 +147,7 @@ def test_a_transform_that_never_comes_is_said_and_nothing_piles_up(measuring: Me
 def test_without_tf2_ros_that_is_said() -> None:
     measuring = Measuring(None)
     try:
-        measuring.look(View(LENS, 'camera'))
+        measuring.look(ImageView(LENS, 'camera'))
         measuring.offer('points', cloud())
         until(lambda: 'tf2_ros' in measuring.troubles.get('points', ''))
         measuring.offer('points', cloud('camera'))
@@ -172,7 +172,7 @@ def test_before_the_first_image_messages_wait_and_are_dropped(tf: Tf) -> None:
     measuring = Measuring(tf)
     try:
         measuring.offer('points', cloud())
-        measuring.look(View(LENS, 'camera'))
+        measuring.look(ImageView(LENS, 'camera'))
         assert len(taken(measuring)) == 1
     finally:
         measuring.close()

@@ -14,7 +14,7 @@ from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from nav_msgs.msg import Odometry
 from std_msgs.msg import Header
 
-from asyncmde_ros.ros.measuring import View
+from asyncmde_ros.ros.measuring import ImageView
 from asyncmde_ros.ros.messages import from_nanoseconds
 from asyncmde_ros.ros.odometry_source import OdometrySource
 from asyncmde_ros.ros.worker import MOST_WAITING
@@ -24,7 +24,7 @@ from asyncmde_ros.scale.observations import Measurement
 SIZE = (240, 320)
 FOCAL = 260.0
 LENS = Lens(np.array([[FOCAL, 0, 160], [0, FOCAL, 120], [0, 0, 1]]), SIZE)
-VIEW = View(LENS, 'camera')
+VIEW = ImageView(LENS, 'camera')
 WALL_M = 2.0
 STEP_M, DT_S = 0.03, 0.1
 SOON_S = 20.0

@@ -12,7 +12,7 @@ from asyncmde_ros.scale.estimator import Scale, ScaleEstimator
 from asyncmde_ros.scale.fit import fit
 from asyncmde_ros.scale.ground import LARGEST_ERROR, Ground, Plane
 from asyncmde_ros.scale.lens import Lens
-from asyncmde_ros.scale.observations import Map, Moment, Observations, sample
+from asyncmde_ros.scale.observations import Map, PastMap, Observations, sample
 
 SIZE = (240, 320)
 K = np.array([[200.0, 0, 159.5], [0, 200, 119.5], [0, 0, 1]])
@@ -304,7 +304,7 @@ def test_whatever_the_camera_what_is_said_is_true(height_m: float, tilt: float, 
     if not len(found.sigma):
         return
     assert (found.inverse_depth > 0).all() and np.isfinite(found.sigma).all()
-    scale = fit(sample([(Moment(0.0, relative, 1.0, 0.0), found)]), 0.0)
+    scale = fit(sample([(PastMap(0.0, relative, 1.0, 0.0), found)]), 0.0)
     assert scale is not None
     middle = np.median(found.inverse_depth)
     assert scale.a * ((middle - B) / A + offset) + scale.b == pytest.approx(middle, rel=0.05)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asyncmde_ros.scale.observations import Map, Moment, Observations, Samples
+from asyncmde_ros.scale.observations import Map, PastMap, Observations, Samples
 from asyncmde_ros.scale.observations import sample as sample_moments
 
 IMAGE = (48, 64)
@@ -15,12 +15,12 @@ def seen(pixels: list[list[float]], depth_m: list[float], sigma_m: float = 0.01)
 
 def sample(relative: Map, some: list[Observations]) -> Samples:
     """Sample one map, which is the present one."""
-    return sample_moments([(Moment(0.0, relative, 1.0, 0.0), one) for one in some])
+    return sample_moments([(PastMap(0.0, relative, 1.0, 0.0), one) for one in some])
 
 
 def test_of_an_earlier_map_the_values_are_the_presents() -> None:
-    earlier = Moment(0.0, np.full(IMAGE, 3, np.float32), 2.0, -1.0)
-    now = Moment(0.1, np.full(IMAGE, 5, np.float32), 1.0, 0.0)
+    earlier = PastMap(0.0, np.full(IMAGE, 3, np.float32), 2.0, -1.0)
+    now = PastMap(0.1, np.full(IMAGE, 5, np.float32), 1.0, 0.0)
     some = seen([[1, 1]], [1])
     assert sample_moments([(earlier, some), (now, some)]).relative.tolist() == [5, 5]
 
