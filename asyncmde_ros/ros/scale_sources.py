@@ -12,7 +12,7 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 
 from asyncmde_ros.ros.ground_source import GroundSource
-from asyncmde_ros.ros.measuring import Measuring, ImageView
+from asyncmde_ros.ros.measuring import ImageView, Measuring
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.metric_settings import GROUND, ODOMETRY, MetricSettings
 from asyncmde_ros.ros.odometry_source import OdometrySource
@@ -73,7 +73,8 @@ class ScaleSources:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
-    def take(self, header: Header, rgb: npt.NDArray[np.uint8], view: ImageView) -> list[Measurement]:
+    def take(self, header: Header, rgb: npt.NDArray[np.uint8], view: ImageView
+             ) -> list[Measurement]:
         """Return what was measured since the last image; hand this one to who looks at it."""
         found: list[Measurement] = []
         if self._measuring is not None:

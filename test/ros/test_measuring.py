@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import LaserScan, PointCloud2, Range
 from std_msgs.msg import Header
 
-from asyncmde_ros.ros.measuring import Measuring, ImageView
+from asyncmde_ros.ros.measuring import ImageView, Measuring
 from asyncmde_ros.ros.point_cloud import cloud_message
 from asyncmde_ros.ros.worker import MOST_WAITING, PATIENCE_S
 from asyncmde_ros.scale.cloud import Cloud

@@ -12,7 +12,7 @@ from asyncmde_ros.scale.estimator import Scale, ScaleEstimator
 from asyncmde_ros.scale.fit import fit
 from asyncmde_ros.scale.ground import LARGEST_ERROR, Ground, Plane
 from asyncmde_ros.scale.lens import Lens
-from asyncmde_ros.scale.observations import Map, PastMap, Observations, sample
+from asyncmde_ros.scale.observations import Map, Observations, PastMap, sample
 
 SIZE = (240, 320)
 K = np.array([[200.0, 0, 159.5], [0, 200, 119.5], [0, 0, 1]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asyncmde_ros.scale.observations import Map, PastMap, Observations, Samples
+from asyncmde_ros.scale.observations import Map, Observations, PastMap, Samples
 from asyncmde_ros.scale.observations import sample as sample_moments
 
 IMAGE = (48, 64)
