@@ -10,7 +10,7 @@ from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.scale.corners import CornerTracker, Grey, Index
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Observations
-from asyncmde_ros.scale.triangulation import Triangulation, View, Zoom
+from asyncmde_ros.scale.triangulation import Triangulation, Viewpoint, Zoom
 
 SOURCE = 'odometry'
 
@@ -83,9 +83,8 @@ class Odometry:
     minority of such points.
 
     The standard deviation of inverse depth has three parts: the noise of the corner's places,
-    the turns' uncertainty, and ``drift`` of the path.  The last two are common to all corners of
-    a moment, so they do not average out over them; a wrong scale of the odometry becomes one of
-    the metres.  The focal length is corrected by what turns show, beginning with FOCAL_SIGMA: a
+    the turns' uncertainty, and ``drift`` of the path.  The last is the observations' ``common``
+    error: it does not average out, and a wrong scale of the odometry becomes one of the metres.  The focal length is corrected by what turns show, beginning with FOCAL_SIGMA: a
     calibration that is 5 % wrong would cost more than the odometry's drift, and a camera that
     turns sees it.  What of it is still unknown counts as turn and as path.
 
@@ -104,7 +103,7 @@ class Odometry:
 
     def _start(self) -> None:
         self._corners = CornerTracker()
-        self._views: list[View] = []
+        self._views: list[Viewpoint] = []
         self._stamp_s: float | None = None
         self._pictures = self._count = 0
         self._zoom = Zoom(0.0, FOCAL_SIGMA)
@@ -189,7 +188,7 @@ class Odometry:
             return None
         sigma = np.hypot(unsure, common * w)
         return Observations(pixels[sure].astype(np.float64), w[sure], sigma[sure], image, stamp_s,
-                            SOURCE)
+                            SOURCE, common * w[sure, None])
 
     def _calibrate(self, found: Zoom) -> None:
         """Take in what a picture says of the focal length; VIEWS of them say about the same."""
@@ -201,7 +200,7 @@ class Odometry:
 
     def _keep(self, kept: Index) -> None:
         """Forget where other corners were seen."""
-        self._views = [View(view.stamp_s, view.pose, view.rays[kept]) for view in self._views]
+        self._views = [Viewpoint(view.stamp_s, view.pose, view.rays[kept]) for view in self._views]
 
     def _remember(self, stamp_s: float, pose: Array, lens: '_Rays') -> None:
         """Keep this place, and look for new corners."""
@@ -212,9 +211,9 @@ class Odometry:
             self._views = []
             return
         unseen = np.full((added, 2), np.nan)
-        views = [View(view.stamp_s, view.pose, np.concatenate([view.rays, unseen]))
+        views = [Viewpoint(view.stamp_s, view.pose, np.concatenate([view.rays, unseen]))
                  for view in self._views]
-        views.append(View(stamp_s, pose, lens.at(self._corners.pixels)[0]))
+        views.append(Viewpoint(stamp_s, pose, lens.at(self._corners.pixels)[0]))
         self._views = views[-VIEWS:]
 
 

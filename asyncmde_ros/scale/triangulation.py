@@ -29,7 +29,7 @@ BELIEVED = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Viewpoint:
     """``rays`` (n, 2) are x and y at depth 1 of n corners at a place; NaN where not seen."""
 
     stamp_s: float
@@ -85,7 +85,7 @@ class Triangulation:
     (Hartley and Sturm, Triangulation, 1997, section 5.2), and solved for all places together.
     """
 
-    def __init__(self, views: Sequence[View], pose: Array, rays: Array, pixel: Array) -> None:
+    def __init__(self, views: Sequence[Viewpoint], pose: Array, rays: Array, pixel: Array) -> None:
         self._relative = np.linalg.inv(np.stack([view.pose for view in views])) @ pose
         self._there = np.stack([view.rays for view in views], axis=1)
         self._here, self._pixel = rays, pixel

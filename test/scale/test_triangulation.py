@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from asyncmde_ros.scale.observations import Array
-from asyncmde_ros.scale.triangulation import Triangulation, View, Zoom
+from asyncmde_ros.scale.triangulation import Triangulation, Viewpoint, Zoom
 
 PIXEL = 1 / 300
 NOISE_PX = 0.2
@@ -35,7 +35,7 @@ class World:
         self.here, self.pixel = here, np.full(COUNT, PIXEL)
         self._noise = lambda: noise_px * PIXEL * rng.standard_normal((COUNT, 2))
         self.rays = rays + self._noise()
-        self.views = [View(0.0, place, self.seen(place)) for place in places]
+        self.views = [Viewpoint(0.0, place, self.seen(place)) for place in places]
 
     def seen(self, place: Array) -> Array:
         local = (self.world - place[:3, 3]) @ place[:3, :3]
@@ -43,7 +43,7 @@ class World:
 
     def triangulation(self, zoom: float = 0.0) -> Triangulation:
         """``zoom``: the rays are so much too short."""
-        views = [View(view.stamp_s, view.pose, view.rays / (1 + zoom)) for view in self.views]
+        views = [Viewpoint(view.stamp_s, view.pose, view.rays / (1 + zoom)) for view in self.views]
         return Triangulation(views, self.here, self.rays / (1 + zoom), self.pixel)
 
 
@@ -76,7 +76,7 @@ def test_two_places_alone_have_the_variance_of_theory() -> None:
 def test_a_turn_that_is_wrong_errs_as_stated() -> None:
     world = World([pose((0.3, 0, 0), (0, 0.2, 0))], pose((0, 0, 0)))
     right = world.triangulation().solve(CALIBRATED, 0.01)
-    world.views = [View(0.0, pose((0.3, 0, 0), (0, 0.202, 0)), world.views[0].rays)]
+    world.views = [Viewpoint(0.0, pose((0.3, 0, 0), (0, 0.202, 0)), world.views[0].rays)]
     error = np.abs(world.triangulation().solve(CALIBRATED, 0.0).inverse_depth - 1 / world.depth)
     assert 0.8 < np.median(error / right.by_turn) < 1.3
 

@@ -42,7 +42,7 @@ SEED = 19
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class ScoredScene:
     """A sequence beside its ``truths`` (h, w) in metres, which count where they are ``valid``."""
 
     footage: Footage
@@ -67,7 +67,7 @@ class Source(ABC):
                                 f'only {NOTHING} can be scored on it')
 
     @abstractmethod
-    def measure(self, scene: Scene) -> Iterator[Observations | None]:
+    def measure(self, scene: ScoredScene) -> Iterator[Observations | None]:
         """Yield what it measures of each frame, from the first on; None is nothing."""
 
 
@@ -82,7 +82,7 @@ class Sensor(Source):
         """Return which of ``count`` measurements are gross outliers."""
         return np.zeros(count, bool)
 
-    def measure(self, scene: Scene) -> Iterator[Observations | None]:
+    def measure(self, scene: ScoredScene) -> Iterator[Observations | None]:
         """Yield what it measures; what of a frame depends on its number and the sensor alone."""
         for index, (truth, valid) in enumerate(zip(scene.truths, scene.valid, strict=True)):
             rng = np.random.default_rng([SEED, index])
@@ -150,7 +150,7 @@ class KnownMotion(Source):
             raise AsyncMDEError(f'{footage.name} has no calibration (intrinsics_rgb in '
                                 f'meta.json), which --scale {self.name} needs')
 
-    def measure(self, scene: Scene) -> Iterator[Observations | None]:
+    def measure(self, scene: ScoredScene) -> Iterator[Observations | None]:
         footage, odometry = scene.footage, Odometry()
         known = footage.calibration
         if known is None:
@@ -214,7 +214,7 @@ def _parsed(word: str) -> Source | None:
 
 
 def scales(source: Source, maps: Mapping[int, npt.NDArray[np.float32]],
-           keyframes: Sequence[int | None], scene: Scene) -> dict[int, ScaleShift | None]:
+           keyframes: Sequence[int | None], scene: ScoredScene) -> dict[int, ScaleShift | None]:
     """Return what is known of each frame's scale and shift at its time; None before anything is.
 
     ``maps`` are relative inverse depth by frame, of the field of view of the pictures.  A frame

@@ -108,7 +108,8 @@ class Scorer:
             return [aligned, whole]
         if None in self._sources:
             whole = dataclasses.replace(whole, scale=metric_scale.NOTHING)
-        scene = metric_scale.Scene(self._footage, self._truths, self._valid, self._max_depth_m)
+        scene = metric_scale.ScoredScene(self._footage, self._truths, self._valid,
+                                         self._max_depth_m)
         metric = [self._record(
             prediction, METRIC, maps, closeness, metric_scale.scales(
                 source, maps, prediction.keyframes, scene), source.name)

@@ -15,7 +15,7 @@ from asyncmde_ros.lab.evaluation.metric_scale import (
     KnownMotion,
     Points,
     Scan,
-    Scene,
+    ScoredScene,
     Source,
     drifted,
     parse,
@@ -61,8 +61,8 @@ def made(truths: list[npt.NDArray[np.float32]], **changes: Any) -> Made:
                    'has_poses': False, 'pictures': [], 'poses': []} | changes)
 
 
-def scene(truths: list[npt.NDArray[np.float32]], **changes: Any) -> Scene:
-    return Scene(made(truths, **changes), truths,
+def scene(truths: list[npt.NDArray[np.float32]], **changes: Any) -> ScoredScene:
+    return ScoredScene(made(truths, **changes), truths,
                  [valid_truth(truth, MAX_M) for truth in truths], MAX_M)
 
 
@@ -121,7 +121,7 @@ ROOM = (Plane((0, 0, 4), (5, 0, 0), (0, 5, 0), 1), Plane((-0.5, 0.1, 2), (0.5, 0
 CALIBRATION = Calibration(240.0, 240, 159.5, 119.5)
 
 
-def walk(frames: int = 16) -> Scene:
+def walk(frames: int = 16) -> ScoredScene:
     """Return what a camera sees that goes sideways, with its poses in a world of their own."""
     lens = Lens(np.array([[240.0, 0, 159.5], [0, 240, 119.5], [0, 0, 1]]), (240, 320))
     pictures, truths, poses = [], [], []
@@ -150,8 +150,8 @@ def test_poses_and_pictures_alone_give_metres() -> None:
     for depth_m in (2, 4):
         r = (1 / depth_m - B) / A
         assert 1 / (last.scale * r + last.shift) == pytest.approx(depth_m, rel=0.03)
-    blind = Scene(known.footage, [np.ones_like(truth) for truth in known.truths], known.valid,
-                  MAX_M)
+    blind = ScoredScene(known.footage, [np.ones_like(truth) for truth in known.truths],
+                        known.valid, MAX_M)
     assert scales(KnownMotion(), relative, keyframes, blind) == found
 
 
