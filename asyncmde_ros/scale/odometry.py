@@ -84,9 +84,10 @@ class Odometry:
 
     The standard deviation of inverse depth has three parts: the noise of the corner's places,
     the turns' uncertainty, and ``drift`` of the path.  The last is the observations' ``common``
-    error: it does not average out, and a wrong scale of the odometry becomes one of the metres.  The focal length is corrected by what turns show, beginning with FOCAL_SIGMA: a
-    calibration that is 5 % wrong would cost more than the odometry's drift, and a camera that
-    turns sees it.  What of it is still unknown counts as turn and as path.
+    error: it does not average out, and a wrong scale of the odometry becomes one of the metres.
+    The focal length is corrected by what turns show, beginning with FOCAL_SIGMA: a calibration
+    that is 5 % wrong would cost more than the odometry's drift, and a camera that turns sees it.
+    What of it is still unknown counts as turn and as path.
 
     After the camera has stopped, corners keep the distances that its way has told, for OLDEST_S.
     Half of the time goes to following corners there and back, a third to triangulating them;

@@ -22,7 +22,7 @@ from asyncmde_ros.lab.evaluation.metric_scale import (
     scales,
 )
 from asyncmde_ros.lab.evaluation.record import FrameSeries, Record
-from asyncmde_ros.lab.evaluation.sequence import Calibration, Pose, Sequence
+from asyncmde_ros.lab.evaluation.sequence import PinholeIntrinsics, Pose, Sequence
 from asyncmde_ros.lab.evaluation.table import format_table
 from asyncmde_ros.scale.lens import Lens
 from test.support.planes import Plane, picture
@@ -118,7 +118,7 @@ def test_without_truth_nothing_is_measured(source: Source) -> None:
 
 ROOM = (Plane((0, 0, 4), (5, 0, 0), (0, 5, 0), 1), Plane((-0.5, 0.1, 2), (0.5, 0, 0),
                                                          (0, 0.5, 0), 3))
-CALIBRATION = Calibration(240.0, 240, 159.5, 119.5)
+CALIBRATION = PinholeIntrinsics(240.0, 240, 159.5, 119.5)
 
 
 def walk(frames: int = 16) -> ScoredScene:
