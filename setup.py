@@ -57,7 +57,8 @@ setup(
         'ros-kilted': [*KILTED, *BAGS],
         'train': TRAIN,
         'eval': EVAL,
-        'test': [*TRAIN, *GPU, *RTX, *VIEW, 'pytest>=7', 'pytest-xdist>=3.2', 'hypothesis>=6.80',
+        'test': [*TRAIN, *GPU, *RTX, *VIEW, 'pytest>=7', 'pytest-xdist>=3.2',
+                 'pytest-timeout>=2.3,<3', 'hypothesis>=6.80',
                  'huggingface_hub>=1,<3',  # only to see that its cache is read as it writes it
                  'onnxruntime>=1.18', 'packaging>=21', 'pyyaml>=5', 'setuptools>=64',
                  'mypy>=2.4,<3', 'ruff>=0.17,<0.18', 'types-tqdm>=4.66'],
