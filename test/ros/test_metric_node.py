@@ -8,8 +8,10 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Image, PointCloud2, Range
 from support.ros_rig import NodeProcess, Peer, floor_picture, image_message
 
@@ -230,5 +232,37 @@ def test_the_floor_and_the_cameras_height_give_metres(tmp_path: Path, foundation
         truth = 1.2 * FOCAL / (rows - 200)
         assert np.nanmedian(found[rows], axis=1) / truth == pytest.approx(1, abs=0.15)
         assert np.isnan(found[:150]).all(), 'the sky is nowhere'
+    finally:
+        node.close()
+
+
+def test_a_camera_that_drives_along_a_wall_knows_how_far_it_is(
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    """By its pictures and its odometry alone."""
+    wall_m, step_m = 2.0, 0.03
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'scale.source:=odometry')
+    try:
+        metric = peer.listen('/depth/metric')
+        motion = peer.node.create_publisher(Odometry, '/scale/odometry', 20)
+        noise = np.random.default_rng(0).integers(0, 255, (480, 6000, 3), np.uint8)
+        wall = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
+        steps = 0
+
+        def drive() -> None:
+            nonlocal steps
+            left = FOCAL * step_m * steps / wall_m
+            shift = np.array([[1, 0, -left], [0, 1, 0]])
+            message = image_message(cv2.warpAffine(wall, shift, (640, 480)))
+            peer.show(message)
+            odometry = Odometry(header=message.header, child_frame_id='camera_optical_frame')
+            odometry.header.frame_id = 'odom'
+            odometry.pose.pose.position.x = step_m * steps
+            odometry.pose.pose.orientation.w = 1.0
+            motion.publish(odometry)
+            steps += 1
+        peer.until(lambda: len(metric) >= 30, drive, PERIOD_S)
+        found = np.frombuffer(metric[-1].data, np.float32)
+        assert np.nanmedian(found) == pytest.approx(wall_m, rel=0.1)
+        assert peer.newest(': scale')['source'] == 'odometry'
     finally:
         node.close()

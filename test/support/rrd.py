@@ -21,6 +21,11 @@ class Entity:
     """Type of the timeline: a duration or a timestamp."""
 
     values: dict[str, list] = field(default_factory=dict)
+    """The first of each row."""
+
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    """How many each row has."""
+
     cleared_ns: list[int] = field(default_factory=list)
 
 
@@ -39,11 +44,13 @@ def read(path: Path) -> dict[str, Entity]:
         entity.stamps_ns += batch['stamp'].cast(pa.int64()).to_pylist()
         for name in batch.schema.names:
             if ':' in name:
-                entity.values.setdefault(name, []).extend(
-                    row[0] for row in batch[name].to_pylist())
+                rows = batch[name].to_pylist()
+                entity.values.setdefault(name, []).extend(row[0] for row in rows)
+                entity.counts.setdefault(name, []).extend(len(row) for row in rows)
     for entity in entities.values():
         order = sorted(range(len(entity.stamps_ns)), key=entity.stamps_ns.__getitem__)
         entity.stamps_ns = [entity.stamps_ns[index] for index in order]
-        entity.values = {name: [values[index] for index in order]
-                         for name, values in entity.values.items()}
+        for of_rows in (entity.values, entity.counts):
+            of_rows.update({name: [values[index] for index in order]
+                            for name, values in of_rows.items()})
     return entities

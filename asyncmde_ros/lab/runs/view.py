@@ -1,4 +1,4 @@
-"""What a running depth node publishes, shown: its image, depth, trust and the memory's age."""
+"""What a running depth node publishes, shown: image, depth, trust, points, the memory's age."""
 
 import time
 from bisect import bisect_right
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image, TimeReference
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, TimeReference
 
 from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images.codec import Stream
@@ -20,6 +20,7 @@ from asyncmde_ros.lab.view.recording import Recording
 from asyncmde_ros.lab.view.timing import RefreshRate, Timing
 from asyncmde_ros.ros.images import to_rgb
 from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.point_cloud import points_of
 from asyncmde_ros.ros.qos import newest_only, offered_reliability
 from asyncmde_ros.ros.startup import absolute_namespace, absolute_topic
 
@@ -84,6 +85,7 @@ class Viewer(Node):
             self._listen(*self._image, self._on_image)
         self._listen('depth/relative', Image, self._on_depth)
         self._listen('depth/trust', Image, self._on_trust)
+        self._listen('depth/points', PointCloud2, self._on_points)
         self._listen('depth/memory', TimeReference, self._on_memory, MEMORY_QUEUE)
         if self.started_s is None and time.monotonic() - self._created_s > PATIENCE_S:
             self.get_logger().warning(self._missing(), throttle_duration_sec=PATIENCE_S)
@@ -152,6 +154,14 @@ class Viewer(Node):
 
     def _on_trust(self, message: Image) -> None:
         self._recording.log_trust(to_nanoseconds(message.header.stamp), float_pixels(message))
+
+    def _on_points(self, message: PointCloud2) -> None:
+        try:
+            points = points_of(message)
+        except ValueError as error:
+            raise ImageError('data', str(error)) from error
+        self._recording.log_points(to_nanoseconds(message.header.stamp),
+                                   points.astype(np.float32))
 
     def _on_memory(self, message: TimeReference) -> None:
         stamp_ns = to_nanoseconds(message.header.stamp)

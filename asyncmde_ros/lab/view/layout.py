@@ -7,6 +7,7 @@ from asyncmde_ros.lab.view.library import rrb
 IMAGE = 'image'
 DEPTH = 'depth'
 TRUST = 'trust'
+POINTS = 'points'
 STATE = 'state'
 LAG = 'lag'
 AGE = 'age'
@@ -32,7 +33,7 @@ SERIES = {
 }
 """For each field of :class:`Timing`; figures of one size share a plot."""
 
-DEPENDS_ON_DEPTH = (DEPTH, TRUST, LAG, AGE, LATENCY, RATE)
+DEPENDS_ON_DEPTH = (DEPTH, TRUST, POINTS, LAG, AGE, LATENCY, RATE)
 """What has nothing to show while depth is withheld."""
 
 PICTURES_SHARE = 2
@@ -46,7 +47,8 @@ def blueprint() -> rrb.Blueprint:
     """Return the layout that a viewer opens with."""
     pictures = rrb.Horizontal(
         rrb.Spatial2DView(origin=IMAGE, name='image'),
-        rrb.Spatial2DView(origin=DEPTH, name='inverse depth (red is near)'),
+        rrb.Tabs(rrb.Spatial2DView(origin=DEPTH, name='inverse depth (red is near)'),
+                 rrb.Spatial3DView(origin=POINTS, name='points in metres')),
         rrb.Spatial2DView(origin=TRUST, name='trust, 0 to 1'))
     curves = rrb.Horizontal(
         rrb.TimeSeriesView(origin=LAG, name='lag, frames'),

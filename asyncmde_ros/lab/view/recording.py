@@ -17,11 +17,13 @@ import numpy.typing as npt
 from asyncmde_ros.errors import AsyncMDEError, MediaError
 from asyncmde_ros.files import temporary_beside
 from asyncmde_ros.images.codec import RGB
+from asyncmde_ros.images.picture import colorize
 from asyncmde_ros.images.tone import RangeTracker
 from asyncmde_ros.lab.view.layout import (
     DEPENDS_ON_DEPTH,
     DEPTH,
     IMAGE,
+    POINTS,
     SERIES,
     STATE,
     TRUST,
@@ -45,6 +47,14 @@ VIEWER_MEMORY = '2GB'
 """The viewer drops its oldest data above this; Rerun's own default is most of the machine."""
 
 
+MOST_POINTS = 20_000
+"""Of a cloud: as many bytes as a depth map of a network has."""
+
+NEAREST_M = 0.01
+POINT_RADIUS = 1.5
+"""Pixels on the screen."""
+
+
 class Recording:
     """What one run shows: each part by itself, at its frame's stamp, in any order.
 
@@ -60,7 +70,7 @@ class Recording:
         self.images = 0
         self.depths = 0
         self._file = file
-        self._range = RangeTracker()
+        self._range, self._points_range = RangeTracker(), RangeTracker()
         self._state = ''
         self._depth_shown = False
         self._since_epoch: bool | None = None
@@ -74,6 +84,7 @@ class Recording:
         for series in SERIES.values():
             self._stream.log(series.entity, rr.SeriesLines(
                 names=series.name, colors=[series.colour]), static=True)
+        self._stream.log(POINTS, rr.ViewCoordinates.RDF, static=True)  # an optical frame's
 
     def __enter__(self) -> 'Recording':
         return self
@@ -164,6 +175,22 @@ class Recording:
         self._at(stamp_ns)
         self._stream.log(TRUST, rr.DepthImage(trust.astype(np.float16), colormap='viridis',
                                               depth_range=(0.0, 1.0)))
+
+    def log_points(self, stamp_ns: int, points: npt.NDArray[np.float32]) -> None:
+        """Show points (n, 3) in the optical frame, metres, in the colours of their depth.
+
+        Of more than MOST_POINTS only every so manieth; those that are not finite are left out.
+        """
+        points = points[np.isfinite(points).all(axis=1)]
+        points = points[::-(-len(points) // MOST_POINTS) or 1]
+        self._at(stamp_ns)
+        if not len(points):
+            self._stream.log(POINTS, rr.Clear(recursive=True))
+            return
+        inverse = np.reciprocal(np.maximum(points[None, :, 2], NEAREST_M, dtype=np.float32))
+        colors = colorize(inverse, *self._points_range.update(inverse))[0]
+        self._stream.log(POINTS, rr.Points3D(points, colors=colors,
+                                             radii=rr.Radius.ui_points(POINT_RADIUS)))
 
     def log_timing(self, stamp_ns: int, timing: Timing) -> None:
         """Add a point to the curve of every figure that is known."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, TimeReference
+from sensor_msgs.msg import Image, PointCloud2, TimeReference
 from std_msgs.msg import Header
 from support.ros_rig import NodeProcess, Peer, image_message, node_environment, picture
 from support.rrd import Entity, pa, read
@@ -21,6 +21,8 @@ from support.rrd import Entity, pa, read
 from asyncmde_ros.lab.view.layout import SERIES
 from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.ros.messages import from_nanoseconds, set_data
+from asyncmde_ros.ros.point_cloud import cloud_message
+from asyncmde_ros.scale.cloud import Cloud
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -44,7 +46,7 @@ def note(name):
         log(recording, stamp_ns, value)
         print(name, stamp_ns, value if name == 'log_timing' else '', flush=True)
     setattr(Recording, name, noted)
-for name in ('log_image', 'log_depth', 'log_trust', 'log_timing'):
+for name in ('log_image', 'log_depth', 'log_trust', 'log_points', 'log_timing'):
     note(name)
 over = Path(sys.argv.pop(1))
 view.time = SimpleNamespace(
@@ -147,19 +149,20 @@ def test_a_namespace_trust_and_a_best_effort_camera(peer: Peer, tmp_path: Path) 
     depth = peer.node.create_publisher(Image, '/robot/depth/relative', 1)
     trust = peer.node.create_publisher(Image, '/robot/depth/trust', 1)
     memory = peer.node.create_publisher(TimeReference, '/robot/depth/memory', 10)
+    points = peer.node.create_publisher(PointCloud2, '/robot/depth/points', 1)
     view = NotedView(tmp_path, '--namespace', '/robot', '--topic-image', '/front/picture',
                      '--save', str(file), '--seconds', str(SECONDS))
     first_ns, period_ns = 1_500_000_000 * 10**9, 200_000_000
     count = 0
     try:
         peer.until(lambda: all(publisher.get_subscription_count()
-                               for publisher in (camera, depth, trust, memory)))
+                               for publisher in (camera, depth, trust, memory, points)))
 
         def taken() -> bool:
             """Tell whether all of the last frame is shown: only the newest picture waits."""
             last_ns = first_ns + (count - 1) * period_ns
             return all(last_ns in view.shown(name) for name in (
-                'log_image', 'log_depth', 'log_trust', 'log_timing'))
+                'log_image', 'log_depth', 'log_trust', 'log_points', 'log_timing'))
 
         def show() -> None:
             nonlocal count
@@ -172,6 +175,8 @@ def test_a_namespace_trust_and_a_best_effort_camera(peer: Peer, tmp_path: Path) 
             camera.publish(rgb)
             depth.publish(float_message(header, np.full((8, 12), count, np.float32)))
             trust.publish(float_message(header, np.full((4, 6), 0.5, np.float32)))
+            points.publish(cloud_message(header, Cloud(
+                np.array([[0.5, 0.25, 1 + count]], np.float32), None)))
             count += 1
 
         for _ in range(15):
@@ -188,7 +193,8 @@ def test_a_namespace_trust_and_a_best_effort_camera(peer: Peer, tmp_path: Path) 
     finally:
         view.close()
     entities = read(file)
-    for name in ('/image', '/depth', '/trust'):
+    assert entities['/points'].values['Points3D:positions'][3] == [0.5, 0.25, 4]
+    for name in ('/image', '/depth', '/trust', '/points'):
         assert entities[name].stamps_ns == [first_ns + index * period_ns for index in range(15)]
     assert entities['/trust'].values['DepthImage:buffer'][0] == [0, 56] * 24  # 0.5 as float16
     assert scalars(entities, 'lag_frames') == [index % 5 for index in range(15)]

@@ -25,7 +25,7 @@ from asyncmde_ros.lab.media.sources import open_video
 from asyncmde_ros.lab.media.video import VideoWriter
 from asyncmde_ros.lab.view.layout import SERIES
 from asyncmde_ros.lab.view.library import REQUIREMENT
-from asyncmde_ros.lab.view.recording import EPOCH_NS, Recording
+from asyncmde_ros.lab.view.recording import EPOCH_NS, MOST_POINTS, Recording
 from asyncmde_ros.lab.view.timing import WINDOW_NS, RefreshRate, Timing
 from asyncmde_ros.pipeline.results import PipelineState
 from asyncmde_ros.ros.sentences import STATES
@@ -150,6 +150,26 @@ def test_pictures_come_back_as_they_were(tmp_path: Path, rng: np.random.Generato
                                       sent.astype(np.float16))
     assert entities['/trust'].values['DepthImage:depth_range'][0] == [0, 1]
     assert f'/{SERIES["memory_age_ms"].entity}' not in entities, 'it is not known'
+
+
+def test_a_cloud_is_thinned_and_an_empty_one_taken_away(tmp_path: Path, rng: np.random.Generator
+                                                        ) -> None:
+    file = tmp_path / 'out.rrd'
+    points = rng.uniform(0.5, 5, (3 * MOST_POINTS + 1, 3)).astype(np.float32)
+    points[0, 2], points[1], points[2, 2] = 5, np.nan, 0.5  # blue, nothing, and red
+    few = points[2:5]
+    with Recording(file) as recording:
+        recording.log_points(1 * SECOND, points)
+        recording.log_points(2 * SECOND, few)
+        recording.log_points(3 * SECOND, np.full((2, 3), np.nan, np.float32))
+    cloud = read(file)['/points']
+    assert cloud.stamps_ns == [SECOND, 2 * SECOND] and cloud.cleared_ns == [3 * SECOND]
+    shown, all_of_few = cloud.counts['Points3D:positions']
+    assert MOST_POINTS / 2 < shown <= MOST_POINTS and all_of_few == 3
+    assert cloud.values['Points3D:positions'] == [points[0].tolist(), few[0].tolist()]
+    assert cloud.counts['Points3D:colors'] == [shown, 3]
+    farthest, nearest = cloud.values['Points3D:colors']
+    assert farthest >> 8 & 255 > nearest >> 8 & 255 and farthest >> 24 < nearest >> 24
 
 
 def test_withheld_depth_is_taken_away_once(tmp_path: Path) -> None:
