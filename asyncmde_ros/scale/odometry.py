@@ -89,9 +89,10 @@ class Odometry:
     that is 5 % wrong would cost more than the odometry's drift, and a camera that turns sees it.
     What of it is still unknown counts as turn and as path.
 
-    After the camera has stopped, corners keep the distances that its way has told, for OLDEST_S.
-    Half of the time goes to following corners there and back, a third to triangulating them;
-    looking at ``every`` second picture halves both.
+    Distances are told at each new place, SPACING_PX of parallax from the last: between two of them
+    the same corners would say the same of the same map, with the same errors, and whoever took
+    that for more evidence would be too sure.  Most of the time goes to following corners there and
+    back; looking at ``every`` second picture halves it.
     """
 
     def __init__(self, every: int = 1, drift: float = DRIFT) -> None:
@@ -145,9 +146,9 @@ class Odometry:
         rays, pixel = bent.at(self._corners.pixels)
         moved = self._moved(known, rays, pixel)
         found = None
-        if self._views:
+        if moved and self._views:
             seen = Triangulation(self._views, known, rays, pixel)
-            found = self._observed(seen, moved, stamp_s, lens.size)
+            found = self._observed(seen, stamp_s, lens.size)
         if moved or not self._views or len(self._corners.pixels) <= RENEWED * self._count:
             self._remember(stamp_s, known, bent)
         return found
@@ -160,8 +161,7 @@ class Odometry:
         parallax = parallax[np.isfinite(parallax)]
         return bool(parallax.size and np.median(parallax) >= SPACING_PX)
 
-    def _observed(self, seen: Triangulation, moved: bool, stamp_s: float, image: Size
-                  ) -> Observations | None:
+    def _observed(self, seen: Triangulation, stamp_s: float, image: Size) -> Observations | None:
         """Return what is sure; drop corners that move, or all views where the poses do."""
         solved = seen.solve(self._zoom, self._drift)
         compared = np.isfinite(solved.misfit) & (solved.views >= FEWEST_VIEWS)
@@ -176,8 +176,7 @@ class Odometry:
         unsure = np.hypot(noise * solved.sigma, solved.by_turn)
         moves = solved.misfit > MISFIT * noise
         good = compared & ~moves
-        if moved:
-            self._calibrate(seen.zoom(solved, self._zoom, noise, good))
+        self._calibrate(seen.zoom(solved, self._zoom, noise, good))
         kept = np.flatnonzero(~moves)
         self._corners.keep(kept)
         self._keep(kept)
