@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
 import copy
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,36 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Image, PointCloud2, Range
-from support.ros_rig import NodeProcess, Peer, floor_picture, image_message
+from std_msgs.msg import Header
+from support.ros_rig import (
+    NodeProcess,
+    Peer,
+    floor_picture,
+    image_message,
+    node_environment,
+)
 
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.point_cloud import cloud_message, points_of
 from asyncmde_ros.scale.cloud import Cloud
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+TF_STANDIN = """
+from types import SimpleNamespace as N
+
+TransformException = KeyError
+TransformListener = lambda buffer, node: N(unregister=lambda: None)
+
+
+class Buffer:
+    def lookup_transform(self, target, source, time):
+        if (target, source) != ('camera_optical_frame', 'lidar') or not time.nanoseconds:
+            raise TransformException(target)
+        return N(transform=N(translation=N(x=0.1, y=-0.2, z=0.05),
+                             rotation=N(x=0.5, y=-0.5, z=0.5, w=0.5)))
+"""
+"""A lidar above the camera: x ahead, y to the left, z up."""
 
 FOCAL, CENTRE = 500.0, (320.0, 240.0)
 PERIOD_S = 0.1
@@ -48,7 +72,7 @@ class World:
         return 2.2 / (2 * values / self.level + 0.2) * 2
 
     def points(self, relative: Image, seed: int, wrong: float = 0.1) -> PointCloud2:
-        """Return what a lidar in the camera's own frame measures at the image's stamp."""
+        """Return what the lidar measures at the image's stamp."""
         metres, rng = self.metres(relative), np.random.default_rng(seed)
         rows, cols = rng.integers(0, 480, 200), rng.integers(0, 640, 200)
         z = metres[rows, cols] * (1 + 0.01 * rng.standard_normal(200))
@@ -56,8 +80,11 @@ class World:
         z[gross] = rng.uniform(0.3, 9, gross.sum())
         x, y = (cols - CENTRE[0]) / FOCAL * z, (rows - CENTRE[1]) / FOCAL * z
         points = np.stack([x, y, z], axis=1).astype(np.float32)
+        points -= (0.1, -0.2, 0.05)
+        points = points[:, [2, 0, 1]] * np.float32([1, -1, -1])
         points[:5] = np.nan
-        return cloud_message(relative.header, Cloud(points, None))
+        return cloud_message(Header(frame_id='lidar', stamp=relative.header.stamp),
+                             Cloud(points, None))
 
 
 class Sensor:
@@ -87,8 +114,11 @@ def compared(peer: Peer, metric: list[Image], world: World) -> np.ndarray:
 @pytest.mark.proves('lidar-stops')
 def test_a_lidar_gives_metres_a_cloud_and_the_scale_until_it_stops(
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    (tmp_path / 'tf2_ros.py').write_text(TF_STANDIN)
+    path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])
     node = NodeProcess(tmp_path / 'node.log', '-p', 'scale.source:=points',
-                       '-p', 'scale.max_silence:=2.0', '-p', 'points.stride:=4')
+                       '-p', 'scale.max_silence:=2.0', '-p', 'points.stride:=4',
+                       environment=node_environment(PYTHONPATH=path))
     try:
         world, lidar = World(), Sensor(peer, PointCloud2, '/scale/points')
         metric = peer.listen('/depth/metric')
@@ -181,21 +211,19 @@ def test_what_cannot_be_used_is_said_and_depth_goes_on(
         metric = peer.listen('/depth/metric')
         message = image_message(floor_picture())
 
-        def foreign(relative: Image, number: int) -> PointCloud2:
-            cloud = copy.deepcopy(world.points(relative, number))
-            cloud.header.frame_id = 'lidar'
-            return cloud
-
         def torn(relative: Image, number: int) -> PointCloud2:
             cloud = copy.deepcopy(world.points(relative, number))
+            cloud.header.frame_id = 'camera_optical_frame'
             cloud.width *= 2
             return cloud
 
         def nameless(relative: Image, number: int) -> PointCloud2:
             cloud = copy.deepcopy(world.points(relative, number))
+            cloud.header.frame_id = 'camera_optical_frame'
             cloud.fields[0].name = 'intensity'
             return cloud
-        for measure, words in ((foreign, 'tf'), (torn, 'do not agree'), (nameless, 'no field x')):
+        for measure, words in ((world.points, 'tf'), (torn, 'do not agree'),
+                               (nameless, 'no field x')):
             def step(measure: object = measure) -> None:
                 peer.show(message)
                 lidar.see(measure)
