@@ -176,14 +176,13 @@ def sample(values: npt.NDArray[np.float32], source: NormalisedPoints) -> npt.NDA
 
 def matches(step: Warp) -> Matches:
     """Return every MATCHED-th pixel of the flow, in the earlier frame and in this one."""
-    size = step.flow.shape[1:]
-    source = source_of(step, size)
-    x, y = np.broadcast_arrays(*centres(size))
-    before, now = (np.stack([part[MATCHED // 2::MATCHED, MATCHED // 2::MATCHED].ravel()
-                             for part in points], axis=1)
-                   for points in ((source.x, source.y), (x, y)))
-    in_front = source.in_front[MATCHED // 2::MATCHED, MATCHED // 2::MATCHED].ravel()
-    return Matches(before[in_front], now[in_front])
+    some = slice(MATCHED // 2, None, MATCHED)
+    x, y = centres(step.flow.shape[1:])
+    x, y = x[:, some], y[some]
+    source = _apply(step.homography, x, y)
+    before = np.stack([source.x, source.y], axis=-1) + step.flow[:, some, some].transpose(1, 2, 0)
+    now = np.stack(np.broadcast_arrays(x, y), axis=-1)
+    return Matches(before[source.in_front], now[source.in_front])
 
 
 class Steps:
