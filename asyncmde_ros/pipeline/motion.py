@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.model.geometry import PATCH, Size, pixels_to_normalised
 from asyncmde_ros.pipeline.settings import SAME_SCENE_SIMILARITY, MotionCompensation
+from asyncmde_ros.scale.steady import Matches
 
 Homography = npt.NDArray[np.float32]
 Grey = npt.NDArray[np.uint8]
@@ -61,6 +62,9 @@ MAX_CORNER_SHIFT = 1.0
 THUMBNAIL: Size = (24, 32)
 FLAT = 1.0
 """Standard deviation, in grey levels, below which a thumbnail shows nothing."""
+
+MATCHED = 6
+"""The flow is smooth: so many of its pixels say the same."""
 
 FLOW_BORDER_PX = 6
 """Within so many pixels of the earlier image's border the flow fades into the homography, which
@@ -168,6 +172,17 @@ def sample(values: npt.NDArray[np.float32], source: NormalisedPoints) -> npt.NDA
     return np.asarray(cv2.remap(
         values, (source.x + 1) * (cols / 2) - 0.5, (source.y + 1) * (rows / 2) - 0.5,
         cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def matches(step: Warp) -> Matches:
+    """Return every MATCHED-th pixel of the flow, in the earlier frame and in this one."""
+    some = slice(MATCHED // 2, None, MATCHED)
+    x, y = centres(step.flow.shape[1:])
+    x, y = x[:, some], y[some]
+    source = _apply(step.homography, x, y)
+    before = np.stack([source.x, source.y], axis=-1) + step.flow[:, some, some].transpose(1, 2, 0)
+    now = np.stack(np.broadcast_arrays(x, y), axis=-1)
+    return Matches(before[source.in_front], now[source.in_front])
 
 
 class Steps:

@@ -14,13 +14,15 @@ from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
 from asyncmde_ros.pipeline.mailbox import Mailbox
+from asyncmde_ros.pipeline.motion import matches
 from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.priority import new_threads_lowered
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.results import DepthSource
-from asyncmde_ros.pipeline.settings import FastPathModel, Settings
+from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, RefreshPlan, SlowPath, SlowPathStatus
+from asyncmde_ros.scale.steady import Steady
 
 LARGER = 4 / 3
 """Side of the larger of the two images that a memory may be of, by that of the smaller."""
@@ -184,6 +186,7 @@ class GlanceSession(Session):
         self.cache = FeatureCache(Slot({}), Slot({}))
         self._glances = FeatureCache(Slot({}), Slot({}))
         self._moved = self.fast = MovedDepth()
+        self._steady = Steady()
         self._small = DepthRefresher(glance, average)
         self._small.prepare(())
         self._policy = RefreshPolicy()
@@ -257,10 +260,20 @@ class GlanceSession(Session):
         status = self.slow.status
         self._due = status.refreshes + 1 + (status.running_since is not None)
 
+    def drop_memory(self) -> None:
+        super().drop_memory()
+        self._steady.forget()
+
     def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
-        maps = self._moved.step(view, slot, self._glances.front())
+        depth, trust = self._moved.step(view, slot, self._glances.front())
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
-        return maps
+        if settings.steady and settings.motion_compensation is MotionCompensation.IMAGE:
+            assert slot.keyframe is not None
+            depth = self._steady.update(view.frame_id, slot.keyframe.frame_id, depth,
+                                        matches(view.step))
+        else:
+            self._steady.forget()
+        return depth, trust
 
     def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
         return None  # a step is no dearer

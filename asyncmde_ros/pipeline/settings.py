@@ -131,3 +131,8 @@ class Settings:
     output_resolution: OutputResolution = parameter(
         OutputResolution.INPUT, 'output.resolution',
         "Size of the depth image: the input image's, or the network's.")
+    steady: bool = parameter(
+        True, 'scale.steady',
+        'Whether depth keeps one scale over time, as far as the pictures tell it: a refresh '
+        'continues the scale of the depth before, and what the camera approaches grows. Used with '
+        'fast_path.model glance and memory.motion_compensation image.')

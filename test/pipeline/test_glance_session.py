@@ -11,13 +11,19 @@ from support.fakes import Ahead, FakeEngine, FakeModel
 
 from asyncmde_ros.engine.interface import DepthEngine
 from asyncmde_ros.errors import EngineError
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline import refresh_policy
 from asyncmde_ros.pipeline.clock import Clock
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.overload import INTERVALS, MOST_IN_A_ROW
 from asyncmde_ros.pipeline.results import DepthResult, PipelineState
 from asyncmde_ros.pipeline.session import DepthSource, resolved
-from asyncmde_ros.pipeline.settings import FastPathModel, OutputResolution, Settings
+from asyncmde_ros.pipeline.settings import (
+    FastPathModel,
+    MotionCompensation,
+    OutputResolution,
+    Settings,
+)
 from asyncmde_ros.pipeline.slow_path import SlowPathState
 
 DEADLINE_S = 60.0
@@ -236,3 +242,56 @@ def test_auto_is_glances_but_on_a_gpu() -> None:
     model.on_gpu = True
     assert resolved(FastPathModel.AUTO, model) is FastPathModel.SPATIAL_MEMORY  # type: ignore[arg-type]
     assert resolved(FastPathModel.GLANCE, model) is FastPathModel.GLANCE  # type: ignore[arg-type]
+
+
+def pattern(scale: float) -> Callable[[Mapping[str, np.ndarray]], None]:
+    """Return a network that sees one scene, in a scale of its own."""
+    def see(arrays: Mapping[str, np.ndarray]) -> None:
+        rows, cols = arrays['depth'].shape[-2:]
+        arrays['depth'][...] = scale * (2 + np.add.outer(np.linspace(0, 2, rows),
+                                                         np.linspace(0, 1, cols)))
+    return see
+
+
+def medians_of_two_scales(camera: GlanceCamera) -> tuple[float, float]:
+    """Return the median depth before a refresh whose scale is twice the last one's, and after."""
+    for network in (*camera.model.refreshers.values(), camera.model.glance):
+        engine(network).compute = pattern(1.0)
+    first = camera.ready()
+    compile_depth, wanted = camera.model.compile_depth, (196, 252)
+
+    def compile_other(size: Size, cancel: threading.Event | None = None) -> DepthEngine:
+        network = compile_depth(size, cancel)
+        engine(network).compute = pattern(2.0)
+        return network
+    camera.model.compile_depth = compile_other  # type: ignore[method-assign]
+    camera.pipeline.settings = replace(camera.pipeline.settings, refresh_size=wanted)
+    camera.until(lambda _: camera.pipeline.status.slow_path.size == wanted)
+    second = camera.show()
+    assert first.depth is not None and second.depth is not None
+    return float(np.median(first.depth)), float(np.median(second.depth))
+
+
+@pytest.mark.parametrize('settings', [
+    Settings(steady=False), Settings(motion_compensation=MotionCompensation.HOMOGRAPHY)])
+def test_without_steadiness_a_refresh_brings_its_own_scale(settings: Settings) -> None:
+    camera = GlanceCamera(settings)
+    with camera.pipeline:
+        first, second = medians_of_two_scales(camera)
+    assert second == pytest.approx(2 * first, rel=0.02)
+
+
+def test_a_refresh_goes_on_in_the_scale_of_the_depth_before(camera: GlanceCamera) -> None:
+    first, second = medians_of_two_scales(camera)
+    assert second == pytest.approx(first, rel=0.08)
+    # Switched off, or after the memory was lost, there is nothing to go on from.
+    camera.pipeline.settings = replace(camera.pipeline.settings, steady=False)
+    assert np.median(camera.show().depth) == pytest.approx(2 * first, rel=0.02)  # type: ignore
+    camera.pipeline.settings = replace(camera.pipeline.settings, steady=True)
+    assert np.median(camera.show().depth) == pytest.approx(2 * first, rel=0.02)  # type: ignore
+
+
+def test_after_a_reset_depth_has_the_networks_own_scale(camera: GlanceCamera) -> None:
+    first, _ = medians_of_two_scales(camera)
+    camera.pipeline.reset()
+    assert np.median(camera.ready().depth) == pytest.approx(2 * first, rel=0.02)  # type: ignore

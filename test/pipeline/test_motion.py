@@ -27,6 +27,7 @@ from asyncmde_ros.pipeline.motion import (
     flow_size,
     from_pixels,
     is_plausible,
+    matches,
     residual_flow,
     still,
 )
@@ -492,3 +493,17 @@ def test_a_warp_means_the_same_to_the_network(homography: np.ndarray, phase: flo
     inside = np.abs(expected).max(axis=0)
     assert (valid[0, 0].numpy()[inside < 1 - 1e-4] == 1).all()
     assert (valid[0, 0].numpy()[inside > 1 + 1e-4] < 1).all()
+
+
+def test_matches_say_where_pixels_came_from() -> None:
+    """A homography that shifts by a tenth, and flow in the right half."""
+    shift = np.eye(3, dtype=np.float32)
+    shift[0, 2] = 0.1
+    flow = np.zeros((2, 24, 32), np.float32)
+    flow[1, :, 16:] = 0.2
+    found = matches(Warp(shift, flow))
+    assert len(found.now) == len(found.before) >= 12
+    right = found.now[:, 0] > 0
+    assert right.any() and not right.all()
+    expected = found.now + np.where(right[:, None], (0.1, 0.2), (0.1, 0.0))
+    np.testing.assert_allclose(found.before, expected, atol=1e-6)

@@ -3,7 +3,7 @@
 Every function yields one map per frame; where the schedule has no memory yet, a map of NaN.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from asyncmde_ros.pipeline.motion import (
     MotionEstimator,
     Warp,
     compose,
+    matches,
     resample,
     small_grey,
     still,
@@ -31,6 +32,7 @@ from asyncmde_ros.pipeline.motion import (
 from asyncmde_ros.pipeline.moved_depth import MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.settings import MotionCompensation, Settings
+from asyncmde_ros.scale.steady import Steady
 
 Maps = npt.NDArray[np.floating]
 """(T, h, w)."""
@@ -200,6 +202,14 @@ def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
             TrackedFrame(index, picture, grey, track.steps[index], track.since), slot, glance)
         watch.judged(fast.mean_trust, fast.change_per_frame)
         yield Shown(sight, at_size(depth, size), trust)
+
+
+def in_one_scale(shown: Iterable[Shown], steps: Sequence[Warp]) -> Iterator[Shown]:
+    """Yield what is shown, its depth kept in one scale as on a robot."""
+    steady = Steady()
+    for index, (now, step) in enumerate(zip(shown, steps, strict=True)):
+        yield now if now.sight.keyframe is None else now._replace(depth=steady.update(
+            index, now.sight.keyframe, now.depth, matches(step)))
 
 
 def _seen(track: Footage, maps: Maps, index: int, generation: int) -> Slot:

@@ -167,13 +167,14 @@ class MovedRow(ScheduledRow):
     """What the node publishes, or that without one of its ingredients.
 
     Without any of them it would be a hold.  ``sizes``: which of the two sizes, 0 the smaller, a
-    refresh may have.
+    refresh may have; ``steady``: whether depth is kept in one scale, which takes the flow.
     """
 
     name: str
     glances: bool = True
     flow: bool = True
     sizes: tuple[int, ...] = (0, 1)
+    steady: bool = True
     ingredients: Ingredients = Ingredients()
     remembers = True
 
@@ -187,9 +188,11 @@ class MovedRow(ScheduledRow):
         keyframes: list[int | None] = []
 
         def pairs() -> Iterator[tuple[predict.Depth, predict.Depth]]:
-            for sight, depth, trust in predict.moved_depth(
-                    track, watch, stage.refreshed, stage.glances if self.glances else None,
-                    self.ingredients):
+            shown = predict.moved_depth(track, watch, stage.refreshed,
+                                        stage.glances if self.glances else None, self.ingredients)
+            if self.steady and self.flow:
+                shown = predict.in_one_scale(shown, track.steps)
+            for sight, depth, trust in shown:
                 keyframes.append(sight.keyframe)
                 yield depth, trust
         depth, trust = stage.stacked(pairs(), f'{self.name} {schedule.name}')
@@ -203,6 +206,7 @@ VARIANTS = (
     MovedRow('small_refresh', sizes=(0,)),
     MovedRow('large_refresh', sizes=(1,)),
     MovedRow('no_flow', flow=False),
+    MovedRow('no_steady', steady=False),
     MovedRow('no_photometry', ingredients=Ingredients(photometry=False)),
     MovedRow('no_displacement', ingredients=Ingredients(displacement=False)),
     MovedRow('no_misfit', ingredients=Ingredients(misfit=False)),

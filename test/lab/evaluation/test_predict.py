@@ -296,3 +296,17 @@ def test_at_lag_zero_the_untrained_network_is_the_teacher(foundation_path: Path,
         assert np.abs(depth - teacher[0]).mean() < 0.02 * teacher[0].mean()
     alone = next(iter(predict.fast_alone(engines, shown, Settings())))
     assert np.abs(alone - teacher[0]).mean() > 0.02 * teacher[0].mean()
+
+
+def test_in_one_scale_a_refresh_goes_on_in_that_of_the_one_before() -> None:
+    """Of a still camera; the second refresh's maps are three times the first one's."""
+    rows, cols = size = (196, 252)
+    one = np.add.outer(np.linspace(1, 3, rows), np.linspace(1, 2, cols)).astype(np.float32)
+    trust = np.ones((4, 6), np.float32)
+    shown = [predict.Shown(Sight(keyframe, size, None), scale * one, trust)
+             for keyframe, scale in ((None, np.nan), (0, 1), (0, 1), (2, 3), (2, 3))]
+    found = list(predict.in_one_scale(shown, [still(size)] * len(shown)))
+    assert np.isnan(found[0].depth).all()
+    for now in found[1:]:
+        np.testing.assert_allclose(now.depth, one, rtol=0.06)
+        assert now.trust is trust
