@@ -244,6 +244,9 @@ def test_auto_is_glances_but_on_a_gpu() -> None:
     assert resolved(FastPathModel.GLANCE, model) is FastPathModel.GLANCE  # type: ignore[arg-type]
 
 
+STEADY = Settings(steady=True)
+
+
 def pattern(scale: float) -> Callable[[Mapping[str, np.ndarray]], None]:
     """Return a network that sees one scene, in a scale of its own."""
     def see(arrays: Mapping[str, np.ndarray]) -> None:
@@ -273,7 +276,7 @@ def medians_of_two_scales(camera: GlanceCamera) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize('settings', [
-    Settings(steady=False), Settings(motion_compensation=MotionCompensation.HOMOGRAPHY)])
+    Settings(), Settings(steady=True, motion_compensation=MotionCompensation.HOMOGRAPHY)])
 def test_without_steadiness_a_refresh_brings_its_own_scale(settings: Settings) -> None:
     camera = GlanceCamera(settings)
     with camera.pipeline:
@@ -282,6 +285,7 @@ def test_without_steadiness_a_refresh_brings_its_own_scale(settings: Settings) -
 
 
 def test_a_refresh_goes_on_in_the_scale_of_the_depth_before(camera: GlanceCamera) -> None:
+    camera.pipeline.settings = STEADY
     first, second = medians_of_two_scales(camera)
     assert second == pytest.approx(first, rel=0.08)
     # Switched off, or after the memory was lost, there is nothing to go on from.
@@ -292,6 +296,7 @@ def test_a_refresh_goes_on_in_the_scale_of_the_depth_before(camera: GlanceCamera
 
 
 def test_after_a_reset_depth_has_the_networks_own_scale(camera: GlanceCamera) -> None:
+    camera.pipeline.settings = STEADY
     first, _ = medians_of_two_scales(camera)
     camera.pipeline.reset()
     assert np.median(camera.ready().depth) == pytest.approx(2 * first, rel=0.02)  # type: ignore

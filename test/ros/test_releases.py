@@ -16,7 +16,7 @@ import numpy as np
 from support.constants import constant
 from support.repository import ROOT
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 600.0
 """Of the tests below; they take half a minute, and each of their own waits is bounded."""
 
 TESTS = ('depth_comes_with_the_images_stamp_frame_and_size_at_its_rate',

@@ -28,7 +28,10 @@ from asyncmde_ros.ros.messages import set_data, to_nanoseconds
 DISCOVERY_S = 15.0
 """Fast DDS takes up to some seconds to find a peer; loading comes on top."""
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
+"""For what happens within seconds, unless everything else runs on the same cores as well: with
+many busy processes, the background of a node gets a tenth of what they get."""
+
 END_S = 30.0
 """What a node that is told to end is given before it is killed; one second is its own promise, and
 after eight it ends by force."""

@@ -92,13 +92,13 @@ ROWS = {
     'spatial_memory': "AsyncMDE's own fast path: features of the keyframe, fused with every "
                       "frame's by a network.",
     'async': "What the node publishes by default: a keyframe's depth, moved by homography and "
-             'flow, mended by glances of a small network, and kept in one scale.',
+             'flow, and mended by glances of a small network.',
     'moved': '`async` without glances.',
     'glance': 'The small network of the glances by itself, on every frame.',
     'small_refresh': '`async` with refreshes of the smaller size only, that of --short-side.',
     'large_refresh': '`async` with refreshes of the larger size only, 4/3 of the smaller.',
     'no_flow': '`async` moved by homographies alone.',
-    'no_steady': '`async` without scale.steady: each refresh brings a scale of its own.',
+    'steady': '`async` with scale.steady: one scale from refresh to refresh.',
     'no_photometry': '`async` that takes all that the keyframe saw for sound, whether it looks '
                      'the same from here or not.',
     'no_displacement': '`async` that expects no more error of a memory that moved far.',

@@ -164,7 +164,7 @@ class SpatialMemoryRow(ScheduledRow):
 
 @dataclass(frozen=True)
 class MovedRow(ScheduledRow):
-    """What the node publishes, or that without one of its ingredients.
+    """What the node publishes, or that with one ingredient less or more.
 
     Without any of them it would be a hold.  ``sizes``: which of the two sizes, 0 the smaller, a
     refresh may have; ``steady``: whether depth is kept in one scale, which takes the flow.
@@ -174,7 +174,7 @@ class MovedRow(ScheduledRow):
     glances: bool = True
     flow: bool = True
     sizes: tuple[int, ...] = (0, 1)
-    steady: bool = True
+    steady: bool = False
     ingredients: Ingredients = Ingredients()
     remembers = True
 
@@ -206,7 +206,7 @@ VARIANTS = (
     MovedRow('small_refresh', sizes=(0,)),
     MovedRow('large_refresh', sizes=(1,)),
     MovedRow('no_flow', flow=False),
-    MovedRow('no_steady', steady=False),
+    MovedRow('steady', steady=True),
     MovedRow('no_photometry', ingredients=Ingredients(photometry=False)),
     MovedRow('no_displacement', ingredients=Ingredients(displacement=False)),
     MovedRow('no_misfit', ingredients=Ingredients(misfit=False)),
