@@ -16,8 +16,12 @@ CONFIG = Path(get_package_share_directory('asyncmde_ros')) / 'config'
 NODE = 'depth_node'
 
 OVERRIDES = {'backend': 'backend', 'precision': 'precision', 'model': 'model.name',
-             'image_transport': 'input.image_transport', 'rotation': 'input.rotation'}
+             'image_transport': 'input.image_transport', 'rotation': 'input.rotation',
+             'scale_source': 'scale.source'}
 """Arguments that, unless they are empty, override a parameter of the parameter file."""
+
+SCALE_TOPICS = ('points', 'scan', 'range', 'odometry')
+"""Sources of metres that have a topic, heard where scale.source names them."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -41,6 +45,21 @@ def _arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument('imu_topic', default_value='imu',
                               description='Gyroscope (sensor_msgs/Imu), heard with the parameter '
                                           'memory.motion_compensation: imu.'),
+        DeclareLaunchArgument('scale_source', default_value='',
+                              description='What tells metres, such as scan or points,odometry.'
+                                          + from_file),
+        DeclareLaunchArgument('points_topic', default_value='scale/points',
+                              description='Lidar, radar or stereo (sensor_msgs/PointCloud2), '
+                                          'heard with scale_source:=points.'),
+        DeclareLaunchArgument('scan_topic', default_value='scale/scan',
+                              description='Laser scanner (sensor_msgs/LaserScan), heard with '
+                                          'scale_source:=scan.'),
+        DeclareLaunchArgument('range_topic', default_value='scale/range',
+                              description='Range finder (sensor_msgs/Range), heard with '
+                                          'scale_source:=range.'),
+        DeclareLaunchArgument('odometry_topic', default_value='scale/odometry',
+                              description="The robot's motion (nav_msgs/Odometry), heard with "
+                                          'scale_source:=odometry.'),
         DeclareLaunchArgument('image_transport', default_value='',
                               choices=choices('image_transport'),
                               description='compressed listens to <image_topic>/compressed '
@@ -84,7 +103,9 @@ def _nodes(context: LaunchContext) -> list[Node]:
     place = {'namespace': namespace,
              'remappings': [('image', value('image_topic')),
                             ('camera_info', value('camera_info_topic')),
-                            ('imu', value('imu_topic'))]}
+                            ('imu', value('imu_topic')),
+                            *((f'scale/{source}', value(f'{source}_topic'))
+                              for source in SCALE_TOPICS)]}
     node = Node(package='asyncmde_ros', executable=NODE, output='screen', emulate_tty=True,
                 parameters=[value('params_file'), overrides],
                 ros_arguments=['--log-level', f'{logger}:={value("log_level")}'], **place)

@@ -8,6 +8,7 @@ from support.constants import constant
 from support.repository import ROOT
 
 from asyncmde_ros.ros.configuration import BY_NAME
+from asyncmde_ros.ros.metric_settings import SOURCES
 
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 DEPTH = next(path for path in FILES if path.name == 'depth.launch.py')
@@ -39,3 +40,12 @@ def test_what_overrides_a_parameter_is_an_argument_and_names_one_that_exists() -
 def test_several_cameras_set_arguments_that_exist() -> None:
     of_each = constant(DEPTH.with_name('cameras.launch.py'), 'OF_EACH')
     assert isinstance(of_each, tuple) and set(of_each) <= set(declarations(DEPTH))
+
+
+def test_every_source_of_metres_with_a_topic_can_be_remapped() -> None:
+    topics = constant(DEPTH, 'SCALE_TOPICS')
+    assert isinstance(topics, tuple)
+    assert set(topics) | {'ground', 'fixed'} == set(SOURCES)
+    declared = declarations(DEPTH)
+    for source in topics:
+        assert ast.literal_eval(declared[f'{source}_topic']['default_value']) == f'scale/{source}'
