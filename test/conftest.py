@@ -64,6 +64,17 @@ def pytest_report_header() -> list[str]:
             'ASYNCMDE_SHARED is not set: recorded bags are left out, weights are fetched']
 
 
+@pytest.fixture(autouse=True)
+def _scheduling_stays() -> Iterator[None]:
+    """A test that left its worker with real-time priority would starve all that come after it."""
+    before = os.sched_getscheduler(0)
+    yield
+    after = os.sched_getscheduler(0)
+    if after != before:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+    assert after == before, 'the test changed how its thread is scheduled'
+
+
 @pytest.fixture(scope='session', autouse=True)
 def _signals_are_heard() -> Iterator[None]:
     """A shell has what it starts behind a "&" ignore Ctrl-C, and nohup a terminal that closes.

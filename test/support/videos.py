@@ -1,8 +1,10 @@
 """Makes the videos that the tests read: any codec, container, stamps and flags, by PyAV."""
 
+import contextlib
+import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,12 +28,27 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first.astype(int) - second).mean())
 
 
+@contextlib.contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does to whoever encodes with it as root.
+
+    It makes the calling thread SCHED_FIFO with the highest priority and leaves it so, and whatever
+    that thread starts as well: a node that is busy then gets a core for itself for ever.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def encode(path: Path, pictures: Iterable[np.ndarray], codec: str = 'libx264', *,
            pix_fmt: str = 'yuv420p', options: Mapping[str, str] | None = None, rate: float = 25,
            stamps: Sequence[int] | None = None, time_base: Fraction = Fraction(1, 1000),
            container: Mapping[str, str] | None = None, kind: str | None = None) -> Path:
     """Write a video; ``stamps`` in units of ``time_base`` instead of the rate's own."""
-    with av.open(path, 'w', format=kind, container_options=dict(container or {})) as file:
+    with usual_scheduling(), av.open(path, 'w', format=kind,
+                                     container_options=dict(container or {})) as file:
         stream = None
         for index, rgb in enumerate(pictures):
             if stream is None:
