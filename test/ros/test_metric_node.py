@@ -102,13 +102,29 @@ class Sensor:
                 self.publisher.publish(measure(relative, self.answered))
 
 
+def newest_pair(peer: Peer, messages: list) -> tuple:
+    """Return the newest message whose image's relative depth has come as well, and that."""
+    relative = {to_nanoseconds(image.header.stamp): image for image in peer.depths}
+    return next((message, relative[to_nanoseconds(message.header.stamp)])
+                for message in reversed(messages)
+                if to_nanoseconds(message.header.stamp) in relative)
+
+
 def compared(peer: Peer, metric: list[Image], world: World) -> np.ndarray:
     """Return metric over true depth of the newest image that has both."""
-    relative = {to_nanoseconds(image.header.stamp): image for image in peer.depths}
-    newest = metric[-1]
-    truth = world.metres(relative[to_nanoseconds(newest.header.stamp)])
+    newest, relative = newest_pair(peer, metric)
+    truth = world.metres(relative)
     assert (newest.encoding, newest.header.frame_id) == ('32FC1', 'camera_optical_frame')
     return np.frombuffer(newest.data, np.float32).reshape(truth.shape) / truth
+
+
+def right_at_given_pixels(peer: Peer, metric: list[Image], world: World) -> bool:
+    """Tell whether the newest metric depth is right to 5 %.
+
+    The world is what the network sees, so it changes for a moment where another refresh does.
+    """
+    given = compared(peer, metric, world)[40:480:80, 40:640:80]
+    return bool(np.isfinite(given).mean() > 0.9 and np.nanmax(np.abs(given - 1)) < 0.05)
 
 
 @pytest.mark.proves('lidar-stops')
@@ -118,6 +134,7 @@ def test_a_lidar_gives_metres_a_cloud_and_the_scale_until_it_stops(
     path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])
     node = NodeProcess(tmp_path / 'node.log', '-p', 'scale.source:=points',
                        '-p', 'scale.max_silence:=2.0', '-p', 'points.stride:=4',
+                       '-p', 'refresh.size:=126x168',
                        environment=node_environment(PYTHONPATH=path))
     try:
         world, lidar = World(), Sensor(peer, PointCloud2, '/scale/points')
@@ -131,14 +148,10 @@ def test_a_lidar_gives_metres_a_cloud_and_the_scale_until_it_stops(
             lidar.see(world.points)
         peer.until(lambda: len(metric) >= 20 and len(clouds) >= 5 and len(scales) >= 5, step,
                    PERIOD_S)
-        ratio = compared(peer, metric, world)
-        given = ratio[40:480:80, 40:640:80]
-        assert np.isfinite(given).mean() > 0.9
-        assert np.nanmax(np.abs(given - 1)) < 0.05
+        peer.until(lambda: right_at_given_pixels(peer, metric, world), step, PERIOD_S)
 
-        stamps = {to_nanoseconds(depth.header.stamp): depth for depth in peer.depths}
-        cloud = clouds[-1]
-        truth = world.metres(stamps[to_nanoseconds(cloud.header.stamp)])
+        cloud, seen = newest_pair(peer, clouds)
+        truth = world.metres(seen)
         points = points_of(cloud)
         assert cloud.header.frame_id == 'camera_optical_frame' and len(points) > 1000
         cols = np.rint(points[:, 0] / points[:, 2] * FOCAL + CENTRE[0]).astype(int)
@@ -191,9 +204,9 @@ def test_sources_encoding_and_fixed_scale_are_set_while_it_runs(
         assert peer.set_parameter('scale.encoding', '16UC1').successful
         peer.until(lambda: len(metric) >= 2, lambda: peer.show(message), PERIOD_S)
         assert metric[-1].encoding == '16UC1'
-        relative = {to_nanoseconds(image.header.stamp): image for image in peer.depths}
-        values = np.frombuffer(relative[to_nanoseconds(metric[-1].header.stamp)].data, np.float32)
-        found = np.frombuffer(metric[-1].data, np.uint16)
+        newest, relative = newest_pair(peer, metric)
+        values = np.frombuffer(relative.data, np.float32)
+        found = np.frombuffer(newest.data, np.uint16)
         assert np.abs(found - 1000 / (0.5 * values + 0.25)).max() <= 0.51
         assert peer.set_parameter('scale.source', 'none').successful
         count = len(metric)
@@ -292,9 +305,11 @@ def test_a_camera_that_drives_along_a_wall_knows_how_far_it_is(
             odometry.pose.pose.orientation.w = 1.0
             motion.publish(odometry)
             steps += 1
-        peer.until(lambda: len(metric) >= 30, drive, PERIOD_S)
-        found = np.frombuffer(metric[-1].data, np.float32)
-        assert np.nanmedian(found) == pytest.approx(wall_m, rel=0.1)
+
+        def right() -> bool:
+            found = np.frombuffer(metric[-1].data, np.float32)
+            return bool(abs(np.nanmedian(found) / wall_m - 1) < 0.1)
+        peer.until(lambda: len(metric) >= 30 and right(), drive, PERIOD_S)
         assert peer.newest(': scale')['source'] == 'odometry'
     finally:
         node.close()
