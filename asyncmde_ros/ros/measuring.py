@@ -8,7 +8,7 @@ import numpy as np
 from asyncmde_ros.errors import in_words
 from asyncmde_ros.ros.sensors import Message, measurement
 from asyncmde_ros.ros.transforms import Transforms
-from asyncmde_ros.ros.worker import Worker
+from asyncmde_ros.ros.worker import Worker, drained
 from asyncmde_ros.scale.lens import Lens
 from asyncmde_ros.scale.observations import Array, Measurement
 
@@ -57,10 +57,7 @@ class Measuring:
 
     def take(self) -> list[Measurement]:
         """Return what was measured since the last time; returns at once."""
-        found = []
-        while self._ready:
-            found.append(self._ready.popleft())
-        return found
+        return drained(self._ready)
 
     def _read(self, letter: _Letter, patient: bool) -> bool:
         """Make a measurement of a message; False where it is too early for that."""

@@ -1,15 +1,11 @@
 """What is published in metres; nothing is computed that nobody listens to."""
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
-from rclpy.publisher import Publisher
-from rclpy.qos import ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -18,7 +14,7 @@ from asyncmde_ros.model.preprocess import shrink
 from asyncmde_ros.ros.messages import float_image, millimetre_image
 from asyncmde_ros.ros.metric_settings import Encoding, MetricSettings
 from asyncmde_ros.ros.point_cloud import cloud_message
-from asyncmde_ros.ros.qos import newest_only
+from asyncmde_ros.ros.publishers import depth_publisher
 from asyncmde_ros.scale.cloud import cloud
 from asyncmde_ros.scale.estimator import Scale
 from asyncmde_ros.scale.lens import Lens
@@ -30,13 +26,9 @@ class MetricOutputs:
     """The publishers of ``depth/metric``, ``depth/points`` and ``depth/scale``."""
 
     def __init__(self, node: LifecycleNode) -> None:
-        def publisher(kind: Any, name: str) -> Publisher:
-            return node.create_lifecycle_publisher(
-                kind, f'depth/{name}', newest_only(ReliabilityPolicy.RELIABLE),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies())
-        self._metric = publisher(Image, 'metric')
-        self._points = publisher(PointCloud2, 'points')
-        self._scale = publisher(DiagnosticArray, 'scale')
+        self._metric = depth_publisher(node, Image, 'metric')
+        self._points = depth_publisher(node, PointCloud2, 'points')
+        self._scale = depth_publisher(node, DiagnosticArray, 'scale')
         self._rays: tuple[tuple[Lens, Size, int], npt.NDArray[np.float32]] | None = None
 
     @property

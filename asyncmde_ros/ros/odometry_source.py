@@ -14,7 +14,7 @@ from asyncmde_ros.errors import in_words
 from asyncmde_ros.ros.measuring import NO_TF, ImageView
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
 from asyncmde_ros.ros.transforms import Transforms, rigid_pose
-from asyncmde_ros.ros.worker import Worker
+from asyncmde_ros.ros.worker import Worker, drained
 from asyncmde_ros.scale.observations import Array, Measurement
 from asyncmde_ros.scale.odometry import Odometry, reduced
 from asyncmde_ros.scale.poses import Poses
@@ -73,10 +73,7 @@ class OdometrySource:
 
     def take(self) -> list[Measurement]:
         """Return what was measured since the last time; returns at once."""
-        found = []
-        while self._ready:
-            found.append(self._ready.popleft())
-        return found
+        return drained(self._ready)
 
     def _look(self, picture: _QueuedImage, patient: bool) -> bool:
         """Follow the corners of an image; False where its pose may still come."""

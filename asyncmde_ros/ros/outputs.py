@@ -1,12 +1,7 @@
 """What the node publishes; nothing is computed that nobody listens to."""
 
-from typing import Any
-
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.publisher import Publisher
-from rclpy.qos import ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, TimeReference
 from std_msgs.msg import Header
 
@@ -22,7 +17,7 @@ from asyncmde_ros.ros.messages import (
     rgb_image,
     scaled_camera_info,
 )
-from asyncmde_ros.ros.qos import newest_only
+from asyncmde_ros.ros.publishers import depth_publisher
 from asyncmde_ros.ros.tokens import MemorySource
 
 DOUBTFUL_FRAMES = 3
@@ -36,15 +31,11 @@ class Outputs:
     """The publishers under ``depth/``."""
 
     def __init__(self, node: LifecycleNode) -> None:
-        def publisher(kind: Any, name: str) -> Publisher:
-            return node.create_lifecycle_publisher(
-                kind, f'depth/{name}', newest_only(ReliabilityPolicy.RELIABLE),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies())
-        self._relative = publisher(Image, 'relative')
-        self._info = publisher(CameraInfo, 'camera_info')
-        self._memory = publisher(TimeReference, 'memory')
-        self._colored = publisher(Image, 'colored')
-        self._trust = publisher(Image, 'trust')
+        self._relative = depth_publisher(node, Image, 'relative')
+        self._info = depth_publisher(node, CameraInfo, 'camera_info')
+        self._memory = depth_publisher(node, TimeReference, 'memory')
+        self._colored = depth_publisher(node, Image, 'colored')
+        self._trust = depth_publisher(node, Image, 'trust')
         self._range = RangeTracker()
         self._node = node
         self._doubt, self._doubtful_frames = '', 0

@@ -19,6 +19,14 @@ PATIENCE_S = 0.3
 LOOK_AGAIN_S = 0.02
 
 
+def drained(items: 'deque[T]') -> list[T]:
+    """Return what is there, which another thread may add to, and take it away."""
+    found = []
+    while items:
+        found.append(items.popleft())
+    return found
+
+
 class _Item(NamedTuple, Generic[T]):
     """What came at a time of the monotonic clock."""
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 from std_msgs.msg import Header
+from support.publishers import PublishingNode
 
 from asyncmde_ros.ros import metric_outputs
 from asyncmde_ros.ros.metric_outputs import MetricOutputs, scale_message
@@ -26,27 +27,6 @@ SCALE = Scale(0.5, 0.25, np.diag([1e-4, 4e-4]), 0.5, 10, 8, 0.1, False, ('points
 RGB = np.full((96, 128, 3), (10, 20, 30), np.uint8)
 
 
-class Publisher:
-    def __init__(self) -> None:
-        self.sent: list = []
-        self.subscribers = 0
-
-    def publish(self, message: object) -> None:
-        self.sent.append(message)
-
-    def get_subscription_count(self) -> int:
-        return self.subscribers
-
-
-class Node:
-    def __init__(self) -> None:
-        self.publishers: dict[str, Publisher] = {}
-
-    def create_lifecycle_publisher(self, kind: object, topic: str, *_: object, **__: object
-                                   ) -> Publisher:
-        return self.publishers.setdefault(topic.removeprefix('depth/'), Publisher())
-
-
 def relative() -> np.ndarray:
     values = np.tile(np.linspace(1, 2, SIZE[1], dtype=np.float32), (SIZE[0], 1))
     values[0, 0] = np.nan
@@ -56,7 +36,7 @@ def relative() -> np.ndarray:
 def published(listened: set[str], lens: Lens | None = LENS,
               settings: MetricSettings | None = None, largest_m: float = math.inf
               ) -> dict[str, list]:
-    node = Node()
+    node = PublishingNode()
     outputs = MetricOutputs(node)  # type: ignore[arg-type]
     for name, publisher in node.publishers.items():
         publisher.subscribers = int(name in listened)
@@ -128,7 +108,7 @@ def test_the_rays_are_found_once_for_a_lens(monkeypatch: pytest.MonkeyPatch) -> 
     rays = Lens.ray_map
     monkeypatch.setattr(Lens, 'ray_map', lambda self, stride: found.append(stride)
                         or rays(self, stride))
-    node = Node()
+    node = PublishingNode()
     outputs = MetricOutputs(node)  # type: ignore[arg-type]
     node.publishers['points'].subscribers = 1
     for stride, lens in ((1, LENS), (1, LENS), (2, LENS), (2, replace(LENS, model=''))):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
+from support.publishers import PublishingNode
 
 from asyncmde_ros.pipeline.feature_cache import Keyframe
 from asyncmde_ros.pipeline.results import DepthResult, DepthSource, PipelineState
@@ -17,34 +18,6 @@ from asyncmde_ros.ros.outputs import DOUBTFUL_FRAMES, MOST_DOUBTS, Outputs
 from asyncmde_ros.ros.tokens import MemorySource
 
 TOPICS = {'relative', 'camera_info', 'memory', 'colored', 'trust'}
-
-
-class Publisher:
-    def __init__(self) -> None:
-        self.sent: list = []
-        self.subscribers = 0
-
-    def publish(self, message: object) -> None:
-        self.sent.append(message)
-
-    def get_subscription_count(self) -> int:
-        return self.subscribers
-
-
-class Node:
-    def __init__(self) -> None:
-        self.publishers: dict[str, Publisher] = {}
-        self.warnings: list[str] = []
-
-    def get_logger(self) -> 'Node':
-        return self
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def create_lifecycle_publisher(self, kind: object, topic: str, *_: object, **__: object
-                                   ) -> Publisher:
-        return self.publishers.setdefault(topic.removeprefix('depth/'), Publisher())
 
 
 @pytest.fixture
@@ -71,7 +44,7 @@ def result(source: DepthSource = DepthSource.NETWORK, stale: bool = False) -> De
 
 
 def test_each_topic_is_published_exactly_while_somebody_listens(made: list[str]) -> None:
-    node = Node()
+    node = PublishingNode()
     sender = Outputs(node)  # type: ignore[arg-type]
     assert set(node.publishers) == TOPICS
     header, info = Header(frame_id='camera'), CameraInfo(height=6, width=8)
@@ -95,7 +68,7 @@ def test_each_topic_is_published_exactly_while_somebody_listens(made: list[str])
 
 @pytest.mark.proves('calibration-size')
 def test_a_calibration_of_another_size_is_scaled_or_withheld_and_said_once() -> None:
-    node = Node()
+    node = PublishingNode()
     sender = Outputs(node)  # type: ignore[arg-type]
     node.publishers['camera_info'].subscribers = 1
     sent = node.publishers['camera_info'].sent
@@ -123,7 +96,7 @@ def test_a_calibration_of_another_size_is_scaled_or_withheld_and_said_once() -> 
     (DepthSource.WARPED, True, 'warped,stale')])
 def test_where_depth_is_from_and_whether_its_memory_is_too_old_are_said_apart(
         source: DepthSource, stale: bool, said: str) -> None:
-    node = Node()
+    node = PublishingNode()
     Outputs(node).publish(Header(), (6, 8), None,  # type: ignore[arg-type]
                           result(source=source, stale=stale))
     (sent,) = node.publishers['memory'].sent
