@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 DIAGNOSTICS_PERIOD_S = 1.0
 
 THROTTLE_S = 5.0
+NO_METRES_S = 30.0
+"""Between two lines that say why there are no metres: a camera that stands may long see none."""
 
 WAITING_FRAMES = 2
 """Images that may wait, where one that waited too long is answered in a moment."""
@@ -307,8 +309,11 @@ class DepthNode(PatientNode):
         report = diagnose(self.get_fully_qualified_name(), self.statistics.snapshot(), status,
                           self._circumstances(), self.get_clock().now().to_msg())
         if self._metric.asked:
+            trouble = self._metric.trouble()
             report.status = [*report.status, diagnose_scale(
-                self.get_fully_qualified_name(), self._metric.trouble(), self._metric.values())]
+                self.get_fully_qualified_name(), trouble, self._metric.values())]
+            if trouble and self._state is PipelineState.READY:
+                self.get_logger().warning(trouble, throttle_duration_sec=NO_METRES_S)
         self._diagnostics.publish(report)
 
     def _circumstances(self) -> Circumstances:

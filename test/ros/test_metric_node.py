@@ -194,6 +194,7 @@ def test_sources_encoding_and_fixed_scale_are_set_while_it_runs(
         peer.until(lambda: 'scale.source' in peer.newest(': scale').get('message', ''),
                    lambda: peer.show(message), PERIOD_S)
         assert not metric
+        node.wait_for('scale.source is none')
         for wrong in ('sonar', 'fixed,points', ['points', 'x']):
             refused = peer.set_parameter('scale.source', wrong)
             assert not refused.successful and 'scale.source' in refused.reason
