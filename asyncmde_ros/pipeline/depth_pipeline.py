@@ -14,10 +14,12 @@ from asyncmde_ros.model.geometry import Size, check_aspect, network_size
 from asyncmde_ros.model.preprocess import at_size, shrink
 from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.engine_manager import EngineManager
+from asyncmde_ros.pipeline.field import Field, Map, MapField
 from asyncmde_ros.pipeline.memory import Memory
 from asyncmde_ros.pipeline.motion import MotionEstimator, Warp, still
-from asyncmde_ros.pipeline.moved_depth import Map, TrackedFrame
+from asyncmde_ros.pipeline.moved_depth import TrackedFrame
 from asyncmde_ros.pipeline.overload import MS, Overload
+from asyncmde_ros.pipeline.points import ImageField, PointDepth
 from asyncmde_ros.pipeline.results import (
     DepthResult,
     DepthSource,
@@ -70,7 +72,7 @@ class DepthPipeline:
         self._model = model
         self._fixed_size = size
         self._cancel = cancel or threading.Event()
-        self._state = PipelineState.WAITING_FOR_MEMORY
+        self._newest = DepthResult(PipelineState.WAITING_FOR_MEMORY, 0)
         self._frame_id = 0
         self._capture: Capture | None = None
         self._tracked_ns: int | None = None
@@ -116,9 +118,10 @@ class DepthPipeline:
     @property
     def status(self) -> PipelineStatus:
         session, memory = self._engines.session, self._memory
-        return PipelineStatus(self._state, self._model.id, session.size, session.slow.status,
-                              session.glance_status, self._motion.failures, memory.resets,
-                              memory.cuts, self._engines.restarts, self._rotation)
+        return PipelineStatus(
+            self._newest.state, self._model.id, session.size, session.slow.status,
+            session.glance_status, self._motion.failures, memory.resets, memory.cuts,
+            self._engines.restarts, self._rotation)
 
     def reset(self) -> None:
         """Forget everything seen so far; depth is withheld until the next refresh."""
@@ -127,12 +130,13 @@ class DepthPipeline:
         self._memory.reset(self._engines.session)
 
     def process(self, rgb: npt.NDArray[np.uint8], stamp_ns: int, received_ns: int | None = None,
-                began_ns: int | None = None) -> DepthResult:
+                began_ns: int | None = None, whole: bool = True) -> DepthResult:
         """Take a frame, (H, W, 3) uint8 RGB captured at ``stamp_ns``; return its depth.
 
         ``received_ns`` is when it arrived and ``began_ns`` when its turn came, now unless given,
         both by the clock's nanoseconds.  A frame that waited too long for the network gets the
         last depth as this frame sees it, where that is quicker; without ``received_ns`` none did.
+        Without ``whole`` the result has no maps, and tells single pixels only, at less cost.
 
         A stamp before the last one (a bag that loops), one over ten seconds after it, another
         image size or another rotation resets the memory; a scene cut, or trust that collapses,
@@ -156,17 +160,27 @@ class DepthPipeline:
         slot = self._memory.take(self._session, settings)
         if isinstance(slot, PipelineState):
             return self._withhold(slot, stamp_ns)
-        source, maps = DepthSource.WARPED, self._session.extrapolate(view) if late else None
-        if maps is None:
-            source, maps = self._session.source, self._session.step(view, slot, settings)
+        source, field = DepthSource.WARPED, self._session.extrapolate(view) if late else None
+        if field is None:
+            source, field = self._session.source, self._session.step(view, slot, settings)
             if self._lost(settings):
                 self._offer(picture, stamp_ns)
                 return self._withhold(self._memory.missing(settings), stamp_ns)
+        if whole:
+            field = MapField(*field.maps())
         stopwatch.lap()
-        depth, trust = self._as_given(maps, rgb.shape[:2], settings)
+        maps = self._as_given(field, rgb.shape[:2], settings) if whole else None
         stopwatch.lap()
         self._learn_load(source, began_ns)
-        return self._result(stamp_ns, depth, trust, source, settings, stopwatch)
+        return self._result(stamp_ns, maps, ImageField(field, rgb.shape[:2], self._rotation),
+                            source, settings, stopwatch)
+
+    def query(self, points: npt.ArrayLike) -> PointDepth:
+        """Return depth and trust at pixels (n, 2) of the newest image: :meth:`DepthResult.at`.
+
+        Between two frames, from the thread that calls :meth:`process`.  NaN where there is none.
+        """
+        return self._newest.at(points)
 
     @property
     def _session(self) -> Session:
@@ -238,10 +252,9 @@ class DepthPipeline:
         self._memory.lose(self._session, 'trust collapsed')
         return True
 
-    def _as_given(self, maps: tuple[Map, Map], image: Size, settings: Settings
-                  ) -> tuple[Map, Map]:
+    def _as_given(self, field: Field, image: Size, settings: Settings) -> tuple[Map, Map]:
         """Return depth and trust of the image as it was given, depth at the size asked for."""
-        depth, trust = (self._rotation.inverse.turn(part) for part in maps)
+        depth, trust = (self._rotation.inverse.turn(part) for part in field.maps())
         depth = at_size(depth, image if settings.output_resolution is OutputResolution.INPUT
                         else self._rotation.size(self._session.size))
         if not np.isfinite(depth).all():
@@ -256,19 +269,23 @@ class DepthPipeline:
         else:
             self._overload.took(MS * (self._clock.nanoseconds() - began_ns))
 
-    def _result(self, stamp_ns: int, depth: Map, trust: Map, source: DepthSource,
-                settings: Settings, stopwatch: Stopwatch) -> DepthResult:
+    def _result(self, stamp_ns: int, maps: tuple[Map, Map] | None, field: ImageField,
+                source: DepthSource, settings: Settings, stopwatch: Stopwatch) -> DepthResult:
         keyframe = self._session.fast.keyframe
         assert keyframe is not None
         self._memory.age.used(keyframe)
-        self._state = PipelineState.READY
-        return DepthResult(self._state, stamp_ns, depth, trust, keyframe,
-                           self._frame_id - keyframe.frame_id, source,
-                           self._memory.stale(keyframe, settings), stopwatch.timings)
+        depth, trust = maps or (None, None)
+        return self._tell(DepthResult(
+            PipelineState.READY, stamp_ns, depth, trust, keyframe,
+            self._frame_id - keyframe.frame_id, source, self._memory.stale(keyframe, settings),
+            stopwatch.timings, field))
 
     def _withhold(self, state: PipelineState, stamp_ns: int) -> DepthResult:
-        self._state = state
-        return DepthResult(state, stamp_ns)
+        return self._tell(DepthResult(state, stamp_ns))
+
+    def _tell(self, result: DepthResult) -> DepthResult:
+        self._newest = result
+        return result
 
 
 def _check(rgb: npt.NDArray[np.uint8]) -> None:

@@ -18,12 +18,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from asyncmde_ros.pipeline.field import Map
 from asyncmde_ros.pipeline.motion import Grey, NormalisedPoints, Warp, centres, sample, source_of
-
-Map = npt.NDArray[np.float32]
-"""(rows, cols) float32."""
 
 BORDER = 0.02
 """Share of the image's side over which coverage falls to nothing beyond the keyframe's border;

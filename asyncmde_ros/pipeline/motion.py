@@ -72,6 +72,9 @@ knows what lies beyond."""
 
 SMALLEST_DENOMINATOR = 1e-6
 
+LONGEST_ROW = 8192
+"""Of points that are sampled at once; OpenCV takes up to 32,767."""
+
 _IMAGE_CORNERS = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], np.float64).T
 
 
@@ -161,6 +164,19 @@ def source_of(warp: Warp, size: Size) -> NormalisedPoints:
     return NormalisedPoints(x, y, source.in_front)
 
 
+def source_at(warp: Warp, size: Size, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp]
+              ) -> NormalisedPoints:
+    """Return what :func:`source_of` does, of the pixels alone that are asked for."""
+    x, y = (np.asarray((2 * at + 1) / length - 1, np.float32)
+            for at, length in ((cols, size[1]), (rows, size[0])))
+    source = _apply(warp.homography, x, y)
+    if not warp.flow.any():
+        return source
+    here = NormalisedPoints(x, y, source.in_front)
+    across, down = (sample_at(part, here) for part in warp.flow)
+    return NormalisedPoints(source.x + across, source.y + down, source.in_front)
+
+
 def resample(values: npt.NDArray[np.float32], warp: Warp) -> npt.NDArray[np.float32]:
     """Return a map (rows, cols) of the earlier frame as this one sees it, borders repeated."""
     return sample(values, source_of(warp, values.shape))
@@ -172,6 +188,18 @@ def sample(values: npt.NDArray[np.float32], source: NormalisedPoints) -> npt.NDA
     return np.asarray(cv2.remap(
         values, (source.x + 1) * (cols / 2) - 0.5, (source.y + 1) * (rows / 2) - 0.5,
         cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def sample_at(values: npt.NDArray[np.float32], source: NormalisedPoints
+              ) -> npt.NDArray[np.float32]:
+    """Return what :func:`sample` does, for points in an array of any shape."""
+    count = source.x.size
+    if not count:
+        return np.empty(source.x.shape, np.float32)
+    cols = min(count, LONGEST_ROW)
+    x, y = (np.resize(part, (-(-count // cols), cols)) for part in (source.x, source.y))
+    found = sample(values, NormalisedPoints(x, y, source.in_front))
+    return found.ravel()[:count].reshape(source.x.shape)
 
 
 def matches(step: Warp) -> Matches:

@@ -8,7 +8,6 @@ the glance takes its place, scaled and shifted to agree with the rest.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +15,18 @@ import numpy.typing as npt
 
 from asyncmde_ros.model.preprocess import at_size
 from asyncmde_ros.pipeline import evidence
-from asyncmde_ros.pipeline.evidence import Evidence, Ingredients, Map
+from asyncmde_ros.pipeline.evidence import Evidence, Ingredients
 from asyncmde_ros.pipeline.feature_cache import Keyframe, Slot
-from asyncmde_ros.pipeline.motion import Grey, Warp, resample, sample
+from asyncmde_ros.pipeline.field import Field, Indices, Map, Values
+from asyncmde_ros.pipeline.motion import (
+    Grey,
+    NormalisedPoints,
+    Warp,
+    resample,
+    sample,
+    sample_at,
+    source_at,
+)
 
 SMALLEST_TRUST = 1e-3
 """A mean trust below which there is none left to lose."""
@@ -47,14 +55,41 @@ class TrackedFrame(NamedTuple):
     since: Since
 
 
-@dataclass(frozen=True)
-class _Base:
-    """What is moved to the present frame: depth of a frame, its trust, and how it looked."""
+class Base(NamedTuple):
+    """What is moved to the present frame: depth of a frame, its trust, and how it looked.
+
+    ``small`` is the depth at the size of the others.
+    """
 
     frame_id: int
     depth: Map
+    small: Map
     trust: Map
     grey: Grey
+
+
+class MovedField(Field):
+    """A base as a later frame sees it."""
+
+    many = 1000  # measured: docs/performance.md
+
+    def __init__(self, base: Base, warp: Warp, source: NormalisedPoints, present: Map) -> None:
+        """``warp`` leads to the base's frame.
+
+        ``source`` are the places that the pixels of ``present`` come from, which tells how far
+        what the base shows is still there.
+        """
+        self._base, self._warp, self._source, self._present = base, warp, source, present
+        self.size = base.depth.shape
+
+    def depth_at(self, rows: Indices, cols: Indices) -> Values:
+        return sample_at(self._base.depth, source_at(self._warp, self.size, rows, cols))
+
+    def depth(self) -> Map:
+        return resample(self._base.depth, self._warp)
+
+    def trust(self) -> Map:
+        return self._present * evidence.confidence(sample(self._base.small, self._source))
 
 
 class _Glance(NamedTuple):
@@ -81,8 +116,8 @@ class MovedDepth:
         self.trust_kept = 1.0
         self.mean_trust = 1.0
         self.change_per_frame = 0.0
-        self._memory: _Base | None = None
-        self._base: _Base | None = None
+        self._memory: Base | None = None
+        self._base: Base | None = None
         self._glanced = 0
         self._glances: deque[_Glance] = deque(maxlen=GLANCES)
         self._mended_by: _Glance | None = None
@@ -94,8 +129,8 @@ class MovedDepth:
         self._glances.clear()
         self._glanced = 0
 
-    def step(self, view: TrackedFrame, slot: Slot, glance: Slot | None) -> tuple[Map, Map]:
-        """Return inverse depth (rows, cols), at the keyframe's size, and trust.
+    def step(self, view: TrackedFrame, slot: Slot, glance: Slot | None) -> MovedField:
+        """Return the memory as a frame sees it, at the keyframe's size.
 
         ``glance`` is the newest glance, None without one; one that shows no later frame than the
         keyframe, or another epoch, is left alone.
@@ -104,8 +139,10 @@ class MovedDepth:
         fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
         self.keyframe = slot.keyframe
         if fresh or self._memory is None or self._base is None:
-            self._base = self._memory = _Base(slot.keyframe.frame_id, slot.depth,
-                                              np.ones(slot.grey.shape, np.float32), slot.grey)
+            shape = slot.grey.shape
+            self._base = self._memory = Base(
+                slot.keyframe.frame_id, slot.depth, at_size(slot.depth, shape),
+                np.ones(shape, np.float32), slot.grey)
         newer = self._look(glance, slot.keyframe)
         if fresh:
             self._misfit = self._misfit_at(self._memory, view.since)
@@ -114,7 +151,6 @@ class MovedDepth:
             base = self._base = self._mixed(newer, self._memory, view.since)
             self._mended_by = newer
         warp = view.since(base.frame_id, view.frame_id)
-        depth = resample(base.depth, warp)
         seen = self._compared(base, view.grey, warp)
         if base is self._memory:
             self._changed(seen, view.frame_id - base.frame_id)
@@ -123,7 +159,7 @@ class MovedDepth:
         self.trust_kept = (1.0 if fresh or self.mean_trust < SMALLEST_TRUST
                            else mean / self.mean_trust)
         self.mean_trust = mean
-        return depth, present * evidence.confidence(at_size(depth, present.shape))
+        return MovedField(base, warp, seen.source, present)
 
     def _look(self, slot: Slot | None, keyframe: Keyframe) -> _Glance | None:
         """Take in the newest glance; return it if it can tell more than the keyframe."""
@@ -138,20 +174,20 @@ class MovedDepth:
             return None
         return self._glances[-1]
 
-    def _misfit_at(self, memory: _Base, since: Since) -> float | None:
+    def _misfit_at(self, memory: Base, since: Since) -> float | None:
         """Return how badly the glance nearest to a keyframe fits it, None where none is near."""
         nearest = min(self._glances, default=None,
                       key=lambda glance: abs(glance.frame_id - memory.frame_id))
         if nearest is None or abs(nearest.frame_id - memory.frame_id) > NEAR:
             return None
-        depth, seen = at_size(memory.depth, memory.grey.shape), nearest.small
+        depth, seen = memory.small, nearest.small
         if nearest.frame_id > memory.frame_id:
             depth = resample(depth, since(memory.frame_id, nearest.frame_id))
         elif nearest.frame_id < memory.frame_id:
             seen = resample(seen, since(nearest.frame_id, memory.frame_id))
         return evidence.misfit(seen, depth, np.ones_like(depth))
 
-    def _mixed(self, glance: _Glance, memory: _Base, since: Since) -> _Base:
+    def _mixed(self, glance: _Glance, memory: Base, since: Since) -> Base:
         """Return the memory as the glance's frame sees it, mended by the glance."""
         warp = since(memory.frame_id, glance.frame_id)
         moved = resample(memory.depth, warp)
@@ -171,11 +207,11 @@ class MovedDepth:
                       if self._ingredients.surprise else np.zeros_like(coarse))
         share = evidence.glance_share(soundness, moved_by, misfit, surprising)
         aligned = scale * at_size(glance.depth, moved.shape) + shift
-        depth = moved + at_size(share, moved.shape) * (aligned - moved)
+        depth = np.asarray(moved + at_size(share, moved.shape) * (aligned - moved), np.float32)
         doubt = (1 - soundness) * evidence.contradiction(apart, coarse)
-        return _Base(glance.frame_id, np.asarray(depth, np.float32), 1 - doubt, glance.grey)
+        return Base(glance.frame_id, depth, at_size(depth, coarse.shape), 1 - doubt, glance.grey)
 
-    def _compared(self, earlier: _Base, grey: Grey, warp: Warp) -> Evidence:
+    def _compared(self, earlier: Base, grey: Grey, warp: Warp) -> Evidence:
         seen = evidence.look(earlier.grey, grey, warp)
         return (seen if self._ingredients.photometry else
                 seen._replace(residual=np.zeros_like(seen.residual)))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline.feature_cache import Keyframe
+from asyncmde_ros.pipeline.points import ImageField, PointDepth, nothing
 from asyncmde_ros.pipeline.slow_path import SlowPathStatus
 from asyncmde_ros.pipeline.upright import Rotation
 
@@ -76,9 +77,10 @@ class DepthResult:
     """What one frame gave.
 
     ``depth``: (H, W) float32, affine-invariant inverse depth, larger is nearer, unitless; None
-    while depth is withheld, with the reason in ``state``.  ``trust``: (rows, cols) float32 in
-    [0, 1], how far the depth of each pixel is to be trusted.  Both are of the image as it was
-    given, whatever the rotation.  ``lag`` counts frames since ``keyframe``, the frame that the
+    while depth is withheld, with the reason in ``state``, and where no map was asked for.
+    ``trust``: (rows, cols) float32 in [0, 1], how far the depth of each pixel is to be trusted.
+    Both are of the image as it was given, whatever the rotation; so is :meth:`at`, for single
+    pixels.  ``lag`` counts frames since ``keyframe``, the frame that the
     memory shows; ``source`` tells what gave the depth; ``stale`` whether the keyframe is older
     than the settings want.
     """
@@ -92,6 +94,14 @@ class DepthResult:
     source: DepthSource = DepthSource.NETWORK
     stale: bool = False
     timings: Timings = Timings()
+    field: ImageField | None = None
+
+    def at(self, points: npt.ArrayLike) -> PointDepth:
+        """Return depth and trust at pixels (n, 2) of the image, as (x, y): :meth:`ImageField.at`.
+
+        NaN while depth is withheld.  Later frames change nothing of it.
+        """
+        return nothing(len(np.asarray(points))) if self.field is None else self.field.at(points)
 
 
 @dataclass(frozen=True)

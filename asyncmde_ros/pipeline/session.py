@@ -13,9 +13,10 @@ from asyncmde_ros.model.preprocess import average
 from asyncmde_ros.pipeline.clock import REAL, Clock
 from asyncmde_ros.pipeline.fast_path import FastPath
 from asyncmde_ros.pipeline.feature_cache import FeatureCache, Slot
+from asyncmde_ros.pipeline.field import Field, MapField
 from asyncmde_ros.pipeline.mailbox import Mailbox
 from asyncmde_ros.pipeline.motion import matches
-from asyncmde_ros.pipeline.moved_depth import Map, MovedDepth, TrackedFrame
+from asyncmde_ros.pipeline.moved_depth import MovedDepth, TrackedFrame
 from asyncmde_ros.pipeline.priority import new_threads_lowered
 from asyncmde_ros.pipeline.refresh_policy import RefreshPolicy
 from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, make_slot
@@ -92,11 +93,11 @@ class Session(ABC):
         """Take back a frame that was offered and waits."""
 
     @abstractmethod
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
-        """Return depth and trust of a frame, each (rows, cols) at a size of its own."""
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
+        """Return depth and trust of a frame."""
 
     @abstractmethod
-    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> Field | None:
         """Return the last step's, moved, where that is cheaper than a step; else None."""
 
     def drop_memory(self) -> None:
@@ -156,14 +157,16 @@ class SpatialMemorySession(Session):
     def clear(self) -> None:
         self._mailbox.clear()
 
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
         assert slot.keyframe is not None
-        return self._fused.step(
+        depth, trust = self._fused.step(
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
             settings.temporal_smoothing, settings.gate_temperature)
+        return MapField(depth.copy(), trust.copy())  # the next step writes over them
 
-    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
-        return self._fused.extrapolate(view.step)
+    def extrapolate(self, view: TrackedFrame) -> Field | None:
+        maps = self._fused.extrapolate(view.step)
+        return None if maps is None else MapField(*maps)
 
 
 class GlanceSession(Session):
@@ -264,18 +267,17 @@ class GlanceSession(Session):
         super().drop_memory()
         self._steady.forget()
 
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> tuple[Map, Map]:
-        depth, trust = self._moved.step(view, slot, self._glances.front())
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
+        moved = self._moved.step(view, slot, self._glances.front())
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         if settings.steady and settings.motion_compensation is MotionCompensation.IMAGE:
             assert slot.keyframe is not None
-            depth = self._steady.update(view.frame_id, slot.keyframe.frame_id, depth,
-                                        matches(view.step))
-        else:
-            self._steady.forget()
-        return depth, trust
+            return MapField(self._steady.update(view.frame_id, slot.keyframe.frame_id,
+                                                moved.depth(), matches(view.step)), moved.trust())
+        self._steady.forget()
+        return moved
 
-    def extrapolate(self, view: TrackedFrame) -> tuple[Map, Map] | None:
+    def extrapolate(self, view: TrackedFrame) -> Field | None:
         return None  # a step is no dearer
 
 

@@ -34,6 +34,18 @@ class Rotation(int, Enum):
         """Return (H, W) or (H, W, C) turned, contiguous; the same array where nothing is."""
         return picture if self is Rotation.NONE else cv2.rotate(picture, _CODES[self])
 
+    def turned_pixels(self, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp], image: Size
+                      ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Return where pixels of an image (rows, cols) are once it is turned: rows and cols."""
+        high, wide = image
+        if self is Rotation.QUARTER:
+            return cols, high - 1 - rows
+        if self is Rotation.HALF:
+            return high - 1 - rows, wide - 1 - cols
+        if self is Rotation.THREE_QUARTERS:
+            return wide - 1 - cols, rows
+        return rows, cols
+
     def turn_homography(self, homography: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Return a homography (3, 3) between images as one between the turned images.
 

@@ -94,6 +94,32 @@ def test_depth_comes_with_the_first_refresh_and_then_for_every_frame(camera: Gla
         assert result.keyframe.stamp_ns == camera.stamp_ns - result.lag * FRAME_NS
 
 
+POINTS = np.array([[3.5, 7.25], [600, 400], [-5, 3], [320.1, 240.9]])
+
+
+def test_points_are_told_without_a_map_and_as_the_map_has_them(camera: GlanceCamera) -> None:
+    assert np.isnan(camera.show().at(POINTS).inverse_depth).all()
+    assert np.isnan(camera.pipeline.query(POINTS).trust).all()
+    whole = camera.ready()
+    camera.stamp_ns += FRAME_NS
+    few = camera.pipeline.process(image(), camera.stamp_ns, whole=False)
+    assert few.state is PipelineState.READY and few.depth is None and few.trust is None
+    assert few.keyframe is not None and few.lag is not None
+    for ours, theirs, asked in zip(few.at(POINTS), whole.at(POINTS),
+                                   camera.pipeline.query(POINTS), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+        np.testing.assert_array_equal(ours, asked)
+        assert np.isnan(ours).tolist() == [False, False, True, False]
+
+
+def test_what_a_frame_told_stays_so_whatever_comes_after(camera: GlanceCamera) -> None:
+    first = camera.ready()
+    before = first.at(POINTS)
+    for value in (40, 200):
+        camera.show(image(value))
+    np.testing.assert_array_equal(first.at(POINTS).inverse_depth, before.inverse_depth)
+
+
 def test_a_late_frame_is_answered_like_any_other(camera: GlanceCamera) -> None:
     """Nothing would be quicker than to move the memory."""
     camera.ready()

@@ -53,7 +53,7 @@ def with_object(depth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def test_without_motion_the_keyframe_s_depth_is_given_to_the_bit_and_trusted() -> None:
     moved = MovedDepth()
-    depth, trust = moved.step(view(3, picture()), slot(1, ramp(), picture()), None)
+    depth, trust = moved.step(view(3, picture()), slot(1, ramp(), picture()), None).maps()
     np.testing.assert_allclose(depth, ramp(), atol=1e-5)
     np.testing.assert_allclose(trust, evidence.confidence(at_size(ramp(), trust.shape)), atol=1e-4)
     assert moved.keyframe is not None and (moved.trust_kept, moved.mean_trust) == (1, 1)
@@ -62,7 +62,7 @@ def test_without_motion_the_keyframe_s_depth_is_given_to_the_bit_and_trusted() -
 def test_depth_moves_with_the_camera_and_what_came_into_view_is_not_trusted() -> None:
     moved, seen, warp = MovedDepth(), picture(), sideways(0.25, SIZE)
     now = np.dstack([resample(seen[..., 0].astype(np.float32), warp)] * 3).astype('u1')
-    depth, trust = moved.step(view(2, now, warp), slot(1, ramp(), seen), None)
+    depth, trust = moved.step(view(2, now, warp), slot(1, ramp(), seen), None).maps()
     np.testing.assert_allclose(depth[:, :330], ramp()[:, 112:442], atol=0.02)
     cols = trust.shape[1]
     assert trust[:, -cols // 5:].max() == 0 and trust[:, :cols // 2].min() > 0.9
@@ -74,9 +74,9 @@ def test_a_glance_mends_what_moved_by_itself_in_the_scale_of_the_memory() -> Non
     nearer, now = with_object(ramp(), seen)
     small = cv2.resize(nearer, (224, 168), interpolation=cv2.INTER_AREA)
     glance = slot(2, 0.1 * small - 3, now)  # its own scale and shift
-    before, doubt = moved.step(view(2, now), memory, None)
+    before, doubt = moved.step(view(2, now), memory, None).maps()
     assert abs(before[168, 168] - 14) > 5 and doubt[63, 63] < 0.5
-    depth, trust = moved.step(view(3, now), memory, glance)
+    depth, trust = moved.step(view(3, now), memory, glance).maps()
     middle = np.s_[120:220, 130:210]
     assert np.median(np.abs(depth[middle] - 14)) < 2 < np.median(np.abs(before[middle] - 14))
     far = np.s_[:, 300:]
@@ -90,7 +90,7 @@ def test_a_glance_mends_what_moved_by_itself_in_the_scale_of_the_memory() -> Non
 def test_a_glance_from_before_the_keyframe_or_of_another_epoch_is_left_alone(glance: Slot
                                                                              ) -> None:
     moved, memory = MovedDepth(), slot(1, ramp(), picture())
-    depth, _ = moved.step(view(3, picture(5)), memory, glance)
+    depth, _ = moved.step(view(3, picture(5)), memory, glance).maps()
     np.testing.assert_allclose(depth, ramp(), atol=1e-5)
 
 

@@ -24,6 +24,14 @@ def test_a_picture_turns_clockwise_and_back(rotation: Rotation, shape: tuple[int
     np.testing.assert_array_equal(rotation.inverse.turn(turned), picture)
 
 
+@pytest.mark.parametrize('rotation', list(Rotation))
+def test_pixels_are_found_again_in_the_turned_picture(rotation: Rotation) -> None:
+    picture = np.arange(35).reshape(5, 7).astype(np.float32)
+    rows, cols = np.indices(picture.shape)
+    np.testing.assert_array_equal(
+        rotation.turn(picture)[rotation.turned_pixels(rows, cols, picture.shape)], picture)
+
+
 @rotations
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(-0.1, 0.1), min_size=8, max_size=8))

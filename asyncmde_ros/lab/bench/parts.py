@@ -109,10 +109,10 @@ def _memory_works(options: BenchOptions, pictures: Pictures) -> dict[str, Work]:
     def mix() -> None:
         assert glance.keyframe is not None
         glance.keyframe = replace(glance.keyframe, generation=glance.keyframe.generation + 1)
-        mixed.step(view, keyframe, glance)
+        mixed.step(view, keyframe, glance).maps()
     before = small_grey(film[KEYFRAME_ID])
     return {
-        'move_memory': lambda: moved.step(view, keyframe, None),
+        'move_memory': lambda: moved.step(view, keyframe, None).maps(),
         'mix_glance': mix,
         'photometric_evidence': lambda: evidence.look(before, now, earlier),
     }

@@ -199,7 +199,8 @@ def moved_depth(track: Footage, watch: Watch, refreshed: Callable[[Size], Maps],
         glance = (None if glances is None or sight.glance is None else
                   _seen(track, glances, sight.glance, sight.glance + 1))
         depth, trust = fast.step(
-            TrackedFrame(index, picture, grey, track.steps[index], track.since), slot, glance)
+            TrackedFrame(index, picture, grey, track.steps[index], track.since), slot, glance
+        ).maps()
         watch.judged(fast.mean_trust, fast.change_per_frame)
         yield Shown(sight, at_size(depth, size), trust)
 
