@@ -18,6 +18,7 @@ from asyncmde_ros.pipeline.declaration import Declaration, Settable, declaration
 from asyncmde_ros.pipeline.rotation import quaternion_matrix
 from asyncmde_ros.pipeline.settings import DEFAULT_FAST_PATH, FastPathModel, Settings
 from asyncmde_ros.ros.metric_settings import MetricSettings
+from asyncmde_ros.ros.query_settings import QuerySettings
 
 MAX_THREADS = 256
 
@@ -129,6 +130,7 @@ def _grouped(found: list[Declaration]) -> tuple[Declaration, ...]:
     return tuple(sorted(found, key=lambda declaration: groups.index(declaration.group)))
 
 
-PARAMETERS = _grouped([declaration for settings in (Configuration, Settings, MetricSettings)
-                       for declaration in declarations(settings).values()])
+PARAMETERS = _grouped([
+    declaration for settings in (Configuration, Settings, MetricSettings, QuerySettings)
+    for declaration in declarations(settings).values()])
 BY_NAME = {declaration.name: declaration for declaration in PARAMETERS}

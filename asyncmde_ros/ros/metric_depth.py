@@ -14,6 +14,7 @@ from asyncmde_ros.ros.measuring import ImageView
 from asyncmde_ros.ros.messages import NANOSECONDS
 from asyncmde_ros.ros.metric_outputs import MetricOutputs, scale_values
 from asyncmde_ros.ros.metric_settings import FIXED, NONE, MetricSettings
+from asyncmde_ros.ros.query_messages import Metres
 from asyncmde_ros.ros.scale_sources import ScaleSources
 from asyncmde_ros.scale.estimator import Scale, ScaleEstimator
 
@@ -64,14 +65,17 @@ class MetricDepth:
             self._sources = None
 
     def update(self, header: Header, rgb: npt.NDArray[np.uint8], info: CameraInfo | None,
-               result: DepthResult) -> None:
-        """Take an image's relative depth; publish what is known of it in metres."""
+               result: DepthResult) -> Metres | None:
+        """Take an image's relative depth; publish what is known of it in metres, and return it.
+
+        ``result`` has its map where :attr:`wants_map` says so.
+        """
         depth, keyframe, settings = result.depth, result.keyframe, self._settings
-        if not settings.sources or depth is None or keyframe is None:
-            return
+        if not settings.sources or keyframe is None:
+            return None
         lens = self._lens.of(info, rgb.shape[:2], settings.rectified)
         scale, largest_m = self._fixed_scale(), settings.largest_m
-        if self._sources is not None:
+        if self._sources is not None and depth is not None:
             refreshed = keyframe.generation != self._generation
             self._generation = keyframe.generation
             measured = [] if lens is None else self._sources.take(
@@ -80,14 +84,23 @@ class MetricDepth:
                                            refreshed)
             largest_m = min(largest_m, self._sources.largest_m)
         self._scale = scale
-        if scale is not None and not settings.too_old(scale.age_s):
+        if scale is None or settings.too_old(scale.age_s):
+            return None
+        if depth is not None:
             self._outputs.publish(header, depth, rgb, lens, scale, settings, largest_m)
+        return None if lens is None else Metres(lens, scale, largest_m)
 
     def _fixed_scale(self) -> Scale | None:
         a, b = self._settings.fixed
         if FIXED not in self._settings.sources or not a:
             return None
         return Scale(a, b, np.zeros((2, 2)), 0.0, 0, 0, None, False, (FIXED,))
+
+    @property
+    def wants_map(self) -> bool:
+        """Tell whether the whole depth map is needed: by a source, or by who listens."""
+        return self._sources is not None or (bool(self._settings.sources)
+                                             and self._outputs.wanted)
 
     @property
     def asked(self) -> bool:

@@ -36,6 +36,8 @@ from asyncmde_ros.ros.metric_depth import MetricDepth
 from asyncmde_ros.ros.mounting import Mounting
 from asyncmde_ros.ros.outputs import Outputs
 from asyncmde_ros.ros.parameter_files import files_of, objection
+from asyncmde_ros.ros.queries import Queries, SeenFrame
+from asyncmde_ros.ros.query_messages import Metres
 from asyncmde_ros.ros.releases import after_parameters_are_set
 from asyncmde_ros.ros.sentences import STATES
 from asyncmde_ros.ros.statistics import Statistics
@@ -96,6 +98,7 @@ class DepthNode(PatientNode):
         after_parameters_are_set(self, self._apply)
         self._outputs = Outputs(self)
         self._metric = MetricDepth(self, functools.partial(parameters.read_metric_settings, self))
+        self._queries = Queries(self, functools.partial(parameters.read_query_settings, self))
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Not the node's clock, which stands still with a paused simulation.
         self.create_timer(DIAGNOSTICS_PERIOD_S, guarded(self, self._diagnose),
@@ -210,10 +213,12 @@ class DepthNode(PatientNode):
         self._images = ImageInput(self, self._on_image, asked.image_transport, asked.reliability,
                                   WAITING_FRAMES if self._warps else 1)
         self._metric.open(self._images.topic)
+        self._queries.open()
         self._follow_settings()
 
     def _unsubscribe(self) -> None:
         self._metric.close()
+        self._queries.close()
         for source in (self._images, self._calibration, self._imu_rotation, self._mounting):
             if source is not None:
                 source.close()
@@ -224,6 +229,7 @@ class DepthNode(PatientNode):
         if self._pipeline is None or self._images is None:
             return
         self._metric.follow_settings()
+        self._queries.follow_settings()
         by_imu = self._pipeline.settings.motion_compensation is MotionCompensation.IMU
         if by_imu and self._imu_rotation is None:
             self._imu_rotation = ImuRotation(self, self._pipeline.rotation_sensor,
@@ -258,15 +264,18 @@ class DepthNode(PatientNode):
             self._turn_upright(message.header.frame_id)
             if self._imu_rotation is not None:
                 self._imu_rotation.update(calibration, rgb.shape[:2], message.header.frame_id)
-            result = self._pipeline.process(rgb, stamp_ns, received_ns if self._warps else None,
-                                            started_ns)
+            result = self._pipeline.process(
+                rgb, stamp_ns, received_ns if self._warps else None, started_ns,
+                whole=self._outputs.wanted or self._metric.wants_map)
             self._report(result)
-            if result.depth is None:
+            metres = None
+            if result.keyframe is None:
                 self.statistics.drop(result.state.value)
             else:
                 self._outputs.publish(message.header, rgb.shape[:2], calibration, result)
                 self._count(result, stamp_ns, MS * (time.time_ns() - received_ns))
-                self._measure(message.header, rgb, calibration, result)
+                metres = self._measure(message.header, rgb, calibration, result)
+            self._queries.saw(SeenFrame(message.header, rgb.shape[:2], result, metres))
         except ImageError as error:
             self.statistics.drop(error.reason)
             self._refused = str(error)
@@ -279,12 +288,13 @@ class DepthNode(PatientNode):
             self._warn(f'no depth for this image, through a fault of ours: {error!r}')
 
     def _measure(self, header: Header, rgb: npt.NDArray[np.uint8], calibration: CameraInfo | None,
-                 result: DepthResult) -> None:
+                 result: DepthResult) -> Metres | None:
         """Publish metres; whatever goes wrong with them, the image has had its depth."""
         try:
-            self._metric.update(header, rgb, calibration, result)
+            return self._metric.update(header, rgb, calibration, result)
         except Exception as error:
             self._warn(f'no metres for this image, through a fault of ours: {error!r}')
+            return None
 
     def _turn_upright(self, camera_frame: str) -> None:
         """Let the pipeline turn images as tf says, where that is asked."""

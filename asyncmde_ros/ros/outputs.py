@@ -41,15 +41,26 @@ class Outputs:
         self._doubt, self._doubtful_frames = '', 0
         self._told: set[str] = set()
 
+    @property
+    def wanted(self) -> bool:
+        """Tell whether somebody listens to what needs the whole map, or belongs to it."""
+        return any(publisher.get_subscription_count() for publisher in
+                   (self._relative, self._info, self._colored, self._trust))
+
     def publish(self, header: Header, image: Size, info: CameraInfo | None,
                 result: DepthResult) -> None:
-        """Publish a result that has depth, for an ``image`` (rows, cols) with ``header``."""
+        """Publish a result that has depth, for an ``image`` (rows, cols) with ``header``.
+
+        Without its maps, where nobody had :attr:`wanted` them, its age alone.
+        """
         depth, keyframe = result.depth, result.keyframe
-        assert depth is not None and keyframe is not None and result.trust is not None
+        assert keyframe is not None
         # Small messages first: whoever gets the depth has its age and calibration already.
         self._memory.publish(TimeReference(
             header=header, time_ref=from_nanoseconds(keyframe.stamp_ns),
             source=str(MemorySource(result.source, result.stale))))
+        if depth is None or result.trust is None:
+            return
         if info is not None and self._info.get_subscription_count():
             view = view_of(info, image)
             self._tell(view.doubt)

@@ -17,6 +17,7 @@ from asyncmde_ros.pipeline.declaration import Declaration, Settable, read
 from asyncmde_ros.pipeline.settings import ROTATION_BY_TF, Settings
 from asyncmde_ros.ros.configuration import BY_NAME, PARAMETERS, Configuration
 from asyncmde_ros.ros.metric_settings import MetricSettings
+from asyncmde_ros.ros.query_settings import QuerySettings
 from asyncmde_ros.ros.transitions import PatientNode
 
 ALIKE = 0.8
@@ -151,6 +152,11 @@ def read_configuration(node: Node) -> Configuration:
 def read_metric_settings(node: Node) -> MetricSettings:
     """Return what is asked for in metres, as it is now."""
     return read(MetricSettings, lambda name: node.get_parameter(name).value)
+
+
+def read_query_settings(node: Node) -> QuerySettings:
+    """Return what is asked for with every frame, as it is now."""
+    return read(QuerySettings, lambda name: node.get_parameter(name).value)
 
 
 def turns_by_tf(node: Node) -> bool:

@@ -54,6 +54,17 @@ def _certain(relative: Map, inverse: Map, covariance: Array) -> npt.NDArray[np.b
         return np.asarray(spread <= inverse * inverse, bool)
 
 
+def deviation(relative: Map, depth_m: Map, covariance: Array) -> Map:
+    """Return the standard deviation of metric depth that is the scale's, in metres.
+
+    To first order, with z = 1 / (a r + b): z^2 sqrt(r^2 P_aa + 2 r P_ab + P_bb).
+    """
+    scale, both, shift = (float(covariance[at]) for at in ((0, 0), (0, 1), (1, 1)))
+    r = relative.astype(np.float64)
+    variance = np.maximum(r * r * scale + 2 * r * both + shift, 0)
+    return np.asarray(np.square(depth_m, dtype=np.float64) * np.sqrt(variance), np.float32)
+
+
 def millimetres(depth_m: Map) -> npt.NDArray[np.uint16]:
     """Return depth as 16UC1 (REP-118): millimetres, 0 where unknown or beyond 65.535 m."""
     with np.errstate(invalid='ignore', over='ignore'):

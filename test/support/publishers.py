@@ -1,5 +1,7 @@
 """A node whose publishers keep what they are given, without ROS."""
 
+from collections.abc import Callable
+
 
 class KeepingPublisher:
     """``subscribers`` is how many listen."""
@@ -16,17 +18,29 @@ class KeepingPublisher:
 
 
 class PublishingNode:
-    """``publishers`` are by what follows ``depth/``; it is its own logger."""
+    """``publishers`` are by what follows ``depth/``; it is its own logger.
+
+    ``heard`` are the callbacks of what is listened to, by topic.
+    """
 
     def __init__(self) -> None:
         self.publishers: dict[str, KeepingPublisher] = {}
+        self.heard: dict[str, Callable[..., None]] = {}
         self.warnings: list[str] = []
 
     def get_logger(self) -> 'PublishingNode':
         return self
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str, **_: object) -> None:
         self.warnings.append(text)
+
+    def create_subscription(self, kind: object, topic: str, callback: Callable[..., None],
+                            *_: object, **__: object) -> str:
+        self.heard[topic] = callback
+        return topic
+
+    def destroy_subscription(self, topic: str) -> None:
+        del self.heard[topic]
 
     def create_lifecycle_publisher(self, kind: object, topic: str, *_: object, **__: object
                                    ) -> KeepingPublisher:

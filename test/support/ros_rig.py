@@ -129,7 +129,9 @@ class NodeProcess:
 class Peer:
     """A camera and a listener in this process, which never has our Fast DDS profile."""
 
-    def __init__(self, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> None:
+    def __init__(self, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
+                 dense: bool = True) -> None:
+        """Without ``dense`` it does not listen to depth maps, so that none are made for it."""
         assert not any(os.environ.get(name) for name in PROFILES)
         os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
         self.context = rclpy.Context()
@@ -148,8 +150,9 @@ class Peer:
         self.compressed = self.node.create_publisher(
             CompressedImage, '/camera/image_raw/compressed', profile)
         self.info = self.node.create_publisher(CameraInfo, '/camera/camera_info', 5)
-        for kind, topic, store in ((Image, '/depth/relative', self.depths),
-                                   (CameraInfo, '/depth/camera_info', self.infos),
+        maps = ((Image, '/depth/relative', self.depths),
+                (CameraInfo, '/depth/camera_info', self.infos))
+        for kind, topic, store in (*(maps if dense else ()),
                                    (TimeReference, '/depth/memory', self.memories)):
             self.node.create_subscription(kind, topic, store.append, 20)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 5)
@@ -199,10 +202,10 @@ class Peer:
     def state(self) -> str:
         return self.call(GetState, 'get_state', GetState.Request()).current_state.label
 
-    def listen(self, topic: str, kind: type = Image) -> list:
+    def listen(self, topic: str, kind: type = Image, depth: int = 5) -> list:
         """Subscribe to one more topic, of images; return the list that they go to."""
         store: list = []
-        self.node.create_subscription(kind, topic, store.append, 5)
+        self.node.create_subscription(kind, topic, store.append, depth)
         return store
 
     def diagnosed(self, key: str) -> str:
