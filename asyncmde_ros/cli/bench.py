@@ -23,8 +23,10 @@ from asyncmde_ros.pipeline.settings import DEFAULT_FAST_PATH, FastPathModel
 
 SECONDS = 10.0
 QUICK_SECONDS = 1.0
-PARTS = ('startup', 'engines', 'saturation', 'roofline', 'motion', 'parts', 'pipeline', 'ros')
+PARTS = ('startup', 'engines', 'saturation', 'roofline', 'motion', 'parts', 'query', 'pipeline',
+         'ros')
 STARTUPS = 3
+NEEDS = 'this part needs'
 CAMERA_RATE_HZ = 30.0
 CAMERA_IMAGE = '480x640'
 
@@ -40,6 +42,8 @@ Measures, one after the other, on this machine and in one run:
   motion      the estimation of the camera's motion
   parts       decoding, preprocessing, moving a memory of depth and mixing in a glance,
               upsampling and messages, and what metres cost, each apart
+  query       depth at 1 to 4,096 points of a frame, against its whole map; over ROS 2, what
+              the node uses of the CPU if points are all that somebody listens to
   pipeline    the whole at the camera's rate, the slow path on and off in turn: latency,
               refreshes by size, glances
   ros         a camera process and depth_node over ROS 2: latency, drops, duplicates, use of
@@ -153,7 +157,15 @@ def _left_out(only: Sequence[str], no_ros: str | None) -> dict[str, str]:
 
 def _measure(options: Any, pictures: Any, ros: Any, left_out: Container[str]) -> dict[str, Any]:
     """Return every section, None for those left out; ``ros`` is the module that measures it."""
-    from asyncmde_ros.lab.bench import engines, motion, parts, pipeline, saturation, startup
+    from asyncmde_ros.lab.bench import (
+        engines,
+        motion,
+        parts,
+        pipeline,
+        query,
+        saturation,
+        startup,
+    )
     rows: list[Any] = []
 
     def compare() -> dict[str, Any]:
@@ -168,6 +180,11 @@ def _measure(options: Any, pictures: Any, ros: Any, left_out: Container[str]) ->
     def time_parts() -> Any:
         extra = {} if ros is None else {'depth_message': ros.depth_message_work(options)}
         return parts.measure(options, pictures, extra)
+
+    def ask() -> dict[str, Any]:
+        load = None if ros is None else load_run('bench_queries', NEEDS, local=True)
+        return {**_plain(query.measure(options, pictures)),
+                'load': load and _plain(load.measure(options))}
     sections: dict[str, Callable[[], Any]] = {
         'startup': lambda: {'note': startup.NOTE, **_plain(startup.measure(options))},
         'engines': compare,
@@ -176,6 +193,7 @@ def _measure(options: Any, pictures: Any, ros: Any, left_out: Container[str]) ->
         'roofline': count,
         'motion': lambda: motion.measure(options, pictures),
         'parts': time_parts,
+        'query': ask,
         'pipeline': lambda: pipeline.measure(options, pictures),
         'ros': lambda: ros.measure(options),
         'ros_still': lambda: ros.measure(options, still=True),
@@ -205,7 +223,7 @@ def find_ros(unwanted: bool) -> _Ros:
     if unwanted:
         return _Ros(None, 'not wanted (--no-ros)')
     try:
-        return _Ros(load_run('bench', 'this part needs', local=True), None)
+        return _Ros(load_run('bench', NEEDS, local=True), None)
     except AsyncMDEError as error:
         return _Ros(None, str(error))
 

@@ -18,10 +18,11 @@ Values = npt.NDArray[np.float32]
 class Field(ABC):
     """Inverse depth and trust of one frame; it stays what it is when the next frame comes.
 
-    ``size`` is that of the depth map (rows, cols).
+    ``size`` is that of the depth map (rows, cols), ``trust_size`` that of the map of trust.
     """
 
     size: Size
+    trust_size: Size
     many = sys.maxsize
     """Points of an image from which on it is quicker to make the map and look them up in it."""
 
@@ -33,12 +34,16 @@ class Field(ABC):
         """
 
     @abstractmethod
+    def trust_at(self, rows: Indices, cols: Indices) -> Values:
+        """Return the trust at pixels of its map, of the shape of ``rows``."""
+
+    @abstractmethod
     def depth(self) -> Map:
         """Return the depth map, of ``size``."""
 
     @abstractmethod
     def trust(self) -> Map:
-        """Return the trust in each pixel, in [0, 1], at a size of its own."""
+        """Return the trust in each pixel, in [0, 1], of ``trust_size``."""
 
     def maps(self) -> tuple[Map, Map]:
         """Return depth and trust."""
@@ -50,10 +55,13 @@ class MapField(Field):
 
     def __init__(self, depth: Map, trust: Map) -> None:
         self._depth, self._trust = depth, trust
-        self.size = depth.shape
+        self.size, self.trust_size = depth.shape, trust.shape
 
     def depth_at(self, rows: Indices, cols: Indices) -> Values:
         return self._depth[rows, cols]
+
+    def trust_at(self, rows: Indices, cols: Indices) -> Values:
+        return self._trust[rows, cols]
 
     def depth(self) -> Map:
         return self._depth

@@ -58,14 +58,18 @@ class TrackedFrame(NamedTuple):
 class Base(NamedTuple):
     """What is moved to the present frame: depth of a frame, its trust, and how it looked.
 
-    ``small`` is the depth at the size of the others.
+    ``confidence`` is :func:`evidence.confidence` of the depth; it hardly changes as that is moved.
     """
 
     frame_id: int
     depth: Map
-    small: Map
     trust: Map
+    confidence: Map
     grey: Grey
+
+
+def _base(frame_id: int, depth: Map, trust: Map, grey: Grey) -> Base:
+    return Base(frame_id, depth, trust, evidence.confidence(at_size(depth, trust.shape)), grey)
 
 
 class MovedField(Field):
@@ -80,7 +84,7 @@ class MovedField(Field):
         what the base shows is still there.
         """
         self._base, self._warp, self._source, self._present = base, warp, source, present
-        self.size = base.depth.shape
+        self.size, self.trust_size = base.depth.shape, present.shape
 
     def depth_at(self, rows: Indices, cols: Indices) -> Values:
         return sample_at(self._base.depth, source_at(self._warp, self.size, rows, cols))
@@ -89,7 +93,12 @@ class MovedField(Field):
         return resample(self._base.depth, self._warp)
 
     def trust(self) -> Map:
-        return self._present * evidence.confidence(sample(self._base.small, self._source))
+        return self._present * sample(self._base.confidence, self._source)
+
+    def trust_at(self, rows: Indices, cols: Indices) -> Values:
+        x, y, in_front = self._source
+        source = NormalisedPoints(x[rows, cols], y[rows, cols], in_front[rows, cols])
+        return self._present[rows, cols] * sample_at(self._base.confidence, source)
 
 
 class _Glance(NamedTuple):
@@ -139,10 +148,8 @@ class MovedDepth:
         fresh = self.keyframe is None or self.keyframe.generation != slot.keyframe.generation
         self.keyframe = slot.keyframe
         if fresh or self._memory is None or self._base is None:
-            shape = slot.grey.shape
-            self._base = self._memory = Base(
-                slot.keyframe.frame_id, slot.depth, at_size(slot.depth, shape),
-                np.ones(shape, np.float32), slot.grey)
+            self._base = self._memory = _base(slot.keyframe.frame_id, slot.depth,
+                                              np.ones(slot.grey.shape, np.float32), slot.grey)
         newer = self._look(glance, slot.keyframe)
         if fresh:
             self._misfit = self._misfit_at(self._memory, view.since)
@@ -180,7 +187,7 @@ class MovedDepth:
                       key=lambda glance: abs(glance.frame_id - memory.frame_id))
         if nearest is None or abs(nearest.frame_id - memory.frame_id) > NEAR:
             return None
-        depth, seen = memory.small, nearest.small
+        depth, seen = at_size(memory.depth, memory.grey.shape), nearest.small
         if nearest.frame_id > memory.frame_id:
             depth = resample(depth, since(memory.frame_id, nearest.frame_id))
         elif nearest.frame_id < memory.frame_id:
@@ -209,7 +216,7 @@ class MovedDepth:
         aligned = scale * at_size(glance.depth, moved.shape) + shift
         depth = np.asarray(moved + at_size(share, moved.shape) * (aligned - moved), np.float32)
         doubt = (1 - soundness) * evidence.contradiction(apart, coarse)
-        return Base(glance.frame_id, depth, at_size(depth, coarse.shape), 1 - doubt, glance.grey)
+        return _base(glance.frame_id, depth, 1 - doubt, glance.grey)
 
     def _compared(self, earlier: Base, grey: Grey, warp: Warp) -> Evidence:
         seen = evidence.look(earlier.grey, grey, warp)

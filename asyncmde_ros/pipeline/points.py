@@ -1,5 +1,7 @@
 """Depth at single pixels of an image, as its whole depth map would have it."""
 
+import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -26,6 +28,11 @@ RAMP = 3
 
 Places = npt.NDArray[np.float64]
 """(n,) coordinates in pixels."""
+
+
+AROUND = (np.array([0, -REACH, -1, 1, REACH, 0, 0, 0, 0], np.intp),
+          np.array([0, 0, 0, 0, 0, -REACH, -1, 1, REACH], np.intp))
+"""Rows and columns from a pixel to itself and to those along either axis that tell an edge."""
 
 
 class PointDepth(NamedTuple):
@@ -74,33 +81,24 @@ class ImageField:
         return np.asarray((x >= -0.5) & (x < cols - 0.5) & (y >= -0.5) & (y < rows - 0.5), bool)
 
     def _depth_at(self, x: Places, y: Places) -> Values:
-        given = _Given(self._field if len(x) < self._field.many else self._made, self._rotation)
+        field = self._field if len(x) < self._field.many else self._made
+        given = _Given(field.depth_at, field.size, self._rotation)
         window = given.window(x, y, self._image)
-        centre = given.nearest(x, y, self._image)
-        around = [given.beside(centre, axis, steps) for axis in range(2)
-                  for steps in (-REACH, -1, 1, REACH)]
+        around = given.beside(given.nearest(x, y, self._image), *AROUND)
         # All at once: each look at a field has a price of its own.
+        values = given.values(*(np.concatenate(part, axis=1)
+                                for part in zip(window[:2], around, strict=True)))
         count = window.rows.shape[1]
-        values = given.values(np.column_stack([window.rows, centre.rows,
-                                               *(pixels.rows for pixels in around)]),
-                              np.column_stack([window.cols, centre.cols,
-                                               *(pixels.cols for pixels in around)]))
-        return _without_ramps(given, centre, window.mean(values[:, :count]), values[:, count:])
+        return _without_ramps(given, around, window.mean(values[:, :count]), values[:, count:])
 
     def _trust_at(self, x: Places, y: Places) -> Values:
-        given = _Given(self._trust, self._rotation)
+        given = _Given(self._field.trust_at, self._field.trust_size, self._rotation)
         window = given.window(x, y, self._image)
         return window.mean(given.values(window.rows, window.cols))
 
     @cached_property
     def _made(self) -> Field:
-        depth = self._field.depth()
-        return MapField(depth, depth)
-
-    @cached_property
-    def _trust(self) -> Field:
-        trust = self._field.trust()
-        return MapField(trust, trust)
+        return MapField(*self._field.maps())
 
 
 class _Pixels(NamedTuple):
@@ -123,49 +121,43 @@ class _Window(NamedTuple):
 
 
 class _Given:
-    """A field's map, turned as the image was given."""
+    """A map of the upright image, turned as the image was given."""
 
-    def __init__(self, field: Field, rotation: Rotation) -> None:
-        self._field, self._rotation = field, rotation
-        self.size = rotation.inverse.size(field.size)
+    def __init__(self, value_at: Callable[[Indices, Indices], Values], size: Size,
+                 rotation: Rotation) -> None:
+        """``value_at`` tells the values of the upright map, of ``size``, at its pixels."""
+        self._value_at, self._rotation = value_at, rotation
+        self.size = rotation.inverse.size(size)
 
     def values(self, rows: Indices, cols: Indices) -> Values:
         """Return the values at pixels of the map."""
-        return self._field.depth_at(*self._rotation.turned_pixels(rows, cols, self.size))
+        return self._value_at(*self._rotation.turned_pixels(rows, cols, self.size))
 
     def window(self, x: Places, y: Places, image: Size) -> _Window:
         """Return what places in an image are a mean of: the map is resized to it, then sampled."""
-        (top, down), (left, across) = (
+        (row, down), (col, across) = (
             _weights(at, side, length)
             for at, side, length in zip((y, x), image, self.size, strict=True))
-        row, col = (np.minimum(first[:, None] + np.arange(share.shape[1]), length - 1)
-                    for first, share, length in ((top, down, self.size[0]),
-                                                 (left, across, self.size[1])))
-        shape = len(x), -1
-        rows, cols = np.broadcast_arrays(row[:, :, None], col[:, None, :])
-        return _Window(rows.reshape(shape), cols.reshape(shape),
-                       (down[:, :, None] * across[:, None, :]).reshape(shape))
+        shape = len(x), down.shape[1], across.shape[1]
+        return _Window(np.broadcast_to(row[:, :, None], shape).reshape(len(x), -1),
+                       np.broadcast_to(col[:, None, :], shape).reshape(len(x), -1),
+                       (down[:, :, None] * across[:, None, :]).reshape(len(x), -1))
 
     def nearest(self, x: Places, y: Places, image: Size) -> _Pixels:
-        """Return the pixels (n,) of the map that places in an image are nearest to."""
-        return self.clipped(*(np.rint((at + 0.5) * (length / side) - 0.5).astype(np.intp)
-                              for at, length, side in zip((y, x), self.size, image, strict=True)))
+        """Return the pixels (n, 1) of the map that places in an image are nearest to."""
+        return _Pixels(*(np.rint((at[:, None] + 0.5) * (length / side) - 0.5).astype(np.intp)
+                         for at, length, side in zip((y, x), self.size, image, strict=True)))
 
-    def beside(self, pixels: _Pixels, axis: int, steps: int) -> _Pixels:
-        """Return what lies so many pixels further along an axis, or at the border."""
-        rows, cols = pixels
-        return self.clipped(rows + steps, cols) if axis == 0 else self.clipped(rows, cols + steps)
-
-    def clipped(self, rows: Indices, cols: Indices) -> _Pixels:
-        """Return pixels, those outside the map moved to its border."""
-        return _Pixels(np.clip(rows, 0, self.size[0] - 1), np.clip(cols, 0, self.size[1] - 1))
+    def beside(self, pixels: _Pixels, down: Indices, across: Indices) -> _Pixels:
+        """Return what lies so many pixels from others, or there at the border of the map."""
+        return _Pixels(*(np.minimum(np.maximum(at + steps, 0), length - 1) for at, steps, length
+                         in zip(pixels, (down, across), self.size, strict=True)))
 
 
-def _without_ramps(given: _Given, centre: _Pixels, values: Values, around: Values) -> Values:
+def _without_ramps(given: _Given, around: _Pixels, values: Values, beside: Values) -> Values:
     """Return ``values`` (n,), of points at depth edges that of the nearer of their two sides.
 
-    ``around`` (n, 9) are the values at ``centre`` and beside it, along the columns, then along the
-    rows: REACH and one pixel before, one and REACH after.
+    ``around`` are the pixels of AROUND and ``beside`` (n, 9) their values.
 
     With p the inverse depth and its slopes per pixel of the map, along a row or a column, to the
     next pixel and over REACH to both sides, there is an edge where |near slope| > STEEP p and
@@ -173,16 +165,17 @@ def _without_ramps(given: _Given, centre: _Pixels, values: Values, around: Value
     both slopes agree, however slanted it is.  The sides are the least and the largest value within
     RAMP along the steeper axis.
     """
-    middle, beside = around[:, :1, None], around[:, 1:].reshape(-1, 2, 4)  # (n, axis, where)
-    near = np.abs(beside[:, :, 1:3] - middle).max(axis=2)
-    far = np.abs(beside[:, :, 3] - beside[:, :, 0]) / (2 * REACH)
+    middle, along = beside[:, :1, None], beside[:, 1:].reshape(-1, 2, 4)  # (n, axis, where)
+    near = np.abs(along[:, :, 1:3] - middle).max(axis=2)
+    far = np.abs(along[:, :, 3] - along[:, :, 0]) / (2 * REACH)
     edge = ((near > STEEP * np.abs(values[:, None])) & (near > STEEPER * far)).any(axis=1)
     if not edge.any():
         return values
-    along = near[edge].argmax(axis=1)[:, None]
+    across = near[edge, 1:] > near[edge, :1]
     steps = np.arange(-RAMP, RAMP + 1)
-    line = given.values(*given.clipped(centre.rows[edge, None] + np.where(along == 0, steps, 0),
-                                       centre.cols[edge, None] + np.where(along == 1, steps, 0)))
+    centre = _Pixels(around.rows[edge, :1], around.cols[edge, :1])
+    line = given.values(*given.beside(centre, np.where(across, 0, steps),
+                                      np.where(across, steps, 0)))
     low, high = line.min(axis=1), line.max(axis=1)
     found = values.copy()
     found[edge] = np.where(values[edge] - low < high - values[edge], low, high)
@@ -190,23 +183,18 @@ def _without_ramps(given: _Given, centre: _Pixels, values: Values, around: Value
 
 
 def _weights(at: Places, image: int, length: int) -> tuple[Indices, Places]:
-    """Return how places (n,) along an image's side weigh the pixels of a map of another length.
+    """Return the pixels (n, m) of a map that places along an image's side are a mean of.
 
-    The map is resized to ``image`` pixels bilinearly, with centres of pixels aligned, then sampled
-    bilinearly.  The first pixel (n,) and the weights (n, m) of it and those that follow.
+    The map, ``length`` pixels long, is resized to ``image`` pixels bilinearly, with centres of
+    pixels aligned, then sampled bilinearly.  With the weight of each pixel.
     """
-    at = np.clip(at, 0, image - 1)
-    left = np.floor(at)
-    pair = np.stack([left, np.minimum(left + 1, image - 1)], axis=1)
-    share = np.stack([1 - (at - left), at - left], axis=1)
-    source = np.clip((pair + 0.5) * (length / image) - 0.5, 0, length - 1)
-    below = np.floor(source)
-    first = below[:, 0].astype(np.intp)
-    offset = (below - first[:, None]).astype(np.intp)
-    weights = np.zeros((len(at), int(offset.max(initial=0)) + 2))
-    rows = np.arange(len(at))
-    for one in range(2):
-        beyond = source[:, one] - below[:, one]
-        weights[rows, offset[:, one]] += share[:, one] * (1 - beyond)
-        weights[rows, offset[:, one] + 1] += share[:, one] * beyond
-    return first, weights
+    scale = length / image
+    at = np.minimum(np.maximum(at, 0), image - 1)
+    before = np.floor(at)
+    share = (at - before)[:, None]
+    one, other = (np.minimum(np.maximum((pixel + 0.5) * scale - 0.5, 0), length - 1)[:, None]
+                  for pixel in (before, np.minimum(before + 1, image - 1)))
+    pixels = np.floor(one) + np.arange(math.ceil(scale) + 2)
+    weights = ((1 - share) * np.maximum(1 - np.abs(one - pixels), 0)
+               + share * np.maximum(1 - np.abs(other - pixels), 0))
+    return np.minimum(pixels, length - 1).astype(np.intp), weights

@@ -136,7 +136,7 @@ def test_a_moved_memory_tells_points_what_its_map_would() -> None:
     flow = cv2.GaussianBlur(rng.normal(0, 0.1, (*flow_size(NETWORK), 2)), (0, 0), 3)
     warp = Warp(homography.astype(np.float32), flow.transpose(2, 0, 1).astype(np.float32))
     depth, small = rolling(), (42, 56)
-    base = Base(1, depth, at_size(depth, small), np.ones(small, np.float32),
+    base = Base(1, depth, np.ones(small, np.float32), at_size(depth / 10, small),
                 np.zeros(small, np.uint8))
     source = source_of(warp, small)
     moved = MovedField(base, warp, source, np.full(small, 0.5, np.float32))

@@ -9,8 +9,8 @@ from asyncmde_ros.model.geometry import size_text
 COLUMNS = ('min', 'p50', 'p95', 'p99', 'max')
 
 PARTS = {'engines': 'Networks, one frame', 'saturation': 'As fast as it can',
-         'roofline': 'Roofline', 'parts': 'Parts', 'pipeline': "Pipeline at the camera's rate",
-         'ros': 'Over ROS 2', 'startup': 'Start'}
+         'roofline': 'Roofline', 'parts': 'Parts', 'query': 'Depth at points',
+         'pipeline': "Pipeline at the camera's rate", 'ros': 'Over ROS 2', 'startup': 'Start'}
 """The titles of what is measured."""
 
 BEFORE = 'it needs PyTorch to count'
@@ -25,8 +25,10 @@ def markdown(bench: Mapping[str, Any]) -> str:
     sections = [_meta(bench)]
     left_out = bench.get('left_out') or {'roofline': BEFORE, 'ros': bench.get('ros_left_out')}
     for part, write in (('engines', _engines), ('saturation', _saturation),
-                        ('roofline', _roofline), ('parts', _parts), ('pipeline', _pipeline),
-                        ('ros', _ros), ('startup', _startup)):
+                        ('roofline', _roofline), ('parts', _parts), ('query', _query),
+                        ('pipeline', _pipeline), ('ros', _ros), ('startup', _startup)):
+        if part not in bench:  # an earlier file, which knows nothing of it
+            continue
         # The motion is a row of the networks' table.
         measured = bench[part] is not None or part == 'engines' and bench['motion'] is not None
         sections.append(write(bench) if measured else
@@ -106,6 +108,30 @@ def _roofline(bench: Mapping[str, Any]) -> str:
 def _parts(bench: Mapping[str, Any]) -> str:
     return _table(PARTS['parts'], ('part', *COLUMNS), [
         (name.replace('_', ' '), *_cells(summary)) for name, summary in bench['parts'].items()])
+
+
+def _query(bench: Mapping[str, Any]) -> str:
+    query = bench['query']
+    times = _table(PARTS['query'], ('', *COLUMNS), [
+        ('frame with a map', *_cells(query['with_map_ms'])),
+        ('frame without one', *_cells(query['without_map_ms'])),
+        *((f'{count} points', *_cells(summary))
+          for count, summary in query['points_ms'].items())])
+    line = _table(None, ('precompute ms', 'beta us', 'offset ms', 'R^2', 'crossover K'), [
+        (*(_figure(query[key]) for key in (
+            'precompute_ms', 'beta_us', 'offset_ms', 'r_squared')),
+         f'{query["crossover_k"]:.0f}')])
+    tables = f'{times}\n\n{line}\n\n{query["note"]}'
+    load = query['load']
+    if load is None:
+        return tables
+    use = _table(None, ('background', 'map: node CPU %', 'answers/s', 'points: node CPU %',
+                        'answers/s', 'points / map'), [
+        (words, *(_number(load[key][name]) for name in (
+            'map_percent', 'map_hz', 'points_percent', 'points_hz')),
+         f'{load[f"ratio_{key}"]:.2f}')
+        for words, key in (('at rest', 'at_rest'), ('at work', 'at_work'))])
+    return f'{tables}\n\n{use}\n\n{load["note"]}'
 
 
 def _pipeline(bench: Mapping[str, Any]) -> str:

@@ -4,12 +4,13 @@ Run as a program (``python -m asyncmde_ros.lab.runs.bench``) this module is the 
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from asyncmde_ros.lab.bench.options import BenchOptions
 from asyncmde_ros.lab.bench.pictures import Pictures, Still, open_pictures
 from asyncmde_ros.lab.bench.progress import bar
 from asyncmde_ros.lab.runs import children
+from asyncmde_ros.lab.runs.children import Child
 from asyncmde_ros.lab.runs.hosting import hosted
 from asyncmde_ros.lab.runs.video_publisher import image_message
 from asyncmde_ros.model.geometry import size_text
@@ -73,6 +75,7 @@ CPU_PERIOD_S = 0.1
 hundredths of a second."""
 
 SPIN_S = 0.05
+STAMPS = 'stamps.json'
 QUEUE = 10
 """Messages that wait for the listener; its own slowness must not look like the node's drops."""
 
@@ -170,23 +173,8 @@ def measure(options: BenchOptions, still: bool = False) -> RosMeasurement:
 def _measure(options: BenchOptions, still: bool, namespace: str, listener: Listener,
              executor: SingleThreadedExecutor, folder: Path, stop: threading.Event
              ) -> RosMeasurement:
-    stamps = folder / 'stamps.json'
-    camera_words = ['--namespace', namespace, '--rate', str(options.rate_hz), '--image',
-                    *map(str, options.image), '--seconds', str(options.seconds),
-                    '--stamps', str(stamps)]
-    if options.video is not None:
-        camera_words += ['--video', str(options.video)]
-    if still:
-        camera_words.append('--still')
     used: list[processor.Used] = []
-    with children.module(folder / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
-                         '-r', f'__ns:={namespace}',
-                         '-p', f'input.size:={size_text(options.size)}',
-                         '-p', f'fast_path.model:={options.fast_path.value}',
-                         '-p', f'backend:={options.backend}',
-                         '-p', f'model.name:={options.model}') as node, \
-            children.module(folder / 'camera.log', 'asyncmde_ros.lab.runs.bench',
-                            *camera_words) as camera, \
+    with node_and_camera(options, namespace, folder, still) as (node, camera), \
             bar('ros, still' if still else 'ros', options.seconds) as shown:
         deadline = time.monotonic() + START_TIMEOUT_S
         started, rss_start = None, None
@@ -204,7 +192,7 @@ def _measure(options: BenchOptions, still: bool, namespace: str, listener: Liste
             if started is not None:
                 shown.update(min(options.seconds, time.monotonic() - started) - shown.n)
         rss_end = resident_mib(node.pid)
-    stamps_ns = json.loads(stamps.read_text(encoding='ascii'))
+    stamps_ns = json.loads((folder / STAMPS).read_text(encoding='ascii'))
     start_ns, end_ns = stamps_ns[0], stamps_ns[-1]
     answers = evaluate(stamps_ns, listener.deliveries, listener.keyframes_ns, listener.warped_ns,
                        options.period_s)
@@ -212,6 +200,32 @@ def _measure(options: BenchOptions, still: bool, namespace: str, listener: Liste
     return RosMeasurement(NOTE, rclpy.get_rmw_implementation_identifier(), answers, rss_start,
                           rss_end, processor.percent(used, start_ns, end_ns),
                           background([counted]))
+
+
+@contextlib.contextmanager
+def node_and_camera(options: BenchOptions, namespace: str, folder: Path, still: bool = False,
+                    parameters: Sequence[str] = ()) -> Iterator[tuple[Child, Child]]:
+    """Run a depth node, with further ``parameters`` (name:=value), and a camera for it.
+
+    The camera shows frames for ``options.seconds`` once they are answered, then ends, and writes
+    their stamps to ``stamps.json`` in ``folder``.
+    """
+    words = ['--namespace', namespace, '--rate', str(options.rate_hz), '--image',
+             *map(str, options.image), '--seconds', str(options.seconds),
+             '--stamps', str(folder / STAMPS)]
+    if options.video is not None:
+        words += ['--video', str(options.video)]
+    if still:
+        words.append('--still')
+    asked = (f'input.size:={size_text(options.size)}',
+             f'fast_path.model:={options.fast_path.value}', f'backend:={options.backend}',
+             f'model.name:={options.model}', *parameters)
+    with children.module(folder / 'node.log', 'asyncmde_ros.ros.main', '--ros-args',
+                         '-r', f'__ns:={namespace}',
+                         *(word for one in asked for word in ('-p', one))) as node, \
+            children.module(folder / 'camera.log', 'asyncmde_ros.lab.runs.bench',
+                            *words) as camera:
+        yield node, camera
 
 
 def _look(pid: int, used: list[processor.Used]) -> None:

@@ -21,7 +21,15 @@ from support.fakes import FakeModel
 from asyncmde_ros.cli import bench as bench_command
 from asyncmde_ros.cli.main import build_parser
 from asyncmde_ros.engine.interface import Precision
-from asyncmde_ros.lab.bench import engines, parts, pipeline, processor, saturation, summary
+from asyncmde_ros.lab.bench import (
+    engines,
+    parts,
+    pipeline,
+    processor,
+    query,
+    saturation,
+    summary,
+)
 from asyncmde_ros.lab.bench.background import Moment, background, within
 from asyncmde_ros.lab.bench.deliveries import Delivery, evaluate
 from asyncmde_ros.lab.bench.options import BenchOptions
@@ -45,8 +53,8 @@ LONGER_S = (0.4, 4.0, 40.0)
 """Measured for as long as a busy machine takes to refresh the memory."""
 
 MS = 10**6
-SECTIONS = {'meta', 'startup', 'engines', 'saturation', 'roofline', 'motion', 'parts', 'pipeline',
-            'ros', 'ros_still', 'left_out'}
+SECTIONS = {'meta', 'startup', 'engines', 'saturation', 'roofline', 'motion', 'parts', 'query',
+            'pipeline', 'ros', 'ros_still', 'left_out'}
 WITHOUT_ROS = """
 import sys
 sys.modules['rclpy'] = None
@@ -234,8 +242,8 @@ def test_parts_that_are_not_asked_for_are_null_and_the_tables_say_so(
     assert set(found) == SECTIONS
     assert {part for part in SECTIONS if found[part] is not None} == {
         'meta', 'motion', 'parts', 'left_out'}
-    assert set(found['left_out']) == {'startup', 'engines', 'saturation', 'roofline', 'pipeline',
-                                      'ros'}
+    assert set(found['left_out']) == {'startup', 'engines', 'saturation', 'roofline', 'query',
+                                      'pipeline', 'ros'}
     assert found['meta']['options']['fast_path'] == 'spatial_memory'
     text = capsys.readouterr().out
     assert summary.markdown(found) in text
@@ -258,6 +266,34 @@ def test_the_fast_path_is_that_of_the_machine_unless_one_is_asked_for() -> None:
     assert build_parser().parse_args(words).fast_path == 'auto'
     assert build_parser().parse_args(words).only == bench_command.PARTS
     assert build_parser().parse_args([*words, '--only', 'ros,engines']).only == ('engines', 'ros')
+
+
+# Queries
+
+def test_the_line_is_fitted_to_what_is_below_the_crossover() -> None:
+    exact = {count: [0.2 + 0.001 * count] * 3 for count in (1, 64, 256)} | {1024: [9.0] * 3}
+    found = query.figures([4.0] * 3, [3.0] * 3, exact)
+    assert found.precompute_ms == 3 and found.beta_us == pytest.approx(1)
+    assert found.offset_ms == pytest.approx(0.2) and found.r_squared == pytest.approx(1)
+    assert found.crossover_k == pytest.approx(800) and set(found.points_ms) == {
+        '1', '64', '256', '1024'}
+
+
+def test_where_a_map_costs_nothing_no_points_are_cheaper() -> None:
+    found = query.figures([3.0] * 3, [3.0] * 3, {1: [0.2], 16: [0.3], 64: [0.9]})
+    assert found.crossover_k == 0 and found.beta_us == pytest.approx(100 / 15)
+
+
+@pytest.mark.slow
+def test_points_cost_more_the_more_there_are_and_a_node_answers_both(
+        bench: dict[str, Any]) -> None:
+    asked = bench['query']
+    assert asked['beta_us'] > 0 and asked['precompute_ms'] == asked['without_map_ms']['p50']
+    assert asked['points_ms']['1']['min'] < asked['points_ms']['4096']['min']
+    load = asked['load']
+    for key in ('at_rest', 'at_work'):
+        assert load[key]['map_hz'] > 0 and load[key]['points_hz'] > 0
+        assert load[f'ratio_{key}'] == load[key]['points_percent'] / load[key]['map_percent']
 
 
 # Statistics
@@ -588,6 +624,15 @@ def newer() -> dict[str, Any]:
         'glance_size': [168, 224], 'glance_ms': times(45)}
     bench['pipeline']['slow_path_on']['background'] = behind
     bench['pipeline']['slow_path_off']['background'] = None
+    bench['query'] = {
+        'note': 'In turn.', 'with_map_ms': times(5), 'without_map_ms': times(3),
+        'points_ms': {'1': times(0.25), '256': times(0.5)}, 'precompute_ms': 3.0,
+        'beta_us': 0.98, 'offset_ms': 0.249, 'r_squared': 0.9951, 'crossover_k': 1787.4,
+        'load': {'note': 'One node.', 'ratio_at_rest': 0.5, 'ratio_at_work': 0.875,
+                 'at_rest': {'map_percent': 30.0, 'points_percent': 15.0, 'map_hz': 30.0,
+                             'points_hz': 29.9},
+                 'at_work': {'map_percent': 160.0, 'points_percent': 140.0, 'map_hz': 30.0,
+                             'points_hz': 30.0}}}
     still = behind | {'refreshes_by_size': {'336x448': 10}, 'refresh_hz': 1.0, 'glances': 40,
                       'glances_hz': 4.0, 'glance_ms': None, 'glance_lag_mean_frames': None,
                       'glance_lag_max_frames': None}
@@ -602,6 +647,9 @@ def test_the_tables_hold_the_figures_of_a_memory_of_depth() -> None:
     assert '| on | 252x336: 40, 336x448: 3 | 90 | 9.0 | 40.0 | 120.0 | 3.2 | 7 |' in lines
     assert '| off | - | - | - | - | - | - | - |' in lines
     assert '| moves | 123.4 | 4.3 | 252x336: 40, 336x448: 3 | 90 | 9.0 | 40.0 | 120.0 |' in lines
+    assert '| 256 points | 0.25 | 0.50 | 1.00 | 1.50 | 2.00 |' in lines
+    assert '| 3.00 | 0.98 | 0.25 | 1.00 | 1787 |' in lines
+    assert '| at rest | 30.0 | 30.0 | 15.0 | 29.9 | 0.50 |' in lines
     assert '| is still | 31.0 | 1.0 | 336x448: 10 | 40 | 4.0 | - | - |' in lines
     assert '| 600 | 590 | 10 | 4 | 0 | 2 | 60.0 | 59.0 | 14.0 | 12.5 | 20 | 700.0 |' in lines
     assert 'fast path glance, camera 640x480' in summary.markdown(newer())
