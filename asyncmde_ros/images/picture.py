@@ -1,5 +1,6 @@
 """Picture files to arrays, and depth to pictures that people look at: colours, sheets, PNG."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,31 @@ def colorize(inverse_depth: npt.NDArray[np.float32], low: float, high: float) ->
     rgb = np.asarray(cv2.applyColorMap(level.astype(np.uint8), _PALETTE), np.uint8)
     rgb[unknown] = 0
     return rgb
+
+
+_DIMMED = 3  # times as dark is the picture that points are drawn on
+_DOT_SHARE = 0.3  # of the distance between two points, where they are evenly spread
+_UNKNOWN = (128, 128, 128)
+
+
+def dotted(rgb: RGB, pixels: npt.NDArray[np.floating], inverse_depth: npt.NDArray[np.float32],
+           low: float, high: float) -> RGB:
+    """Return a picture (H, W, 3), darker, with a dot at each of ``pixels`` (n, 2), as (x, y).
+
+    Dots have the colours of :func:`colorize`; an unknown depth is a ring.
+    """
+    picture = np.ascontiguousarray(rgb // _DIMMED)
+    rows, cols = rgb.shape[:2]
+    radius = max(1, round(_DOT_SHARE * math.sqrt(rows * cols / max(len(pixels), 1))))
+    colors = colorize(inverse_depth[None], low, high)[0]
+    for (x, y), depth, color in zip(pixels.tolist(), inverse_depth.tolist(), colors.tolist(),
+                                    strict=True):
+        if not (0 <= x + 0.5 < cols and 0 <= y + 0.5 < rows):  # nor is NaN
+            continue
+        known = math.isfinite(depth)
+        cv2.circle(picture, (round(x), round(y)), radius, color if known else _UNKNOWN,
+                   cv2.FILLED if known else 1, cv2.LINE_AA)
+    return picture
 
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

@@ -144,6 +144,17 @@ def answer(header: Header, query: Query, found: PointDepth, reason: Reason, age_
     return message
 
 
+def read_answer(message: PointCloud2) -> npt.NDArray[Any]:
+    """Return an answer's points in their order, an array (n,) with the names of the fields."""
+    types = {number: name for name, number in TYPES.items()}
+    order = '>' if message.is_bigendian else '<'
+    layout = np.dtype({'names': [field.name for field in message.fields],
+                       'formats': [order + types[field.datatype] for field in message.fields],
+                       'offsets': [field.offset for field in message.fields],
+                       'itemsize': message.point_step})
+    return np.frombuffer(message.data, layout)
+
+
 def _in_metres(pixels: Pixels, relative: npt.NDArray[np.float32], metres: Metres
                ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """Return points (n, 3) in the camera's optical frame and the depth's deviation (n,)."""

@@ -29,7 +29,7 @@ class Grid(NamedTuple):
         return np.stack([part.ravel() for part in np.meshgrid(x, y)], axis=1)
 
 
-def _grid(text: str) -> Grid | None:
+def parse_grid(text: str) -> Grid | None:
     """Return the grid that a text names; ValueError where it names none."""
     if text.strip() in (NONE, ''):
         return None
@@ -51,4 +51,4 @@ class QuerySettings:
         None, 'query.grid',
         'Columns x rows of points, evenly spread over the image, whose depth is published on '
         'query/depth with every frame: 8x6, or 10x1 for a bumper of ten rays. none: no grid.',
-        text=NONE, parse=_grid)
+        text=NONE, parse=parse_grid)

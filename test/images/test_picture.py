@@ -17,6 +17,7 @@ from asyncmde_ros.errors import MediaError
 from asyncmde_ros.images.picture import (
     colorize,
     contact_sheet,
+    dotted,
     fit,
     read_picture,
     read_units,
@@ -201,3 +202,16 @@ def test_a_picture_is_fitted_in_its_own_aspect() -> None:
 def test_what_is_larger_is_shrunk_in_its_aspect(
         size: tuple[int, int], most: tuple[int, int], right: tuple[int, int]) -> None:
     assert within(size, most) == right
+
+
+def test_dots_have_their_depths_colors_on_a_darker_picture() -> None:
+    grey = np.full((40, 60, 3), 90, np.uint8)
+    pixels = np.array([[10.0, 10], [50, 10], [30, 30], [-4, 10], [np.nan, 3], [59.4, 39.4]])
+    depth = np.array([0, 1, np.nan, 1, 1, 0], np.float32)
+    drawn = dotted(grey, pixels, depth, 0, 1)
+    assert (drawn[20, 5] == 30).all() and (grey == 90).all()
+    far, near = colorize(np.array([[0, 1]], np.float32), 0, 1)[0]
+    np.testing.assert_array_equal(drawn[10, 10], far)
+    np.testing.assert_array_equal(drawn[10, 50], near)
+    np.testing.assert_array_equal(drawn[39, 59], far)
+    assert (drawn[30, 30] == 30).all() and (drawn[22:39, 22:39] > 100).any(), 'a ring'

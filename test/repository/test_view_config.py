@@ -12,7 +12,11 @@ DIAGNOSTICS = ROOT / 'asyncmde_ros' / 'ros' / 'diagnostics.py'
 CAMERA = '/camera/image_raw'
 """The default of the launch file."""
 
-POINTS = '/depth/points'
+POINTS, QUERIES = '/depth/points', '/query/depth'
+CLOUDS = {POINTS, QUERIES}
+ANSWERS = 20
+"""That may wait, as with the node's own publisher."""
+
 IMAGES = {CAMERA, '/depth/colored', '/depth/relative', '/depth/trust'}
 
 
@@ -51,12 +55,12 @@ def test_the_rviz_configuration() -> None:
     manager = config['Visualization Manager']
     assert manager['Global Options']['Fixed Frame']
     displays = manager['Displays']
-    assert {display['Topic']['Value'] for display in displays} == IMAGES | {POINTS}
+    assert {display['Topic']['Value'] for display in displays} == IMAGES | CLOUDS
     for display in displays:
         assert display['Class'].removeprefix('rviz_default_plugins/') == (
-            'PointCloud2' if display['Topic']['Value'] == POINTS else 'Image')
+            'PointCloud2' if display['Topic']['Value'] in CLOUDS else 'Image')
         assert display['Enabled'] is display['Value']
         topic = display['Topic']
         camera = topic['Value'] == CAMERA
         assert topic['Reliability Policy'] == ('Best Effort' if camera else 'Reliable')
-        assert topic['Depth'] == 1
+        assert topic['Depth'] == (ANSWERS if topic['Value'] == QUERIES else 1)

@@ -27,6 +27,7 @@ from asyncmde_ros.ros.query_messages import (
     box_query,
     click_query,
     polygon_query,
+    read_answer,
 )
 from asyncmde_ros.scale.estimator import Scale
 from asyncmde_ros.scale.lens import Lens
@@ -95,6 +96,8 @@ def test_an_answer_tells_each_point_in_order_and_why_it_is_not_known() -> None:
     header = Header(stamp=from_nanoseconds(7), frame_id='camera')
     message = answer(header, QUERY, FOUND, Reason.OUTSIDE, 0.25, None)
     rows = table(message)
+    assert all(read_answer(message)[name].tobytes() == rows[name].tobytes()
+               for name in rows.dtype.names)
     assert message.header == header and (message.height, message.width) == (1, 4)
     assert rows.dtype.names == ('u', 'v', 'inverse_depth', 'trust', 'age', 'reason', 'kind')
     np.testing.assert_array_equal(rows['u'], np.float32(QUERY.points[:, 0]))

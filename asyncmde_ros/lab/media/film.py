@@ -3,18 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.images.codec import RGB
-from asyncmde_ros.images.picture import (
-    colorize,
-    contact_sheet,
-    fit,
-    side_by_side,
-    within,
-)
-from asyncmde_ros.images.tone import RangeTracker
+from asyncmde_ros.images.picture import contact_sheet, fit, side_by_side, within
 from asyncmde_ros.lab.media.video import VideoWriter
 
 FILM_FILE, SHEET_FILE = 'depth.mp4', 'depth.png'
@@ -37,19 +29,18 @@ class Film:
         """``rate_hz`` is the source's nominal rate, for stamps that do not tell it."""
         self._writer = VideoWriter(path, rate_hz)
         self._period_s = 1 / rate_hz
-        self._range = RangeTracker()
         self._last_ns: int | None = None
         self._shown_s = 0.0
         self._stills: list[RGB] = []
         self._stride = 1
         self._count = 0
 
-    def add(self, rgb: RGB, depth: npt.NDArray[np.float32], stamp_ns: int, caption: str) -> None:
-        """Append a picture and its inverse depth, taken at ``stamp_ns``.
+    def add(self, rgb: RGB, depth_rgb: RGB, stamp_ns: int, caption: str) -> None:
+        """Append a picture and that of its depth, taken at ``stamp_ns``.
 
         Raises MediaError where the film cannot be written.
         """
-        frame = side_by_side(rgb, colorize(depth, *self._range.update(depth)), caption)
+        frame = side_by_side(rgb, depth_rgb, caption)
         if self._last_ns is not None:
             gap_s = (stamp_ns - self._last_ns) / 1e9
             longest_s = max(LONGEST_S, LONGEST_PERIODS * self._period_s)

@@ -11,26 +11,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, TimeReference
+from sensor_msgs.msg import Image, PointCloud2, TimeReference
 
 from asyncmde_ros import processes
 from asyncmde_ros.engine.choice import AUTO_BACKEND, choose
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import make_directory, sole_writer
 from asyncmde_ros.images.codec import RGB, decode_image
-from asyncmde_ros.images.picture import write_png
+from asyncmde_ros.images.picture import colorize, dotted, write_png
+from asyncmde_ros.images.tone import RangeTracker
 from asyncmde_ros.lab.media.film import FILM_FILE, SHEET_FILE, Film
 from asyncmde_ros.lab.runs import children
 from asyncmde_ros.lab.runs.hosting import hosted
 from asyncmde_ros.lab.runs.video_publisher import SEEN_TOPIC
 from asyncmde_ros.model.geometry import Size, check_aspect, network_size
 from asyncmde_ros.ros.messages import NANOSECONDS, to_nanoseconds
+from asyncmde_ros.ros.query_messages import read_answer
+from asyncmde_ros.ros.query_settings import Grid
 from asyncmde_ros.ros.startup import absolute_namespace
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +45,9 @@ REPORT_PERIOD_S = 0.5
 SPIN_S = 0.05
 QUIET_S = 2.0
 """The video is over when nothing came for so long after its publisher ended."""
+
+Depth: TypeAlias = Image | PointCloud2
+"""A whole map, or the answer of a grid."""
 
 IMAGES_KEPT = 64
 """Images that wait for their depth; at 60 Hz, one second's."""
@@ -108,20 +114,23 @@ def figures(samples: Sequence[ReceivedDepth], images_ns: Sequence[int]) -> DemoF
 
 
 class Recorder(Node):
-    """Pairs each depth map with its image by stamp, and hands the pairs on."""
+    """Pairs each depth map, or answer of a grid, with its image by stamp; hands the pairs on."""
 
-    def __init__(self, namespace: str,
-                 on_pair: Callable[[RGB, npt.NDArray[np.float32], ReceivedDepth], None]) -> None:
+    def __init__(self, namespace: str, on_pair: Callable[[RGB, Depth, ReceivedDepth], None],
+                 grid: bool = False) -> None:
         super().__init__('demo_recorder', namespace=namespace)
         self.samples: list[ReceivedDepth] = []
         self.images_ns: list[int] = []
         self._on_pair = on_pair
         self._images: collections.OrderedDict[int, Image] = collections.OrderedDict()
         self._keyframes: dict[int, int] = {}
-        self._depths: dict[int, tuple[int, Image]] = {}
+        self._depths: dict[int, tuple[int, Depth]] = {}
         newest = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(Image, 'image', self._on_image, newest)
-        self.create_subscription(Image, 'depth/relative', self._on_depth, newest)
+        if grid:
+            self.create_subscription(PointCloud2, 'query/depth', self._on_depth, newest)
+        else:
+            self.create_subscription(Image, 'depth/relative', self._on_depth, newest)
         self.create_subscription(TimeReference, 'depth/memory', self._on_memory, newest)
         self._seen = self.create_publisher(TimeReference, SEEN_TOPIC, 10)
 
@@ -139,7 +148,7 @@ class Recorder(Node):
         while len(self._images) > IMAGES_KEPT:
             self._images.popitem(last=False)
 
-    def _on_depth(self, message: Image) -> None:
+    def _on_depth(self, message: Depth) -> None:
         stamp_ns = to_nanoseconds(message.header.stamp)
         self._depths[stamp_ns] = self.get_clock().now().nanoseconds, message
         self._pair(stamp_ns)
@@ -159,11 +168,27 @@ class Recorder(Node):
         self._seen.publish(TimeReference(header=message.header))
         image = self._images.get(stamp_ns)
         if image is not None:
-            depth = np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
-            self._on_pair(decode_image(image), depth, sample)
+            self._on_pair(decode_image(image), message, sample)
         for waiting in (self._depths, self._keyframes):  # halves whose other half was lost
             for old in [stamp for stamp in waiting if stamp < stamp_ns]:
                 del waiting[old]
+
+
+class Painter:
+    """Draws depth in colours that follow its range slowly."""
+
+    def __init__(self) -> None:
+        self._range = RangeTracker()
+
+    def paint(self, rgb: RGB, message: Depth) -> RGB:
+        """Return a picture of a depth map, or of an image with an answer's points on it."""
+        if isinstance(message, Image):
+            depth = np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+            return colorize(depth, *self._range.update(depth))
+        points = read_answer(message)
+        depth = points['inverse_depth']
+        return dotted(rgb, np.stack([points['u'], points['v']], axis=1), depth,
+                      *self._range.update(depth[None]))
 
 
 @dataclass(frozen=True)
@@ -177,12 +202,13 @@ class Outcome:
 
 
 def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
-             seconds: float | None, namespace: str | None, report: Callable[[str], None]
-             ) -> Outcome:
+             seconds: float | None, namespace: str | None, report: Callable[[str], None],
+             grid: Grid | None = None) -> Outcome:
     """Run camera, node and recorder until the source ends or Ctrl-C; write video and sheet.
 
     ``source`` is the video publisher's command line, ``image`` its pictures' (rows, cols), for
-    which the node is prepared before the first one comes.  All topics are in ``namespace``, None
+    which the node is prepared before the first one comes.  With a ``grid`` its points are all the
+    depth that is asked for.  All topics are in ``namespace``, None
     for one that nothing else uses.  Raises AsyncMDEError if the node or the publisher fails, if no
     depth arrived, or while another demo writes to ``out``.
     """
@@ -193,23 +219,25 @@ def run_demo(source: Sequence[str], image: Size, rate_hz: float, out: Path,
     video, sheet = out / FILM_FILE, out / SHEET_FILE
     limit = [] if seconds is None else ['--seconds', str(seconds)]
     size = network_size(image, choose(AUTO_BACKEND).short_side)
-    film = Film(video, rate_hz)
+    film, painter = Film(video, rate_hz), Painter()
     inside = ('--ros-args', '-r', f'__ns:={namespace}')
 
-    def show(rgb: RGB, depth: npt.NDArray[np.float32], sample: ReceivedDepth) -> None:
-        film.add(rgb, depth, sample.stamp_ns, sample.caption)
+    def show(rgb: RGB, message: Depth, sample: ReceivedDepth) -> None:
+        film.add(rgb, painter.paint(rgb, message), sample.stamp_ns, sample.caption)
 
     with sole_writer(out), contextlib.closing(film), hosted(
-            lambda: Recorder(namespace, show)) as (recorder, executor, stop), \
+            lambda: Recorder(namespace, show, grid is not None)) as (recorder, executor, stop), \
             contextlib.ExitStack() as started:
         LOG.info('other ROS 2 tools on this machine see %s and %s',
-                 *(recorder.resolve_topic_name(name) for name in ('image', 'depth/relative')))
+                 *(recorder.resolve_topic_name(name)
+                   for name in ('image', 'query/depth' if grid else 'depth/relative')))
         # The camera waits for both the recorder and the node, so that no frame is wasted on
         # loading.
         camera, node = (started.enter_context(_running(*command)) for command in (
             ('asyncmde_ros.lab.runs.video_publisher', *source, *limit, '--subscribers', '2',
              '--hold-first', *inside),
-            ('asyncmde_ros.ros.main', *inside, '-p', f'input.size:={size[0]}x{size[1]}')))
+            ('asyncmde_ros.ros.main', *inside, '-p', f'input.size:={size[0]}x{size[1]}',
+             *(('-p', f'query.grid:={grid.cols}x{grid.rows}') if grid else ()))))
         _record(recorder, executor, camera, node, stop, report)
     total = figures(recorder.samples, recorder.images_ns)
     if total is None and stop.is_set():

@@ -22,7 +22,7 @@ def shown_ms(path: Path, stamps_ms: list[float], rate_hz: float = 30) -> list[fl
     """Film pictures of these stamps; return when the film shows them."""
     film = Film(path, rate_hz)
     for stamp_ms in stamps_ms:
-        film.add(np.full((48, 64, 3), 90, np.uint8), np.ones((48, 64), np.float32),
+        film.add(np.full((48, 64, 3), 90, np.uint8), np.ones((48, 64, 3), np.uint8),
                  10**18 + round(stamp_ms * MS), '')
     film.close()
     with open_video(path) as source:
@@ -54,7 +54,7 @@ def test_sizes_may_change_and_be_any(tmp_path: Path, sizes: list[tuple[int, int]
     film = Film(tmp_path / 'film.mp4', 30)
     for index, (rows, cols) in enumerate(sizes):
         film.add(np.full((rows, cols, 3), 90, np.uint8),
-                 np.ones((rows // 2 or 1, cols // 2 or 1), np.float32), index * 33 * MS, 'words')
+                 np.ones((rows // 2 or 1, cols // 2 or 1, 3), np.uint8), index * 33 * MS, 'words')
     sheet = film.sheet()
     assert 90 in sheet and max(sheet.shape) <= module.SHEET_COLUMNS * max(module.TILE) + 100
     film.close()
@@ -66,7 +66,7 @@ def test_sizes_may_change_and_be_any(tmp_path: Path, sizes: list[tuple[int, int]
 def test_a_sheet_spreads_over_a_long_film(tmp_path: Path) -> None:
     film = Film(tmp_path / 'film.mp4', 30)
     for index in range(120):
-        film.add(np.full((24, 32, 3), 2 * index, np.uint8), np.ones((24, 32), np.float32),
+        film.add(np.full((24, 32, 3), 2 * index, np.uint8), np.ones((24, 32, 3), np.uint8),
                  index * 33 * MS, '')
     film.close()
     sheet = film.sheet()

@@ -26,6 +26,7 @@ from asyncmde_ros.lab.runs import demo as demo_session
 from asyncmde_ros.lab.runs.demo import ReceivedDepth, figures
 from asyncmde_ros.lab.runs.video_publisher import VideoPublisher
 from asyncmde_ros.ros.messages import to_nanoseconds
+from asyncmde_ros.ros.query_settings import Grid
 
 pytestmark = [pytest.mark.ros]
 
@@ -68,6 +69,18 @@ def check(done: subprocess.CompletedProcess[str], out: Path, frames: int) -> Non
 def test_a_video_becomes_a_film_and_a_picture(tmp_path: Path, foundation_path: Path) -> None:
     video = moving(tmp_path / os.fsdecode(b'caf\xe9.mp4'), 60)  # no UTF-8, as on old disks
     check(run_demo('--video', str(video), out=tmp_path / 'out'), tmp_path / 'out', frames=20)
+
+
+@pytest.mark.slow
+def test_of_a_grid_its_points_are_shown(tmp_path: Path, foundation_path: Path) -> None:
+    video = moving(tmp_path / 'video.mp4', 40)
+    check(run_demo('--video', str(video), '--grid', '12x9', out=tmp_path / 'out'),
+          tmp_path / 'out', frames=10)
+    film = cv2.VideoCapture(str(tmp_path / 'out' / 'depth.mp4'))
+    shown = np.split(film.read()[1], 2, axis=1)[1].max(axis=2)
+    x, y = Grid(12, 9).points(shown.shape).round().astype(int)[:-12].T  # above the caption
+    beside = x[x + 26 < shown.shape[1]] + 26
+    assert shown[y, x].mean() > 60 + shown[y[:len(beside)], beside].mean(), 'dots on the dark'
 
 
 @contextlib.contextmanager
