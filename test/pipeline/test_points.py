@@ -63,6 +63,7 @@ def test_points_have_the_numbers_of_the_whole_map_sampled_bilinearly(image: Size
     np.testing.assert_allclose(found.trust, bilinear(whole, points) / 10, atol=ROUNDING)
 
 
+@pytest.mark.proves('query-bad')
 @settings(max_examples=30)
 @given(seed=st.integers(0, 1000), count=st.integers(0, 40))
 def test_what_is_outside_or_no_number_is_not_known_and_changes_nothing_else(seed: int, count: int

@@ -93,6 +93,7 @@ def test_the_newest_frame_answers_at_once() -> None:
     assert table(answer)['age'][0] == pytest.approx(4 * FRAME_NS / 1e9)
 
 
+@pytest.mark.proves('query-frame')
 def test_a_frame_of_the_last_second_answers_for_itself() -> None:
     desk = Desk()
     stamps = [desk.show() for _ in range(40)]
@@ -109,6 +110,7 @@ def test_a_frame_of_the_last_second_answers_for_itself() -> None:
     assert len(desk.node.warnings) == 2 and 'keeps 1 s' in desk.node.warnings[0]
 
 
+@pytest.mark.proves('query-frame')
 def test_a_query_waits_for_its_frame() -> None:
     desk = Desk()
     desk.ask(desk.stamp(3))
@@ -121,6 +123,7 @@ def test_a_query_waits_for_its_frame() -> None:
     assert [told(answer)[0] for answer in desk.answers()] == [desk.stamp(3)]
 
 
+@pytest.mark.proves('query-frame')
 def test_a_frame_that_never_comes_is_given_up() -> None:
     desk = Desk()
     desk.ask(desk.stamp(2) - 5)  # between two frames: it was lost
@@ -134,6 +137,7 @@ def test_a_frame_that_never_comes_is_given_up() -> None:
     assert [told(answer)[2] for answer in desk.answers()] == [[Reason.GONE] * 2]
 
 
+@pytest.mark.proves('query-frame')
 def test_of_too_many_that_wait_the_oldest_are_given_up() -> None:
     desk = Desk()
     for frame in range(MOST_WAITING + 3):
@@ -142,6 +146,7 @@ def test_of_too_many_that_wait_the_oldest_are_given_up() -> None:
         desk.stamp(100 + frame) for frame in range(3)]
 
 
+@pytest.mark.proves('query-no-depth')
 def test_without_depth_every_point_says_so() -> None:
     desk = Desk(QuerySettings(Grid(2, 1)))
     desk.ask()
@@ -193,6 +198,7 @@ def test_time_that_goes_back_forgets_the_frames_of_the_other_time() -> None:
     assert told(desk.answers()[0])[2] == [Reason.GONE] * 2
 
 
+@pytest.mark.proves('query-bad')
 def test_messages_are_read_and_what_is_wrong_with_one_costs_that_one() -> None:
     desk = Desk()
     desk.show()

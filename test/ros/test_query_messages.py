@@ -53,6 +53,7 @@ def test_a_polygon_is_read_as_rclpy_reads_it(points: list[tuple[float, float]], 
     np.testing.assert_array_equal(query.points, np.array(points, np.float32).reshape(-1, 2))
 
 
+@pytest.mark.proves('query-bad')
 @settings(max_examples=60)
 @given(keep=st.integers(4, 60), junk=st.binary(max_size=6))
 def test_a_damaged_polygon_is_an_error_and_never_anything_else(keep: int, junk: bytes) -> None:
