@@ -98,14 +98,11 @@ def check_baseline(name: str, found: dict[str, float]) -> None:
 
 @pytest.mark.slow
 def test_teacher_hold_and_warped_hold_reproduce_the_published_baseline(
-        shared: Path, cache: Path, tmp_path: Path) -> None:
-    out = tmp_path / 'out'
-    done = run_eval(str(shared / 'data' / 'eval' / 'kitchen'), '--frames', str(FRAMES),
-                    '--schedule', f'fixed:{REFRESHED_EVERY}', '--rows', 'teacher,hold,hold_mc',
-                    '--precision', 'fp32', '--latencies', str(SHIPPED), '--out', str(out),
-                    cache=cache)
-    assert done.returncode == 0, done.stderr[-2000:]
-    records = json.loads((out / 'results.json').read_text())
+        shared: Path, scored: Callable[..., bytes], tmp_path: Path) -> None:
+    records = json.loads(scored(
+        str(shared / 'data' / 'eval' / 'kitchen'), '--frames', str(FRAMES), '--schedule',
+        f'fixed:{REFRESHED_EVERY}', '--rows', 'teacher,hold,hold_mc', '--precision', 'fp32',
+        '--latencies', str(SHIPPED), out=tmp_path / 'out'))
     found = {r['row']: r['absrel'] for r in records if r['alignment'] == 'frame'}
     assert set(found) == set(BASELINE['kitchen'])
     check_baseline('kitchen', found)
@@ -223,14 +220,12 @@ LATENCIES = {
 
 @pytest.mark.slow
 def test_every_row_is_there_and_stated_latencies_make_the_schedule(
-        video: Path, cache: Path, tmp_path: Path) -> None:
+        video: Path, scored: Callable[..., bytes], tmp_path: Path) -> None:
     stated, out = tmp_path / 'ms.json', tmp_path / 'out'
     stated.write_text(json.dumps(LATENCIES))
-    done = run_eval(str(video), '--schedule', 'fixed:6,async:30', '--rows', ','.join(ROWS),
-                    '--short-side', '28', '--latencies', str(stated), '--out', str(out),
-                    cache=cache)
-    assert done.returncode == 0, done.stderr[-2000:]
-    records = json.loads((out / 'results.json').read_text())
+    records = json.loads(scored(
+        str(video), '--frames', '14', '--schedule', 'fixed:6,async:30', '--rows', ','.join(ROWS),
+        '--short-side', '28', '--latencies', str(stated), out=out))
     by = {(r['row'], r['schedule']): r for r in records if r['alignment'] == 'frame'}
     alone = {'teacher', 'fast', 'glance'}
     assert set(by) == {(row, 'every') for row in alone} | {
@@ -249,14 +244,11 @@ def test_every_row_is_there_and_stated_latencies_make_the_schedule(
     assert all(row in page for row in ROWS)
 
 
-@pytest.mark.slow
-def test_a_video_shorter_than_a_refresh_has_rows_without_scores(video: Path, cache: Path,
-                                                                tmp_path: Path) -> None:
-    done = run_eval(str(video), '--frames', '3', '--schedule', 'async:30:200', '--rows',
-                    'teacher,hold,async', '--short-side', '28', '--out', str(tmp_path / 'out'),
-                    cache=cache)
-    assert done.returncode == 0, done.stderr[-2000:]
-    records = json.loads((tmp_path / 'out' / 'results.json').read_text())
+def test_a_video_shorter_than_a_refresh_has_rows_without_scores(
+        video: Path, scored: Callable[..., bytes], tmp_path: Path) -> None:
+    records = json.loads(scored(
+        str(video), '--frames', '3', '--schedule', 'async:30:200', '--rows', 'teacher,hold,async',
+        '--short-side', '28', out=tmp_path / 'out'))
     assert {r['absrel'] for r in records if r['row'] in ('hold', 'async')} == {None}
 
 
