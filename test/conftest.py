@@ -41,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     shared = shared_directory()
     if shared is not None:
         os.environ.setdefault('ASYNCMDE_MODELS', str(shared / 'models'))
+    # Threads of PyTorch that wait for work would spin: with two tests at once on two cores that
+    # is most of what they do.  Read when PyTorch is imported.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # Tests run in two processes, and beside whatever else is on this machine.  Fast DDS's port
     # numbers allow domains up to 101 on every system.
     if 'PYTEST_CURRENT_TEST' not in os.environ:  # else in the domain of the test that started this

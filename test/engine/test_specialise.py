@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from support.fake_gpu import tensor_name
 
-from asyncmde_ros.engine.interface import Graph, Precision
+from asyncmde_ros.engine.interface import Buffer, Graph, Precision
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.engine.openvino import shared_core
 from asyncmde_ros.engine.specialise import specialise
@@ -70,18 +70,29 @@ def run_onnxruntime(graph: onnx.ModelProto, inputs: dict[str, np.ndarray]
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 2
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     session = runtime.InferenceSession(graph.SerializeToString(), options,
                                        providers=['CPUExecutionProvider'])
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, session.run(None, inputs), strict=True))
 
 
+Shown = tuple[np.ndarray, np.ndarray, dict[str, Buffer], dict[str, Buffer]]
+
+
+@pytest.fixture(scope='module')
+def shown(model: Model) -> Shown:
+    """A keyframe, a frame, and what the shipped slow and fast graphs make of them."""
+    keyframe, frame = picture(), np.roll(picture(), 4, axis=1)
+    return keyframe, frame, *bind(model.compile(SIZE), keyframe, frame)
+
+
 @pytest.mark.parametrize('run', [run_openvino, run_onnxruntime])
 @pytest.mark.parametrize('precision', list(Precision))
 def test_a_specialised_graph_computes_what_the_shipped_one_does(
-        precision: Precision, run, model: Model) -> None:  # type: ignore[no-untyped-def]
-    keyframe, frame = picture(), np.roll(picture(), 4, axis=1)
-    slow, fast = bind(model.compile(SIZE), keyframe, frame)
+        precision: Precision, run, model: Model,  # type: ignore[no-untyped-def]
+        shown: Shown) -> None:
+    keyframe, frame, slow, fast = shown
     tolerance = 1e-4 if precision is Precision.FP32 else 0.01
     for graph, bindings, pixels, outputs in (
             (Graph.SLOW, slow, keyframe, KEYFRAME),
@@ -150,7 +161,7 @@ def test_on_real_pictures_no_half_precision_number_comes_near_its_end(
     session = runtime.InferenceSession(graph.SerializeToString(),
                                        providers=['CPUExecutionProvider'])
     names = [value.name for value in session.get_outputs()]
-    positions = model.compile(size).positions.read().astype(np.float16)
+    positions = model.compile_depth(size).positions.read().astype(np.float16)
     for path in sorted((shared / 'data' / 'eval').glob('*/rgb/000050.jpg')):
         pixels = shrink(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), size)
         values = session.run(None, {'image': pixels[None], 'positions': positions})

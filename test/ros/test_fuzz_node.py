@@ -20,8 +20,8 @@ from asyncmde_ros.ros.tokens import dropped_key
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
-EXAMPLES = 40
-"""Each takes up to a second or two, until the next diagnostics."""
+EXAMPLES = 24
+"""Each takes up to a second or two, until the next diagnostics; test_fuzz_images.py has more."""
 
 over_dds = settings(
     max_examples=EXAMPLES, deadline=None, database=None,

@@ -1,10 +1,9 @@
-"""The real node over real DDS, in a process of its own."""
+"""The real node over real DDS, in a process of its own for each test."""
 
 import pytest
 
 pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
-import itertools
 import os
 import subprocess
 import time
@@ -14,18 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterValue
-from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
+from sensor_msgs.msg import CompressedImage, Image, Imu
 from support import shared_memory
 from support.ros_rig import (
+    AUTO,
     DEADLINE_S,
     SMALL,
     NodeProcess,
@@ -36,7 +30,6 @@ from support.ros_rig import (
 )
 
 from asyncmde_ros.pipeline.results import DepthSource
-from asyncmde_ros.pipeline.slow_path import SlowPathState
 from asyncmde_ros.ros.messages import to_nanoseconds
 from asyncmde_ros.ros.tokens import MemorySource
 
@@ -49,12 +42,6 @@ allowed for below."""
 
 MACHINE_S = 2.0
 
-SEGMENT_BYTES = 2**25
-"""Of config/fastdds.xml."""
-
-MAX_AGE_S = 2.0
-"""Of a memory: more than a refresh takes on a busy machine, and soon over."""
-
 
 @pytest.fixture
 def node(tmp_path: Path, foundation_path: Path) -> Iterator[NodeProcess]:
@@ -64,7 +51,15 @@ def node(tmp_path: Path, foundation_path: Path) -> Iterator[NodeProcess]:
 
 
 def test_depth_comes_with_the_images_stamp_frame_and_size_at_its_rate(
-        node: NodeProcess, peer: Peer) -> None:
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+    node = NodeProcess(tmp_path / 'node.log', '-p', f'refresh.size:={AUTO}')
+    try:
+        _ask_at_its_rate(node, peer)
+    finally:
+        node.close()
+
+
+def _ask_at_its_rate(node: NodeProcess, peer: Peer) -> None:
     message, stamps = image_message(picture()), []
     peer.until(lambda: len(peer.depths) >= 3, lambda: stamps.append(peer.show(message)),
                1 / RATE_HZ)
@@ -127,56 +122,6 @@ def _wait_for_the_network(node: NodeProcess, peer: Peer) -> None:
     node.wait_for('no time for the network')
 
 
-@pytest.mark.proves('wrong-parameter')
-def test_parameters_set_over_the_service_change_the_running_node(
-        node: NodeProcess, peer: Peer) -> None:
-    message = image_message(picture())
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
-
-    assert peer.set_parameter('output.resolution', 'network').successful
-    peer.until(lambda: (peer.depths[-1].height, peer.depths[-1].width) == (126, 168),
-               lambda: peer.show(message))
-    peer.until(lambda: bool(peer.infos) and peer.infos[-1].width == 168,
-               lambda: peer.show(message))
-    assert peer.infos[-1].k[0] == pytest.approx(500 * 168 / 640)
-    assert peer.infos[-1].k[5] == pytest.approx(240 * 126 / 480)
-
-    assert peer.set_parameter('slow_path.enabled', False).successful
-    # A refresh that is under way may still arrive; the first image after it that the network sees
-    # takes it up.
-    peer.until(lambda: peer.diagnosed('slow_path') == SlowPathState.DISABLED.value,
-               lambda: peer.show(message))
-    after = peer.show(message)
-
-    def rested() -> list[int]:
-        return [to_nanoseconds(m.time_ref) for m in peer.memories
-                if to_nanoseconds(m.header.stamp) > after
-                and MemorySource.parse(m.source).depth is not DepthSource.WARPED]
-    peer.until(lambda: len(rested()) >= 10, lambda: peer.show(message))
-    assert len(set(rested())) == 1, 'still refreshing'
-    assert peer.set_parameter('slow_path.enabled', True).successful
-    held = to_nanoseconds(peer.memories[-1].time_ref)
-    peer.until(lambda: to_nanoseconds(peer.memories[-1].time_ref) > held,
-               lambda: peer.show(message))
-
-    for name, value in (('memory.temporal_smoothing', 0.9), ('memory.gate_temperature', 2),
-                        ('memory.motion_compensation', 'off'), ('slow_path.max_rate', 5.0)):
-        assert peer.set_parameter(name, value).successful, name
-    for name, value, why in (('memory.temporal_smoothing', 1.5, 'range'),
-                             ('memory.temporal_smoothing', 2, 'range'),
-                             ('memory.temporal_smoothing', float('nan'), 'range'),
-                             ('memory.gate_temperature', 'hot', 'number'),
-                             ('memory.motion_compensation', 'magic', 'one of'),
-                             ('input.size', '84x112', 'cleanup'),
-                             ('backend', 'torch', 'cleanup')):
-        result = peer.set_parameter(name, value)
-        assert not result.successful and why in result.reason, (name, result.reason)
-    descriptors = peer.describe(['memory.temporal_smoothing', 'backend'])
-    assert descriptors[0].floating_point_range[0].to_value == 1.0 and descriptors[0].description
-    assert 'openvino' in descriptors[1].additional_constraints
-    assert 'unconfigured' in descriptors[1].additional_constraints
-
-
 @pytest.mark.proves('other-qos')
 @pytest.mark.parametrize('reliability', [ReliabilityPolicy.BEST_EFFORT,
                                          ReliabilityPolicy.RELIABLE])
@@ -193,125 +138,24 @@ def test_a_camera_without_our_dds_profile_is_heard_whatever_it_offers(
         peer.close()
 
 
-def test_its_shared_memory_holds_several_images(node: NodeProcess) -> None:
-    node.wait_for('listening to')
-    segments = shared_memory.segments(node.process.pid)
-    assert max(segment.stat().st_size for segment in segments) >= SEGMENT_BYTES
-    assert 'deprecated' not in node.text()
-
-
-def test_what_nobody_listens_to_is_published_once_somebody_does(node: NodeProcess, peer: Peer
-                                                                ) -> None:
-    message = image_message(picture())
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
-    colored, trust = peer.listen('/depth/colored'), peer.listen('/depth/trust')
-    peer.until(lambda: len(colored) >= 2 and len(trust) >= 2, lambda: peer.show(message))
-    stamps = {to_nanoseconds(depth.header.stamp) for depth in peer.depths}
-    for images, encoding, step in ((colored, 'rgb8', 1920), (trust, '32FC1', 2560)):
-        for shown in images:
-            assert (shown.encoding, shown.height, shown.width, shown.step) == (
-                encoding, 480, 640, step)
-            assert shown.header.frame_id == 'camera_optical_frame'
-            assert to_nanoseconds(shown.header.stamp) in stamps
-    values = np.frombuffer(trust[-1].data, np.float32)
-    assert ((values >= 0) & (values <= 1)).all() and values.mean() > 0.1
-    assert np.frombuffer(colored[-1].data, np.uint8).std() > 0
-
-
-def test_diagnostics_say_how_it_goes(node: NodeProcess, peer: Peer) -> None:
-    message = image_message(picture())
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message), 1 / RATE_HZ)
-    peer.until(lambda: bool(peer.diagnostics)
-               and peer.diagnostics[-1].level == DiagnosticStatus.OK
-               and float(peer.diagnosed('refresh_hz') or 0) > 0,
-               lambda: peer.show(message), 1 / RATE_HZ)
-    assert peer.diagnostics[-1].name == '/depth_node: depth'
-    assert 'openvino' in peer.diagnostics[-1].hardware_id
-    assert 0 < float(peer.diagnosed('output_hz')) <= float(
-        peer.diagnosed('input_hz')) + 1
-    p50, p99 = (float(peer.diagnosed(f'latency_{name}_ms'))
-                for name in ('p50', 'p99'))
-    assert 0 < p50 <= p99
-    assert int(peer.diagnosed('lag_frames')) >= 0
-    assert float(peer.diagnosed('memory_age_ms')) > 0
-    assert peer.diagnosed('network_size') == SMALL
-    assert int(peer.diagnosed('slow_path_refreshes')) > 0
-
-    wrong = Image(height=480, width=640, encoding='fancy', step=1920, data=b'\0' * 10)
-    peer.until(lambda: int(peer.diagnosed('dropped_encoding') or 0) > 0,
-               lambda: peer.show(wrong), 0.2)
-    peer.until(lambda: peer.diagnostics[-1].level == DiagnosticStatus.WARN
-               and 'no images' in peer.diagnostics[-1].message)
-
-
-@pytest.mark.proves('scene-cut')
-def test_a_scene_cut_drops_the_memory_and_asks_for_another(node: NodeProcess, peer: Peer) -> None:
-    first, second = image_message(picture()), image_message(picture(seed=5))
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(first))
-    cut_at = peer.show(second)
-    peer.until(lambda: int(peer.diagnosed('scene_cuts') or 0) >= 1, lambda: peer.show(second))
-    peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > cut_at,
-               lambda: peer.show(second))
-    for memory in peer.memories:
-        if to_nanoseconds(memory.header.stamp) >= cut_at:
-            assert to_nanoseconds(memory.time_ref) >= cut_at, 'depth from before the cut'
-
-
-@pytest.mark.proves('refresh-hangs')
-def test_a_memory_that_is_too_old_is_marked_or_withheld(node: NodeProcess, peer: Peer) -> None:
-    message = image_message(picture())
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
-    assert peer.set_parameter('memory.max_age', MAX_AGE_S).successful
-    assert peer.set_parameter('slow_path.enabled', False).successful
-    peer.until(lambda: MemorySource.parse(peer.memories[-1].source).stale,
-               lambda: peer.show(message))
-    peer.until(lambda: 'too old' in peer.diagnostics[-1].message, lambda: peer.show(message))
-    memory = peer.memories[-1]
-    assert to_nanoseconds(memory.header.stamp) - to_nanoseconds(memory.time_ref) > 1e9 * MAX_AGE_S
-    assert peer.set_parameter('memory.when_too_old', 'withhold').successful
-    peer.until(lambda: 'too old' in node.text(), lambda: peer.show(message))
-    withheld = peer.show(message)
-    end = time.monotonic() + 1
-    peer.until(lambda: time.monotonic() > end, lambda: peer.show(message))
-    assert all(to_nanoseconds(depth.header.stamp) < withheld for depth in peer.depths)
-    assert peer.set_parameter('slow_path.enabled', True).successful
-    peer.depths.clear()
-    peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
-    peer.until(lambda: to_nanoseconds(peer.memories[-1].header.stamp) > withheld)
-    assert not MemorySource.parse(peer.memories[-1].source).stale
-
-
-def test_each_depth_has_the_calibration_of_its_own_image(node: NodeProcess, peer: Peer) -> None:
-    message, focal_px = image_message(picture()), {}
-
-    def show() -> None:
-        focal = 400.0 + len(focal_px)
-        focal_px[peer.show(message, focal)] = focal
-    peer.until(lambda: len(peer.infos) >= 20, show)
-    behind = [focal_px[to_nanoseconds(info.header.stamp)] - info.k[0] for info in peer.infos]
-    # A calibration that comes after its image is not waited for: then it is one from before.
-    assert behind.count(0) > 0 and min(behind) >= 0
-
-
-@pytest.mark.proves('nonsense-calibration')
-def test_without_a_calibration_there_is_depth_and_one_warning(node: NodeProcess, peer: Peer
-                                                              ) -> None:
-    message = image_message(picture((240, 320)))
+@pytest.mark.proves('no-publisher', 'nonsense-calibration')
+def test_without_a_publisher_and_then_a_calibration_there_is_one_line_of_each(
+        node: NodeProcess) -> None:
+    node.wait_for('no publisher on /camera/image_raw')
+    time.sleep(1)
+    assert node.text().count('no publisher on') == 1
+    peer, message = Peer(), image_message(picture((240, 320)))
 
     def show() -> None:
         message.header.stamp = peer.node.get_clock().now().to_msg()
         peer.camera.publish(message)
-    peer.until(lambda: 'no calibration' in node.text(), show)
-    count = len(peer.depths)
-    peer.until(lambda: len(peer.depths) >= count + 20, show)
-    assert node.text().count('no calibration') == 1 and not peer.infos
-
-
-@pytest.mark.proves('no-publisher')
-def test_a_topic_that_nobody_publishes_on_is_named_once(node: NodeProcess) -> None:
-    node.wait_for('no publisher on /camera/image_raw')
-    time.sleep(1)
-    assert node.text().count('no publisher on') == 1
+    try:
+        peer.until(lambda: 'no calibration' in node.text(), show)
+        count = len(peer.depths)
+        peer.until(lambda: len(peer.depths) >= count + 20, show)
+        assert node.text().count('no calibration') == 1 and not peer.infos
+    finally:
+        peer.close()
 
 
 @pytest.mark.proves('other-type')
@@ -338,35 +182,6 @@ def test_a_topic_of_the_other_type_is_named_with_what_to_set(tmp_path: Path,
         peer.node.destroy_publisher(right)
         peer.node.create_publisher(CompressedImage, '/wrong/image_raw', 1)
         peer.until(lambda: node.text().count(said) == 2)
-    finally:
-        node.close()
-
-
-@pytest.mark.proves('two-publishers')
-def test_with_two_publishers_overrun_is_said_to_be_unknown(node: NodeProcess, peer: Peer) -> None:
-    other = peer.node.create_publisher(Image, '/camera/image_raw', 1)
-    peer.until(lambda: (peer.diagnosed('overrun'), peer.diagnosed('image_publishers'))
-               == ('unknown', '2'))
-    peer.node.destroy_publisher(other)
-    peer.until(lambda: peer.diagnosed('overrun') == '')
-
-
-@pytest.mark.proves('negative-clock')
-def test_a_negative_time_on_clock_is_ignored_with_a_line(tmp_path: Path, foundation_path: Path,
-                                                         peer: Peer) -> None:
-    node = NodeProcess(tmp_path / 'node.log', '-p', 'use_sim_time:=true')
-    try:
-        clock = peer.node.create_publisher(Clock, '/clock', 1)
-        message = image_message(picture((240, 320)))
-
-        def show() -> None:
-            clock.publish(Clock(clock=Time(sec=-5)))
-            peer.show(message)
-        peer.until(lambda: 'a time on /clock is ignored' in node.text(), show)
-        count = len(peer.depths)
-        peer.until(lambda: len(peer.depths) >= count + 3, show)
-        peer.until(lambda: to_nanoseconds((peer.stamps or [Time()])[-1]) == 7 * 10**9,
-                   lambda: clock.publish(Clock(clock=Time(sec=7))))
     finally:
         node.close()
 
@@ -409,16 +224,26 @@ def test_motion_from_an_imu_and_without_one_from_the_image(tmp_path: Path, found
         node.close()
 
 
-@pytest.mark.proves('clock-stands-still')
-def test_under_simulated_time_that_stands_still_the_node_works(tmp_path: Path,
-                                                               foundation_path: Path,
-                                                               peer: Peer) -> None:
+@pytest.mark.proves('clock-stands-still', 'negative-clock')
+def test_under_simulated_time_that_stands_still_or_is_negative_the_node_works(
+        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'use_sim_time:=true')
     try:
         message = image_message(picture((240, 320)))
         peer.until(lambda: len(peer.depths) >= 3, lambda: peer.show(message))
         count = len(peer.diagnostics)
         peer.until(lambda: len(peer.diagnostics) >= count + 2, lambda: peer.show(message))
+
+        clock = peer.node.create_publisher(Clock, '/clock', 1)
+
+        def show() -> None:
+            clock.publish(Clock(clock=Time(sec=-5)))
+            peer.show(message)
+        peer.until(lambda: 'a time on /clock is ignored' in node.text(), show)
+        count = len(peer.depths)
+        peer.until(lambda: len(peer.depths) >= count + 3, show)
+        peer.until(lambda: to_nanoseconds((peer.stamps or [Time()])[-1]) == 7 * 10**9,
+                   lambda: clock.publish(Clock(clock=Time(sec=7))))
     finally:
         node.close()
 
@@ -441,26 +266,6 @@ def test_quality_of_service_can_be_overridden(tmp_path: Path, foundation_path: P
         assert peer.describe([name])[0].read_only
     finally:
         node.close()
-
-
-@pytest.mark.proves('bad-image')
-def test_bad_images_are_dropped_named_and_do_no_harm(node: NodeProcess, peer: Peer) -> None:
-    good = image_message(picture())
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(good))
-    bad = [Image(height=480, width=640, encoding='fancy', step=1920, data=b'\0' * 10),
-           Image(height=480, width=640, encoding='rgb8', step=1920, data=b'\0' * 10),
-           Image(height=480, width=640, encoding='rgb8', step=3, data=b'\0' * 10),
-           Image(height=0, width=0, encoding='rgb8')]
-    shown: list[int] = []
-    turns = itertools.cycle(bad)
-    # Spaced and repeated, since the newest message replaces one that was not taken yet.
-    peer.until(lambda: len(shown) >= 3 * len(bad) and 'image dropped' in node.text(),
-               lambda: shown.append(peer.show(next(turns))), 0.1)
-    last = peer.show(good)
-    peer.until(lambda: to_nanoseconds(peer.depths[-1].header.stamp) >= last,
-               lambda: peer.show(good))
-    assert not {to_nanoseconds(d.header.stamp) for d in peer.depths} & set(shown)
-    assert node.process.poll() is None
 
 
 TF_STANDIN = """
@@ -489,6 +294,7 @@ def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Pa
     (tmp_path / 'tf2_ros.py').write_text(TF_STANDIN)
     path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])
     node = NodeProcess(tmp_path / 'node.log', '-p', 'input.rotation:=90',
+                       '-p', f'refresh.size:={AUTO}',
                        environment=node_environment(PYTHONPATH=path))
 
     def turned_by(degrees: str) -> None:
@@ -515,40 +321,6 @@ def test_a_camera_upside_down_or_on_its_side(tmp_path: Path, foundation_path: Pa
         assert node.interrupt()[0] == 0 and 'Traceback' not in node.text()
     finally:
         node.close()
-
-
-@pytest.mark.proves('nonsense-calibration')
-def test_a_nonsense_calibration_harms_nothing(node: NodeProcess, peer: Peer) -> None:
-    message = image_message(picture())
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
-    assert peer.set_parameter('output.resolution', 'network').successful
-
-    def show() -> None:
-        message.header.stamp = peer.node.get_clock().now().to_msg()
-        peer.info.publish(CameraInfo(height=480, width=0, k=[float('nan')] * 9))
-        peer.camera.publish(message)
-    peer.depths.clear()
-    peer.until(lambda: len(peer.depths) >= 10, show)
-    assert node.process.poll() is None
-
-
-@pytest.mark.proves('stamps-jump')
-def test_time_going_backwards_gives_right_stamps_again(node: NodeProcess, peer: Peer) -> None:
-    message = image_message(picture())
-    peer.until(lambda: len(peer.depths) >= 2, lambda: peer.show(message))
-    stamps: list[int] = []
-
-    def show_the_past() -> None:
-        message.header.stamp.sec = 1000 + len(stamps) // 100
-        message.header.stamp.nanosec = len(stamps) % 100 * 10_000_000
-        stamps.append(to_nanoseconds(message.header.stamp))
-        peer.camera.publish(message)
-    peer.depths.clear()
-    peer.until(lambda: any(to_nanoseconds(d.header.stamp) in stamps for d in peer.depths),
-               show_the_past)
-    memory = {to_nanoseconds(m.header.stamp): to_nanoseconds(m.time_ref) for m in peer.memories}
-    for stamp in stamps:
-        assert memory.get(stamp, stamps[0]) in stamps, 'depth from a memory of the future'
 
 
 def test_compressed_images(tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
@@ -634,35 +406,11 @@ def test_what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure(
         node.close()
 
 
-@pytest.mark.proves('bad-request')
-def test_a_request_that_goes_wrong_is_refused_and_the_node_lives(
-        tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
-    node = NodeProcess(tmp_path / 'node.log')
-    try:
-        message = image_message(picture())
-        peer.until(lambda: len(peer.depths) >= 1, lambda: peer.show(message))
-        by_id = ChangeState.Request()
-        by_id.transition.id = Transition.TRANSITION_CONFIGURE  # which an active node has not
-        assert not peer.call(ChangeState, 'change_state', by_id).success
-        no_type = ParameterMessage(name='memory.max_age', value=ParameterValue(type=77))
-        (result,) = peer.call(SetParameters, 'set_parameters',
-                              SetParameters.Request(parameters=[no_type])).results
-        assert not result.successful and result.reason
-        result = peer.call(SetParametersAtomically, 'set_parameters_atomically',
-                           SetParametersAtomically.Request(parameters=[no_type])).result
-        assert not result.successful and result.reason
-        assert peer.state() == 'active' and peer.set_parameter('memory.max_age', 4.0).successful
-        count = len(peer.depths)
-        peer.until(lambda: len(peer.depths) >= count + 3, lambda: peer.show(message))
-    finally:
-        node.close()
-
-
 @pytest.mark.proves('ctrl-c')
 @pytest.mark.parametrize('moment', ['at once', 'importing', 'loading', 'building', 'running'])
 def test_ctrl_c_ends_cleanly_at_any_moment(moment: str, tmp_path: Path, foundation_path: Path,
                                            peer: Peer) -> None:
-    node = NodeProcess(tmp_path / 'node.log', size='auto' if moment == 'building' else SMALL)
+    node = NodeProcess(tmp_path / 'node.log', size=AUTO if moment == 'building' else SMALL)
     try:
         node.wait_until_it_hears()  # before, the interpreter is not up yet
         if moment == 'importing':
@@ -697,7 +445,7 @@ def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
         number: int, tmp_path: Path, foundation_path: Path, peer: Peer,
         record_property: Callable[[str, object], None]) -> None:
     moment_s = np.random.default_rng(number).uniform(0.3, LATEST_S)
-    node = NodeProcess(tmp_path / 'node.log', size='auto')
+    node = NodeProcess(tmp_path / 'node.log', size=AUTO)
     try:
         message = image_message(picture((360, 640) if number % 2 else (480, 640)))
         end = time.monotonic() + moment_s
@@ -716,11 +464,12 @@ def test_ctrl_c_at_a_random_moment_ends_cleanly_and_leaves_no_shared_memory(
         node.close()
 
 
-def test_yamls_off_is_the_word_off(tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
+def test_yamls_off_is_the_word_off(tmp_path: Path, peer: Peer) -> None:
     """YAML reads a bare off as false, on the command line and in parameter files alike."""
-    node = NodeProcess(tmp_path / 'node.log', '-p', 'memory.motion_compensation:=off')
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'autostart:=false', '-p',
+                       'memory.motion_compensation:=off')
     try:
-        node.wait_for('listening')
+        peer.until(lambda: bool(peer.diagnostics))
         assert peer.set_parameter('memory.motion_compensation', False).successful
         assert not peer.set_parameter('memory.motion_compensation', True).successful
     finally:

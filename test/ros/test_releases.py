@@ -19,12 +19,14 @@ from support.repository import ROOT
 TIMEOUT_S = 600.0
 """Of the tests below; they take half a minute, and each of their own waits is bounded."""
 
-TESTS = ('depth_comes_with_the_images_stamp_frame_and_size_at_its_rate',
-         'parameters_set_over_the_service_change_the_running_node',
-         'what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure',
-         'its_shared_memory_holds_several_images',
-         'ctrl_c_ends_cleanly_at_any_moment[running]')
-HUMBLE_TESTS = ('each_depth_has_the_calibration_of_its_own_image', *TESTS[1:3], *TESTS[4:])
+TESTS = ('test_node.py::test_depth_comes_with_the_images_stamp_frame_and_size_at_its_rate',
+         'test_running_node.py::test_parameters_set_over_the_service_change_the_running_node',
+         'test_node.py::'
+         'test_what_needs_a_rebuild_is_set_while_unconfigured_and_taken_by_configure',
+         'test_running_node.py::test_its_shared_memory_holds_several_images',
+         'test_node.py::test_ctrl_c_ends_cleanly_at_any_moment[running]')
+HUMBLE_TESTS = ('test_running_node.py::test_each_depth_has_the_calibration_of_its_own_image',
+                *TESTS[1:3], *TESTS[4:])
 """Without the rate: an image that waited is not known as one there, and gets no moved depth."""
 
 WHEELS_OWN = ('LD_LIBRARY_PATH', '_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'AMENT_PREFIX_PATH')
@@ -36,7 +38,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 def passes(python: Path, environment: Mapping[str, str], tests: Sequence[str]) -> None:
     done = subprocess.run(
         [python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider',
-         *(f'test/ros/test_node.py::test_{name}' for name in tests)],
+         *(f'test/ros/{name}' for name in tests)],
         cwd=ROOT, env=environment, timeout=TIMEOUT_S, capture_output=True, text=True)
     assert done.returncode == 0 and f'{len(tests)} passed' in done.stdout, done.stdout
 

@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from support.repository import ROOT
 from support.ros_rig import NodeProcess, Peer, node_environment
 
 from asyncmde_ros.errors import AsyncMDEError
-from asyncmde_ros.ros.startup import absolute_namespace, absolute_topic
+from asyncmde_ros.ros.startup import absolute_namespace, absolute_topic, start_ros
 
 TIMEOUT_S = 60
 NODE = ['asyncmde_ros.ros.main']
@@ -32,12 +33,12 @@ def run_module(*words: str, **environment: str) -> 'subprocess.CompletedProcess[
 
 @pytest.mark.proves('no-log-folder')
 @pytest.mark.ros
-@pytest.mark.parametrize('words', [NODE, CAMERA], ids=['node', 'camera'])
-@pytest.mark.parametrize('environment', [
-    {'ROS_LOG_DIR': '/proc/none'}, {'ROS_LOG_DIR': '/dev/null'},
-    {'ROS_LOG_DIR': '', 'ROS_HOME': '', 'HOME': '/dev/null'}])
+@pytest.mark.parametrize(('words', 'environment'), [
+    (NODE, {'ROS_LOG_DIR': '/proc/none'}), (CAMERA, {'ROS_LOG_DIR': '/proc/none'}),
+    (NODE, {'ROS_LOG_DIR': '/dev/null'}),
+    (NODE, {'ROS_LOG_DIR': '', 'ROS_HOME': '', 'HOME': '/dev/null'})])
 def test_a_log_folder_that_cannot_be_is_a_line_that_names_ros_log_dir(
-        environment: dict[str, str], words: list[str]) -> None:
+        words: list[str], environment: dict[str, str]) -> None:
     done = run_module(*words, **environment)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -61,40 +62,47 @@ def test_a_service_without_a_home_runs(home: dict[str, str], tmp_path: Path) -> 
     assert node.process.returncode == 0 and not node.text(), node.text()
 
 
-@pytest.mark.proves('odd-ros-name')
-@pytest.mark.ros
-@pytest.mark.slow
-@pytest.mark.parametrize('namespace', ['/1x', '1x', '/a b', '', '/a/', 'a', '/a//b', '/é', '~'])
-def test_a_namespace_that_is_none_is_a_line_that_names_it(namespace: str) -> None:
-    done = run_module(*NODE, '--ros-args', '-r', f'__ns:={namespace}')
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f'depth_node: {namespace!r} is not a valid namespace')
-
+# Seen before rclpy starts, in whatever process: one of each kind from the command line, and the
+# rest by the function that sees them.
 
 @pytest.mark.proves('odd-ros-name')
 @pytest.mark.ros
 @pytest.mark.slow
-@pytest.mark.parametrize('rule', ['__node:=1x', '__node:=cam-1', '__node:=a/b', '__node:=',
-                                  '__node:=\u00e9', '__name:=1x', 'depth_node:__node:=1x'])
-def test_a_node_name_that_is_none_is_a_line_that_names_it(rule: str) -> None:
-    done = run_module(*NODE, '--ros-args', '-r', rule)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f'depth_node: {rule.rpartition("=")[2]!r} is not a valid node name')
-
-
-@pytest.mark.proves('odd-ros-name')
-@pytest.mark.ros
-@pytest.mark.slow
-@pytest.mark.parametrize('words', [NODE, CAMERA], ids=['node', 'camera'])
-@pytest.mark.parametrize('domain', ['abc', '233', '-1', '4.5', '9' * 20])
-def test_a_domain_that_is_none_is_a_line_that_names_ros_domain_id(domain: str, words: list[str]
-                                                                  ) -> None:
+@pytest.mark.parametrize(('words', 'domain', 'said'), [
+    ([*NODE, '--ros-args', '-r', '__ns:=/é'], '0', "'/é' is not a valid namespace"),
+    ([*NODE, '--ros-args', '-r', '__node:=1x'], '0', "'1x' is not a valid node name"),
+    (NODE, '233', 'ROS_DOMAIN_ID=233 is not a valid domain'),
+    (CAMERA, '233', 'ROS_DOMAIN_ID=233 is not a valid domain')])
+def test_a_name_or_domain_that_is_none_is_a_line_that_names_it(words: list[str], domain: str,
+                                                               said: str) -> None:
     done = run_module(*words, ROS_DOMAIN_ID=domain)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert f'ROS_DOMAIN_ID={domain} is not a valid domain' in line
+    assert re.match(f'[a-z_]+: {said}', line)
+
+
+@pytest.mark.proves('odd-ros-name')
+@pytest.mark.parametrize('namespace', ['/1x', '1x', '/a b', '', '/a/', 'a', '/a//b', '/é', '~'])
+def test_a_namespace_that_is_none_is_named(namespace: str) -> None:
+    with pytest.raises(AsyncMDEError, match=f"^'{namespace}' is not a valid namespace"):
+        start_ros(['--ros-args', '-r', f'__ns:={namespace}'])
+
+
+@pytest.mark.proves('odd-ros-name')
+@pytest.mark.parametrize('rule', ['__node:=1x', '__node:=cam-1', '__node:=a/b', '__node:=',
+                                  '__node:=\u00e9', '__name:=1x', 'depth_node:__node:=1x'])
+def test_a_node_name_that_is_none_is_named(rule: str) -> None:
+    with pytest.raises(AsyncMDEError,
+                       match=f"^'{rule.rpartition('=')[2]}' is not a valid node name"):
+        start_ros(['--ros-args', '-r', rule])
+
+
+@pytest.mark.proves('odd-ros-name')
+@pytest.mark.parametrize('domain', ['abc', '233', '-1', '4.5', '9' * 20])
+def test_a_domain_that_is_none_is_named(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('ROS_DOMAIN_ID', domain)
+    with pytest.raises(AsyncMDEError, match=f'^ROS_DOMAIN_ID={domain} is not a valid domain'):
+        start_ros([])
 
 
 @pytest.mark.parametrize('words', [['--help'], ['--ros-args', '-h']])

@@ -7,6 +7,7 @@ page-locked, work on a stream that is being recorded by somebody else.
 """
 
 import ctypes
+import functools
 import itertools
 import random
 import threading
@@ -272,6 +273,15 @@ def tensor_name(port: Any) -> str:
     return min(port.get_names(), key=len)
 
 
+@functools.lru_cache(maxsize=2)
+def compiled(plan: bytes) -> Any:
+    """Compile a plan; most tests load the same two."""
+    from asyncmde_ros.engine.openvino import shared_core
+    core = shared_core()
+    return core.compile_model(core.read_model(plan), 'CPU', {
+        'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 2})
+
+
 class FakeTensorRT:
     """Stands for the module ``tensorrt``; a plan is the graph's ONNX file, run by OpenVINO.
 
@@ -312,20 +322,15 @@ class FakeTensorRT:
             self.error_recorder: Any = None
 
         def deserialize_cuda_engine(self, plan: bytes) -> 'FakeTensorRT.Plan | None':
-            from asyncmde_ros.engine.openvino import shared_core
             try:
-                model = shared_core().read_model(plan)
+                return FakeTensorRT.Plan(self._trt, compiled(plan), self)
             except RuntimeError:
                 self.error_recorder.report_error(1, 'the magic tag does not match')
                 return None
-            return FakeTensorRT.Plan(self._trt, model, self)
 
     class Plan:
-        def __init__(self, trt: 'FakeTensorRT', model: Any, runtime: Any) -> None:
-            from asyncmde_ros.engine.openvino import shared_core
-            self._trt, self._runtime = trt, runtime
-            self.compiled = shared_core().compile_model(
-                model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': 2})
+        def __init__(self, trt: 'FakeTensorRT', compiled: Any, runtime: Any) -> None:
+            self._trt, self._runtime, self.compiled = trt, runtime, compiled
             self.ports = {tensor_name(port): port
                           for port in (*self.compiled.inputs, *self.compiled.outputs)}
             self._inputs = {tensor_name(port) for port in self.compiled.inputs}

@@ -42,6 +42,8 @@ MOMENT_S = 0.005
 SMALL = '126x168'
 """A quarter of the default network size, which keeps tests quick."""
 
+AUTO = 'auto'
+
 PRECISION = (['-p', 'precision:=fp32']
              if os.environ.get('ASYNCMDE_TEST_PRECISION') == 'fp32' else [])
 
@@ -54,7 +56,11 @@ def node_environment(**extra: str) -> dict[str, str]:
 
 
 class NodeProcess:
-    """``depth_node`` with remaps as the README shows; its output is kept in ``log``."""
+    """``depth_node`` with remaps as the README shows; its output is kept in ``log``.
+
+    Refreshes are of the network's ``size`` alone, unless that is AUTO: a second size is a third of
+    what a start costs.
+    """
 
     def __init__(self, log: Path, *arguments: str, size: str = SMALL,
                  environment: dict[str, str] | None = None, camera: str = '/camera',
@@ -64,7 +70,7 @@ class NodeProcess:
         self.process = subprocess.Popen(
             [sys.executable, *program, '--ros-args',
              '-r', f'image:={camera}/image_raw', '-r', f'camera_info:={camera}/camera_info',
-             '-p', f'input.size:={size}', *PRECISION, *arguments],
+             '-p', f'input.size:={size}', '-p', f'refresh.size:={size}', *PRECISION, *arguments],
             stdout=self._file, stderr=subprocess.STDOUT, env=environment or node_environment())
 
     def text(self) -> str:

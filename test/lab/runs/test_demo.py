@@ -203,7 +203,6 @@ def test_a_span_that_is_none_is_refused_by_the_publisher(seconds: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('bag', [
     ('real_amber_soccer_goal_12/soccer_goal_12.mcap',),
-    ('real_rosbag2js_sample/sample.db3', '--topic', '/image'),
     ('real_rosbag2js_sample/sample.db3', '--topic', '/image/compressed')])
 def test_a_recorded_bag(bag: tuple[str, ...], shared: Path, tmp_path: Path,
                         foundation_path: Path) -> None:

@@ -171,12 +171,13 @@ def test_the_loss_goes_down(start: State, clips: list[Clip], tmp_path: Path,
                             frame_encoder_share: float, correction: bool,
                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
+    monkeypatch.setattr(loop, 'VALIDATIONS', 1)
     # A trained encoder whose normalisation was folded away bears no larger steps than these.
     config = with_optimiser(frame_encoder_share=frame_encoder_share, rate=5e-4, encoder_rate=0.1)
-    trained(start, clips, tmp_path, 100, replace(config, model=replace(config.model,
-                                                                      correction=correction)))
+    trained(start, clips, tmp_path, 60, replace(config, model=replace(config.model,
+                                                                     correction=correction)))
     loss = [row['loss'] for row in rows(tmp_path / 'train.csv')]
-    assert len(loss) == 100 and all(map(math.isfinite, loss))
+    assert len(loss) == 60 and all(map(math.isfinite, loss))
     assert np.mean(loss[-6:]) < 0.75 * np.mean(loss[:6])
 
 
@@ -184,14 +185,15 @@ def test_the_loss_of_a_pair_goes_down(start: State, clips: list[Clip], tmp_path:
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same pairs again and again: these clips are too small for general laws."""
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
+    monkeypatch.setattr(loop, 'VALIDATIONS', 1)
     pairs = Sampler(clips, CONFIG).pairs(1, 2)
     assert pairs.images.shape[1] == 2
     monkeypatch.setattr(Sampler, 'pairs', lambda self, step, count: pairs)
-    trained(start, clips, tmp_path, 80, with_optimiser(frame_encoder_share=1.0, rate=5e-4,
+    trained(start, clips, tmp_path, 40, with_optimiser(frame_encoder_share=1.0, rate=5e-4,
                                                        encoder_rate=0.1))
     loss = [row['loss_corrected'] for row in rows(tmp_path / 'train.csv')
             if math.isfinite(row['loss_corrected'])]
-    assert len(loss) == 60, 'three of four steps have pairs'
+    assert len(loss) == 30, 'three of four steps have pairs'
     assert np.mean(loss[-6:]) < 0.75 * np.mean(loss[:6])
 
 
@@ -300,18 +302,18 @@ def test_the_rate_warms_up_and_falls_in_each_phase(start: State, clips: list[Cli
     monkeypatch.setattr(torch.optim.AdamW, 'step', step)
     settings = with_optimiser(warmup_steps=3, encoder_rate=0.2, gate_rate=0.3, decoder_share=0.25,
                               distil_rate=0.7, decoder_rate=0.5).optimiser
-    trained(start, clips, tmp_path, 32, replace(CONFIG, optimiser=settings))
+    trained(start, clips, tmp_path, 16, replace(CONFIG, optimiser=settings))
     low = settings.final_rate_share
     for index, rates in enumerate(used):
-        phase, length = (0, 8) if index < 8 else (1, 16) if index < 24 else (2, 8)
-        step_of_phase = index - (0, 8, 24)[phase]
+        phase, length = (0, 4) if index < 4 else (1, 8) if index < 12 else (2, 4)
+        step_of_phase = index - (0, 4, 12)[phase]
         rate = settings.rate * min(1, (step_of_phase + 1) / 3) * (
             low + (1 - low) * (1 + math.cos(math.pi * step_of_phase / length)) / 2)
         frame_encoder = settings.clip_rate_share if phase == 2 else 1
         assert rates == pytest.approx({'encoder': 0.2 * frame_encoder * rate, 'gates': 0.3 * rate,
                                        'projector': frame_encoder * rate, 'correction': rate,
                                        'decoder': (0.5 if phase else 0.7) * rate})
-    assert len(used) == 32
+    assert len(used) == 16
 
 
 def test_the_decoder_learns_first_and_alone(start: State, clips: list[Clip],
@@ -321,7 +323,7 @@ def test_the_decoder_learns_first_and_alone(start: State, clips: list[Clip],
              if name.startswith('decoder.output_conv') else value for name, value in start.items()}
     config = with_optimiser(decoder_share=1.0, frame_encoder_share=0.0, decoder_rate=0.0,
                             rate=2e-3)
-    trained(worse, clips, tmp_path, 60, config)
+    trained(worse, clips, tmp_path, 20, config)
     stored = load_file(tmp_path / CHECKPOINT)
     changed = different(worse, {name: torch.from_numpy(stored[f'network.{name}'])
                                 for name in worse})
@@ -383,9 +385,9 @@ def test_every_ablation_trains(start: State, clips: list[Clip], tmp_path: Path, 
 
 def test_the_same_seed_gives_the_same_weights(start: State, clips: list[Clip],
                                               tmp_path: Path) -> None:
-    first, second = (trained(start, clips, tmp_path / name, 6) for name in 'ab')
+    first, second = (trained(start, clips, tmp_path / name, 4) for name in 'ab')
     assert different(first, second) == set()
-    other = trained(start, clips, tmp_path / 'c', 6, replace(CONFIG, seed=1))
+    other = trained(start, clips, tmp_path / 'c', 4, replace(CONFIG, seed=1))
     assert different(first, other)
 
 
@@ -413,6 +415,15 @@ def test_a_slower_machine_gives_the_same_weights(start: State, clips: list[Clip]
     assert different(*results) == set()
 
 
+def without_curves(start: State, clips: list[Clip], out: Path, steps: int,
+                   config: TrainConfig = CONFIG) -> State:
+    """Train for what several tests compare with; each step is logged, and no curve drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, 'LOG_EVERY', 1)
+        patch.setattr(curves, 'plot', lambda directory: None)
+        return trained(start, clips, out, steps, config)
+
+
 class Killed(Exception):
     """Stands for the machine going away."""
 
@@ -427,43 +438,55 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, 'step', dies)
 
 
+SAVED = replace(CONFIG, validation_minutes=ALWAYS, checkpoint_minutes=ALWAYS)
+
+
+@pytest.fixture(scope='module')
+def saved_run(start: State, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory
+              ) -> tuple[State, Path]:
+    """A run with a checkpoint after each step."""
+    out = tmp_path_factory.mktemp('saved')
+    return without_curves(start, clips, out, 8, SAVED), out
+
+
 @pytest.mark.proves('training-killed')
 @pytest.mark.parametrize('killed_at', [1, 3, 4, 6], ids=['frame_encoder', 'last of frame encoder',
                                                          'first clip', 'clips'])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
-        start: State, clips: list[Clip], tmp_path: Path, killed_at: int,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+        saved_run: tuple[State, Path], start: State, clips: list[Clip], tmp_path: Path,
+        killed_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
-    config = replace(CONFIG, validation_minutes=ALWAYS, checkpoint_minutes=ALWAYS)
-    whole = trained(start, clips, tmp_path / 'whole', 8, config)
+    whole, out = saved_run
     with monkeypatch.context() as patch:
         kill_at(killed_at, patch)
         with pytest.raises(Killed):
-            prepared(start, clips, tmp_path / 'parts', 8, config)[1].run()
-    network, training = prepared(start, clips, tmp_path / 'parts', 8, config)
+            prepared(start, clips, tmp_path, 8, SAVED)[1].run()
+    network, training = prepared(start, clips, tmp_path, 8, SAVED)
     training.resume()
     assert training.progress.step == killed_at
     training.run()
     assert different(whole, network.state_dict()) == set()
-    ends = [load_file(tmp_path / name / CHECKPOINT) for name in ('whole', 'parts')]
+    folders = (out, tmp_path)
+    ends = [load_file(folder / CHECKPOINT) for folder in folders]
     assert ends[0].keys() == ends[1].keys()
     for name, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
     # The log is as if nothing had happened, but for the time.
     logs = [[{name: value for name, value in row.items() if name != 'minutes'}
-             for row in rows(tmp_path / name / 'train.csv')] for name in ('whole', 'parts')]
+             for row in rows(folder / 'train.csv')] for folder in folders]
     np.testing.assert_equal(*logs)
-    assert [row['step'] for row in rows(tmp_path / 'parts' / 'train.csv')] == list(range(8))
+    assert [row['step'] for row in rows(tmp_path / 'train.csv')] == list(range(8))
+
+
+WHOLE_STEPS = 4
+"""Two of each phase, with a validation after each."""
 
 
 @pytest.fixture(scope='module')
 def whole_run(start: State, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory
               ) -> tuple[State, Path]:
     out = tmp_path_factory.mktemp('whole')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, 'LOG_EVERY', 1)
-        patch.setattr(curves, 'plot', lambda directory: None)
-        return trained(start, clips, out, 8), out
+    return without_curves(start, clips, out, WHOLE_STEPS), out
 
 
 def signal_at(call: int, owner: type, name: str, number: signal.Signals,
@@ -480,11 +503,11 @@ def signal_at(call: int, owner: type, name: str, number: signal.Signals,
 
 @pytest.mark.proves('training-interrupted')
 @pytest.mark.parametrize(('owner', 'name', 'call', 'number'), [
-    (Trainer, 'step', 1, signal.SIGINT), (Trainer, 'step', 3, signal.SIGTERM),
-    (Trainer, 'step', 4, signal.SIGHUP), (Trainer, 'step', 7, signal.SIGINT),
-    (Validation, 'measure', 0, signal.SIGINT), (Validation, 'measure', 2, signal.SIGTERM),
-    (Validation, 'measure', 5, signal.SIGINT), (Validation, 'measure', 10, signal.SIGINT),
-    (Validation, 'measure', 11, signal.SIGINT)])
+    (Trainer, 'step', 0, signal.SIGINT), (Trainer, 'step', 1, signal.SIGTERM),
+    (Trainer, 'step', 2, signal.SIGHUP), (Trainer, 'step', 3, signal.SIGINT),
+    (Validation, 'measure', 0, signal.SIGINT), (Validation, 'measure', 1, signal.SIGTERM),
+    (Validation, 'measure', 3, signal.SIGINT), (Validation, 'measure', 6, signal.SIGINT),
+    (Validation, 'measure', 7, signal.SIGINT)])
 def test_ctrl_c_leaves_a_checkpoint_and_the_end_is_the_same(
         whole_run: tuple[State, Path], start: State, clips: list[Clip], tmp_path: Path,
         owner: type, name: str, call: int, number: signal.Signals,
@@ -493,25 +516,25 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_end_is_the_same(
     monkeypatch.setattr(loop, 'LOG_EVERY', 1)
     handlers = [signal.getsignal(each) for each in SIGNALS]
     whole, out = whole_run
+    parts = tmp_path / 'parts'
     with monkeypatch.context() as patch:
         signal_at(call, owner, name, number, patch)
         with pytest.raises(KeyboardInterrupt):
-            prepared(start, clips, tmp_path / 'parts', 8)[1].run()
+            prepared(start, clips, parts, WHOLE_STEPS)[1].run()
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
-    assert not list((tmp_path / 'parts').glob('*.tmp')) and (tmp_path / 'parts'
-                                                             / CHECKPOINT).is_file()
-    network, training = prepared(start, clips, tmp_path / 'parts', 8)
+    assert not list(parts.glob('*.tmp')) and (parts / CHECKPOINT).is_file()
+    network, training = prepared(start, clips, parts, WHOLE_STEPS)
     training.resume()
     training.run()
     assert different(whole, network.state_dict()) == set()
-    folders = (out, tmp_path / 'parts')
+    folders = (out, parts)
     ends = [load_file(folder / CHECKPOINT) for folder in folders]
     for tensor, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][tensor], err_msg=tensor)
     for log in ('train.csv', 'validation.csv'):
         steps = [[row['step'] for row in rows(folder / log)] for folder in folders]
         assert set(steps[0]) >= set(steps[1]) and (log, steps[0]) == (log, sorted(steps[0]))
-    assert [row['step'] for row in rows(tmp_path / 'parts' / 'train.csv')] == list(range(8))
+    assert [row['step'] for row in rows(parts / 'train.csv')] == list(range(WHOLE_STEPS))
 
 
 def test_a_finished_run_resumed_does_nothing_more(start: State, clips: list[Clip],
