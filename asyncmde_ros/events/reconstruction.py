@@ -38,11 +38,14 @@ the pixels around it."""
 AROUND_PX = 5
 
 SEEN_EVENTS = 0.5
-"""From as many events on that have not faded a pixel has been seen."""
+"""From as many events on that have not faded a pixel has seen something, if most of those beside
+it have as well: a lonely one has noise."""
+
+BESIDE_PX = 3
 
 
 class Picture(NamedTuple):
-    """``grey``: (rows, cols) uint8; ``seen``: which share of its pixels has had events lately.
+    """``grey``: (rows, cols) uint8; ``seen``: which share of its pixels has seen something lately.
 
     Where next to none has, nothing moves, and the picture says nothing about what is there.
     """
@@ -85,7 +88,7 @@ class Reconstruction:
         hot = _hot(activity)
         if hot.any():
             sums = np.where(hot, cv2.medianBlur(sums, AROUND_PX), sums)
-        seen = (activity > SEEN_EVENTS) & ~hot
+        seen = cv2.medianBlur(((activity > SEEN_EVENTS) & ~hot).astype(np.uint8), BESIDE_PX)
         return Picture(self._levels(sums), float(seen.mean()))
 
     def _levels(self, sums: Sums) -> Grey:
