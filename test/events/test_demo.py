@@ -14,10 +14,12 @@ from support.fakes import FakeModel
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.events import demo
+from asyncmde_ros.events.depth import EventDepth
 from asyncmde_ros.events.drawing import draw_depth, draw_events, query_points
-from asyncmde_ros.events.packets import Events
+from asyncmde_ros.events.packets import Events, no_events
+from asyncmde_ros.events.reconstruction import Picture
 from asyncmde_ros.events.recording import open_recording
-from asyncmde_ros.events.window import Windows
+from asyncmde_ros.events.window import Window, Windows
 from asyncmde_ros.images.picture import read_picture
 from asyncmde_ros.lab.media.frames import FrameSource, VideoFrame
 
@@ -92,9 +94,10 @@ def test_moments_are_spread_over_a_run_of_any_length() -> None:
     for count in (1, 3, 8, 9, 100, 1000):
         sheet = demo._Sheet()
         for number in range(count):
-            sheet.add(cast(demo.Window, number), cast(demo.EventDepth, type(
-                'Seen', (), {'result': None})()))
-        kept = [number for number, _ in sheet._kept]
+            window = Window(no_events(SIZE), number, number + 1, False, thinned=2)
+            sheet.add(window, EventDepth(Picture(np.zeros(SIZE, np.uint8), 0.0), None))
+        kept = [window.begin_ns for window, _ in sheet._kept]
+        assert sheet.thinned == 2 * count
         assert min(count, demo.MOMENTS) <= len(kept) <= 2 * demo.MOMENTS
         gaps = np.diff(kept)
         assert len(set(gaps.tolist())) <= 1, kept
