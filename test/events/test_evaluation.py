@@ -37,7 +37,7 @@ def sequence(folder: Path, moving: int = FRAMES, frames: int = FRAMES) -> Path:
 
 
 class Perfect:
-    """A stage that sees inverse depth as it is, in grey and in colour, and of events nothing."""
+    """A stage that sees inverse depth as it is in grey, and of events nothing."""
 
     def __init__(self, model: object, settings: object, latencies: object, path: Path,
                  footage: Any, sizes: object) -> None:
@@ -70,7 +70,7 @@ def scores(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str],
 def test_all_inputs_are_scored_on_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                                   ) -> None:
     found = scores(sequence(tmp_path / 'a'), monkeypatch)
-    assert list(found) == [(name, schedule) for name in ('colour', 'grey', 'events')
+    assert list(found) == [(name, schedule) for name in ('grey', 'events')
                            for schedule in ('every frame', 'async:30')]
     for (name, schedule), score in found.items():
         assert score.sequence == 'a'
