@@ -6,7 +6,7 @@ and Mahony, "Continuous-Time Intensity Estimation Using Event Cameras", ACCV 201
 What does not move fades to grey.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,9 +27,6 @@ CONTRAST = 2.0
 
 SMALLEST_SPAN = 4.0
 """Steps from black to white at least, so that a few events are not blown up into a picture."""
-
-GRAIN_PX = 3
-"""Of the median that takes away the grain that thresholds of single pixels leave."""
 
 SETTLING = 0.3
 """Share of the way that black and white go to what a window has: pictures would flicker."""
@@ -93,9 +90,9 @@ class Reconstruction:
         if hot.any():
             sums = np.where(hot, cv2.medianBlur(sums, AROUND_PX), sums)
         seen = cv2.medianBlur(((activity > SEEN_EVENTS) & ~hot).astype(np.uint8), BESIDE_PX)
-        return Picture(self._levels(cv2.medianBlur(sums, GRAIN_PX)), float(seen.mean()))
+        return Picture(self._levels(sums), float(seen.mean()))
 
-    def _levels(self, sums: npt.NDArray[Any]) -> Grey:
+    def _levels(self, sums: Sums) -> Grey:
         middle, half = float(sums.mean()), max(CONTRAST * float(sums.std()), SMALLEST_SPAN / 2)
         if self._range is not None:
             middle = self._range[0] + SETTLING * (middle - self._range[0])

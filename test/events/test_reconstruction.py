@@ -31,17 +31,10 @@ def test_events_count_less_the_older_they_are() -> None:
     total = 6 * math.exp(-0.6) - 2 * math.exp(-0.1)
     sums = np.zeros(SIZE)
     sums[:16, :16] = total
-    # Rounded down, and a corner is taken away with the grain.
     for place in ((5, 5), (20, 20)):
         level = 127.5 + 127.5 * (sums[place] - sums.mean()) / max(2 * sums.std(),
                                                                   SMALLEST_SPAN / 2)
-        assert found.grey[place] == pytest.approx(level, abs=2)
-
-
-def test_single_pixels_do_not_make_grain() -> None:
-    lonely = [(x, y, 900, 1) for x in range(2, 30, 4) for y in range(2, 22, 4)] * 5
-    found = Reconstruction(SIZE, DECAY_NS).add(Window(events(*lonely), 0, 1000, True))
-    assert np.ptp(found.grey) == 0
+        assert found.grey[place] == pytest.approx(level, abs=1)  # rounded down
 
 
 @pytest.mark.proves('event-time')
