@@ -136,7 +136,10 @@ def run_demo(args: argparse.Namespace) -> int:
     weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     print('loading the networks')
     windows = Windows(recording.size, round(args.window * 1e6))
-    print(f'picture: {run(recording, Model(), args.out, windows, args.seconds)}')
+    outcome = run(recording, Model(), args.out, windows, args.seconds)
+    print(f'depth at {outcome.with_depth} of {outcome.windows} windows; nothing moved at '
+          f'{outcome.blind}')
+    print(f'picture: {outcome.picture}')
     return 0
 
 
