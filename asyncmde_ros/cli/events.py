@@ -58,9 +58,8 @@ EVAL = """\
 Scores depth of events that are simulated from sequences with ground truth, beside depth of the
 same images in grey: AbsRel and delta1, aligned per frame, of the foundation model on every frame
 and of the pipeline on its real schedule; and what one gets without looking at anything (one depth
-everywhere, or a ramp from top to bottom).  Prints a table and writes
-DIR/events.json.  Simulated events are kind: this says which of two ways is better, and not how
-good a real sensor would be."""
+everywhere, or a ramp from top to bottom).  Prints a table and writes DIR/events.json.  Simulated
+events are kind: this says which of two ways is better, and not how good a real sensor would be."""
 
 EVAL_EPILOG = """\
 example

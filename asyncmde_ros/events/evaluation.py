@@ -46,9 +46,9 @@ class Score:
     """Mean scores of a sequence's frames after WARM_UP, aligned per frame in inverse depth.
 
     ``input`` is GREY (the images, as a camera of the simulated sensor's size would see them) or
-    EVENTS, or nothing is looked at: FLAT is one depth everywhere, RAMP inverse depth that rises
-    evenly from the top to the bottom; ``schedule`` EVERY_FRAME (the foundation model on each) or the pipeline's.  ``frames``
-    were scored; of ``withheld`` ones there was no depth.
+    EVENTS.  For FLAT (one depth everywhere) and RAMP (inverse depth rises evenly from the top to
+    the bottom) nothing is looked at.  ``schedule`` is EVERY_FRAME (the foundation model on each)
+    or the pipeline's.  ``frames`` were scored; of ``withheld`` ones there was no depth.
     """
 
     sequence: str
