@@ -102,7 +102,6 @@ class Simulator:
         self._random = np.random.default_rng(seed)
         self._brighter = self._thresholds(self._pixel.brighter)
         self._darker = self._thresholds(self._pixel.darker)
-        self._last_ns = np.empty(0)
         self.reset()
 
     def _thresholds(self, mean: float) -> npt.NDArray[np.float32]:
