@@ -20,7 +20,7 @@ Grey = npt.NDArray[np.uint8]
 Sums = npt.NDArray[np.float32]
 
 DECAY_NS = 300_000_000
-"""Of 0.1 to 10 s, on training videos: docs/events.md."""
+"""By training videos, on which longer ones are worse: docs/events.md."""
 
 CONTRAST = 2.0
 """Deviations from the mean of the sums that become black and white."""
