@@ -1,22 +1,17 @@
 """Pictures for people: events, and depth at points."""
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.events.packets import Events
 from asyncmde_ros.images.codec import RGB
-from asyncmde_ros.images.picture import colorize
+from asyncmde_ros.images.picture import dotted
 
 PAPER, BRIGHTER, DARKER = (24, 24, 24), (255, 110, 80), (90, 150, 255)
 
 POINTS_ACROSS = 32
 """Of the grid at which depth is asked for."""
 
-DOT_SHARE = 0.35
-"""Radius of a point, of the distance between two."""
-
-DIMMED = 3
 FARTHEST, NEAREST = 2, 98
 """Percentiles of depth that the ends of the colours stand for."""
 
@@ -38,18 +33,14 @@ def query_points(size: tuple[int, int], across: int = POINTS_ACROSS) -> npt.NDAr
 
 def draw_depth(grey: npt.NDArray[np.uint8], inverse_depth: npt.NDArray[np.float32] | None,
                across: int = POINTS_ACROSS) -> RGB:
-    """Return the picture, dimmed, with points of ``inverse_depth`` on it: red near, blue far.
+    """Return the picture, darker, with points of ``inverse_depth`` on it: red near, blue far.
 
     ``inverse_depth`` is (rows, cols) like ``grey``; None draws no points.
     """
-    picture = np.repeat(grey[..., None] // DIMMED, 3, axis=2)
+    picture = np.repeat(grey[..., None], 3, axis=2)
     if inverse_depth is None:
-        return picture
+        return dotted(picture, np.empty((0, 2)), np.empty(0, np.float32), 0, 1)
     points = query_points(grey.shape, across)
     asked = inverse_depth[points[:, 0], points[:, 1]]
     low, high = np.nanpercentile(asked, (FARTHEST, NEAREST))
-    colours = colorize(asked[None], float(low), float(high))[0]
-    radius = max(1, round(DOT_SHARE * grey.shape[1] / across))
-    for (row, col), colour in zip(points.tolist(), colours.tolist(), strict=True):
-        cv2.circle(picture, (col, row), radius, colour, cv2.FILLED, cv2.LINE_AA)
-    return picture
+    return dotted(picture, points[:, ::-1], asked, float(low), float(high))

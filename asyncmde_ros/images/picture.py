@@ -82,15 +82,17 @@ _DOT_SHARE = 0.3  # of the distance between two points, where they are evenly sp
 _UNKNOWN = (128, 128, 128)
 
 
-def dotted(rgb: RGB, pixels: npt.NDArray[np.floating], inverse_depth: npt.NDArray[np.float32],
+def dotted(rgb: RGB, pixels: npt.NDArray[Any], inverse_depth: npt.NDArray[np.float32],
            low: float, high: float) -> RGB:
     """Return a picture (H, W, 3), darker, with a dot at each of ``pixels`` (n, 2), as (x, y).
 
     Dots have the colours of :func:`colorize`; an unknown depth is a ring.
     """
     picture = np.ascontiguousarray(rgb // _DIMMED)
+    if not len(pixels):  # OpenCV divides by the width of what it colours
+        return picture
     rows, cols = rgb.shape[:2]
-    radius = max(1, round(_DOT_SHARE * math.sqrt(rows * cols / max(len(pixels), 1))))
+    radius = max(1, round(_DOT_SHARE * math.sqrt(rows * cols / len(pixels))))
     colors = colorize(inverse_depth[None], low, high)[0]
     for (x, y), depth, color in zip(pixels.tolist(), inverse_depth.tolist(), colors.tolist(),
                                     strict=True):
