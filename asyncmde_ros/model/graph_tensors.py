@@ -28,6 +28,10 @@ GATE_TEMPERATURE = 4.0
 
 FAST_INPUTS = ('image', *WARPS, *KEYFRAME, *STATE, *SCALARS)
 FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
+TRUNK_OUTPUTS = (*FAST_OUTPUTS[1:], 'undecoded')
+"""Of the fast graph without the decoder's tail: what that goes on from instead of depth."""
+
+WHOLE_FAST_OUTPUTS = ('depth', *TRUNK_OUTPUTS)
 SLOW_INPUTS = ('image', 'positions')
 SLOW_OUTPUTS = (*KEYFRAME, 'depth')
 """The foundation model's own depth is for whoever compares with it; a refresh leaves it out."""

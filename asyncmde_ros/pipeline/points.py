@@ -1,7 +1,7 @@
 """Depth at single pixels of an image, as its whole depth map would have it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -30,9 +30,11 @@ Places = npt.NDArray[np.float64]
 """(n,) coordinates in pixels."""
 
 
-AROUND = (np.array([0, -REACH, -1, 1, REACH, 0, 0, 0, 0], np.intp),
-          np.array([0, 0, 0, 0, 0, -REACH, -1, 1, REACH], np.intp))
-"""Rows and columns from a pixel to itself and to those along either axis that tell an edge."""
+NEAR = np.array([0, -1, 1, 0, 0], np.intp), np.array([0, 0, 0, -1, 1], np.intp)
+"""Rows and columns from a pixel to itself and its neighbours, which tell where it is steep."""
+
+FAR = REACH * NEAR[0][1:], REACH * NEAR[1][1:]
+"""To those that tell a surface's own slope."""
 
 
 class PointDepth(NamedTuple):
@@ -84,17 +86,15 @@ class ImageField:
         field = self._field if len(x) < self._field.many else self._made
         given = _Given(field.depth_at, field.size, self._rotation)
         window = given.window(x, y, self._image)
-        around = given.beside(given.nearest(x, y, self._image), *AROUND)
-        # All at once: each look at a field has a price of its own.
-        values = given.values(*(np.concatenate(part, axis=1)
-                                for part in zip(window[:2], around, strict=True)))
-        count = window.rows.shape[1]
-        return _without_ramps(given, around, window.mean(values[:, :count]), values[:, count:])
+        centre = given.nearest(x, y, self._image)
+        mean, near = given.values(window, given.beside(centre, *NEAR))
+        return _without_ramps(given, centre, window.mean(mean), near)
 
     def _trust_at(self, x: Places, y: Places) -> Values:
         given = _Given(self._field.trust_at, self._field.trust_size, self._rotation)
         window = given.window(x, y, self._image)
-        return window.mean(given.values(window.rows, window.cols))
+        values, = given.values(window)
+        return window.mean(values)
 
     @cached_property
     def _made(self) -> Field:
@@ -129,9 +129,15 @@ class _Given:
         self._value_at, self._rotation = value_at, rotation
         self.size = rotation.inverse.size(size)
 
-    def values(self, rows: Indices, cols: Indices) -> Values:
-        """Return the values at pixels of the map."""
-        return self._value_at(*self._rotation.turned_pixels(rows, cols, self.size))
+    def values(self, *pixels: '_Pixels | _Window') -> Sequence[Values]:
+        """Return the values (n, m) at pixels (n, m) of the map, for each of ``pixels``.
+
+        All at once: each look at a field has a price of its own.
+        """
+        rows, cols = (np.concatenate([part[axis] for part in pixels], axis=1)
+                      for axis in range(2))
+        values = self._value_at(*self._rotation.turned_pixels(rows, cols, self.size))
+        return np.split(values, np.cumsum([part.rows.shape[1] for part in pixels])[:-1], axis=1)
 
     def window(self, x: Places, y: Places, image: Size) -> _Window:
         """Return what places in an image are a mean of: the map is resized to it, then sampled."""
@@ -154,10 +160,10 @@ class _Given:
                          in zip(pixels, (down, across), self.size, strict=True)))
 
 
-def _without_ramps(given: _Given, around: _Pixels, values: Values, beside: Values) -> Values:
+def _without_ramps(given: _Given, centre: _Pixels, values: Values, near: Values) -> Values:
     """Return ``values`` (n,), of points at depth edges that of the nearer of their two sides.
 
-    ``around`` are the pixels of AROUND and ``beside`` (n, 9) their values.
+    ``centre`` are the pixels (n, 1) that they are nearest to, ``near`` (n, 5) the values of NEAR.
 
     With p the inverse depth and its slopes per pixel of the map, along a row or a column, to the
     next pixel and over REACH to both sides, there is an edge where |near slope| > STEEP p and
@@ -165,20 +171,22 @@ def _without_ramps(given: _Given, around: _Pixels, values: Values, beside: Value
     both slopes agree, however slanted it is.  The sides are the least and the largest value within
     RAMP along the steeper axis.
     """
-    middle, along = beside[:, :1, None], beside[:, 1:].reshape(-1, 2, 4)  # (n, axis, where)
-    near = np.abs(along[:, :, 1:3] - middle).max(axis=2)
-    far = np.abs(along[:, :, 3] - along[:, :, 0]) / (2 * REACH)
-    edge = ((near > STEEP * np.abs(values[:, None])) & (near > STEEPER * far)).any(axis=1)
-    if not edge.any():
+    slope = np.abs(near[:, 1:] - near[:, :1]).reshape(-1, 2, 2).max(axis=2)  # (n, axis)
+    steep = slope > STEEP * np.abs(values[:, None])
+    some = np.flatnonzero(steep.any(axis=1))
+    if not some.size:
         return values
-    across = near[edge, 1:] > near[edge, :1]
-    steps = np.arange(-RAMP, RAMP + 1)
-    centre = _Pixels(around.rows[edge, :1], around.cols[edge, :1])
-    line = given.values(*given.beside(centre, np.where(across, 0, steps),
-                                      np.where(across, steps, 0)))
-    low, high = line.min(axis=1), line.max(axis=1)
+    centre, slope = _Pixels(centre.rows[some], centre.cols[some]), slope[some]
+    across, steps = slope[:, 1:] > slope[:, :1], np.arange(-RAMP, RAMP + 1)
+    beyond, line = given.values(
+        given.beside(centre, *FAR),
+        given.beside(centre, np.where(across, 0, steps), np.where(across, steps, 0)))
+    far = np.abs(beyond[:, 1::2] - beyond[:, ::2]) / (2 * REACH)
+    edge = (steep[some] & (slope > STEEPER * far)).any(axis=1)
+    low, high, given_value = line.min(axis=1), line.max(axis=1), values[some]
+    side = np.where(given_value - low < high - given_value, low, high)
     found = values.copy()
-    found[edge] = np.where(values[edge] - low < high - values[edge], low, high)
+    found[some] = np.where(edge, side, given_value)
     return found
 
 
@@ -197,4 +205,5 @@ def _weights(at: Places, image: int, length: int) -> tuple[Indices, Places]:
     pixels = np.floor(one) + np.arange(math.ceil(scale) + 2)
     weights = ((1 - share) * np.maximum(1 - np.abs(one - pixels), 0)
                + share * np.maximum(1 - np.abs(other - pixels), 0))
-    return np.minimum(pixels, length - 1).astype(np.intp), weights
+    # No further than what has a weight, so that nobody has to tell the rest.
+    return np.minimum(pixels, np.ceil(other)).astype(np.intp), weights

@@ -1,13 +1,15 @@
 """Everything that exists once per network size: engines, memory, both paths."""
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from asyncmde_ros.engine.choice import Choice
-from asyncmde_ros.engine.interface import DepthEngine, Engines
+from asyncmde_ros.engine.interface import DepthEngine, Engines, SparseEngines
 from asyncmde_ros.engine.loader import Model
+from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.geometry import Size, network_size
 from asyncmde_ros.model.preprocess import average
 from asyncmde_ros.pipeline.clock import REAL, Clock
@@ -23,7 +25,10 @@ from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, ma
 from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, RefreshPlan, SlowPath, SlowPathStatus
+from asyncmde_ros.pipeline.undecoded import SparseDecoder
 from asyncmde_ros.scale.steady import Steady
+
+logger = logging.getLogger(__name__)
 
 LARGER = 4 / 3
 """Side of the larger of the two images that a memory may be of, by that of the smaller."""
@@ -93,8 +98,9 @@ class Session(ABC):
         """Take back a frame that was offered and waits."""
 
     @abstractmethod
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
-        """Return depth and trust of a frame."""
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
+             ) -> Field:
+        """Return depth and trust of a frame; if not ``whole``, nobody wants all of its map."""
 
     @abstractmethod
     def extrapolate(self, view: TrackedFrame) -> Field | None:
@@ -130,7 +136,12 @@ class SpatialMemorySession(Session):
 
     source = DepthSource.NETWORK
 
-    def __init__(self, engines: Engines, settings: LiveSettings, clock: Clock = REAL) -> None:
+    def __init__(self, engines: Engines, settings: LiveSettings, clock: Clock = REAL,
+                 compile_sparse: Callable[[], SparseEngines] | None = None) -> None:
+        """``compile_sparse``: without it, every frame is decoded whole."""
+        self._compile_sparse = compile_sparse
+        self._sparse_wanted = False
+        self._decoder: SparseDecoder | None = None
         self.size = self.picture_size = engines.size
         self.engines = engines
         self._mailbox: Mailbox[Frame] = Mailbox()
@@ -141,6 +152,8 @@ class SpatialMemorySession(Session):
 
         def plan() -> RefreshPlan | None:
             now = settings()
+            if self._sparse_wanted:
+                self._make_decoder()
             return (RefreshPlan(refresher, _interval_s(now.slow_path_max_rate_hz))
                     if now.slow_path_enabled else None)
         self.slow = SlowPath(self.cache, self._mailbox, plan, clock=clock)
@@ -157,12 +170,27 @@ class SpatialMemorySession(Session):
     def clear(self) -> None:
         self._mailbox.clear()
 
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
+             ) -> Field:
         assert slot.keyframe is not None
-        depth, trust = self._fused.step(
+        self._sparse_wanted = self._sparse_wanted or not whole
+        return self._fused.step(
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
-            settings.temporal_smoothing, settings.gate_temperature)
-        return MapField(depth.copy(), trust.copy())  # the next step writes over them
+            settings.temporal_smoothing, settings.gate_temperature,
+            None if whole else self._decoder)
+
+    def _make_decoder(self) -> None:
+        """Compile, once, what frames without maps take less time by; dense until it is there.
+
+        In the slow path's thread, so that neither the start nor a frame waits for it.
+        """
+        compile_sparse, self._compile_sparse = self._compile_sparse, None
+        if compile_sparse is None:
+            return
+        try:
+            self._decoder = SparseDecoder(compile_sparse())
+        except EngineError as error:
+            logger.warning('depth at points takes as long as a map: %s', error)
 
     def extrapolate(self, view: TrackedFrame) -> Field | None:
         maps = self._fused.extrapolate(view.step)
@@ -267,7 +295,8 @@ class GlanceSession(Session):
         super().drop_memory()
         self._steady.forget()
 
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
+             ) -> Field:
         moved = self._moved.step(view, slot, self._glances.front())
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         if settings.steady and settings.motion_compensation is MotionCompensation.IMAGE:
@@ -297,7 +326,10 @@ def build(model: Model, size: Size, fast_path: FastPathModel, settings: LiveSett
     """Compile a session's engines for the network's ``size``; takes seconds, by TensorRT minutes.
     """
     if fast_path is FastPathModel.SPATIAL_MEMORY:
-        return SpatialMemorySession(model.compile(size, cancel), settings, clock)
+        # On a GPU a whole step takes a third of a millisecond.
+        return SpatialMemorySession(
+            model.compile(size, cancel), settings, clock,
+            None if model.on_gpu else lambda: model.compile_sparse(size, cancel))
     glance = glance_size(size)
     threads, cores = model.background, len(os.sched_getaffinity(0))
     with new_threads_lowered():  # the runtime's workers serve the background alone

@@ -82,8 +82,9 @@ def _settle(pipeline: DepthPipeline, options: BenchOptions, pictures: Pictures) 
     """
     deadline, frame = time.monotonic() + SETTLE_TIMEOUT_S, 0
     while True:
-        result = pipeline.process(pictures.at(frame), _stamp_ns(frame, options))
-        if result.depth is not None:
+        # Without a map: the background first makes what such frames take less time by, then rests.
+        result = pipeline.process(pictures.at(frame), _stamp_ns(frame, options), whole=False)
+        if result.keyframe is not None:
             pipeline.settings = dataclasses.replace(pipeline.settings, slow_path_enabled=False)
             glance = pipeline.status.glance
             paths = (pipeline.status.slow_path, *([glance] if glance else []))
