@@ -169,7 +169,7 @@ class PointsGraph(DecoderGraph):
 
     def forward(self, patches: Tensor, rows: Tensor, cols: Tensor, *resampling: Tensor
                 ) -> tuple[Tensor]:
-        return (sparse_depth(self.fast['decoder'], patches, rows, cols, *resampling),)
+        return (sparse_depth(self.fast['decoder'], patches, rows, cols, resampling),)
 
 
 def _decoder(config: ModelConfig) -> DPTDecoder:

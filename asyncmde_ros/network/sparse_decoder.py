@@ -5,6 +5,8 @@ it.  What lies outside the map is set to zero before each convolution, which is 
 there.
 """
 
+from collections.abc import Iterable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from asyncmde_ros.network.dpt import DPTDecoder, LightDecoder, ResidualConvUnit
 
 
 def sparse_depth(decoder: DPTDecoder, patches: Tensor, rows: Tensor, cols: Tensor,
-                 *resampling: Tensor) -> Tensor:
+                 resampling: Iterable[Tensor]) -> Tensor:
     """Return blocks of depth (n, 3, 3) from patches (n, side, side, channels) of a tail's input.
 
     ``rows`` and ``cols`` (n, side) are 1 where the patch lies in the map, else 0;

@@ -33,8 +33,8 @@ Places = npt.NDArray[np.float64]
 NEAR = np.array([0, -1, 1, 0, 0], np.intp), np.array([0, 0, 0, -1, 1], np.intp)
 """Rows and columns from a pixel to itself and its neighbours, which tell where it is steep."""
 
-FAR = REACH * NEAR[0][1:], REACH * NEAR[1][1:]
-"""To those that tell a surface's own slope."""
+ALONG = np.array([-REACH, *range(-RAMP, RAMP + 1), REACH], np.intp)
+"""Pixels along one axis to those that tell an edge from a slope, and what its two sides are."""
 
 
 class PointDepth(NamedTuple):
@@ -165,28 +165,24 @@ def _without_ramps(given: _Given, centre: _Pixels, values: Values, near: Values)
 
     ``centre`` are the pixels (n, 1) that they are nearest to, ``near`` (n, 5) the values of NEAR.
 
-    With p the inverse depth and its slopes per pixel of the map, along a row or a column, to the
-    next pixel and over REACH to both sides, there is an edge where |near slope| > STEEP p and
-    |near slope| > STEEPER |far slope|: on a plane inverse depth is affine in the pixel, so that
-    both slopes agree, however slanted it is.  The sides are the least and the largest value within
-    RAMP along the steeper axis.
+    With p the inverse depth and its slopes per pixel of the map, along the row or the column,
+    whichever is steeper, to the next pixel and over REACH to both sides, there is an edge where
+    |near slope| > STEEP p and |near slope| > STEEPER |far slope|: on a plane inverse depth is
+    affine in the pixel, so that both slopes agree, however slanted it is.  The sides are the least
+    and the largest value within RAMP.
     """
-    slope = np.abs(near[:, 1:] - near[:, :1]).reshape(-1, 2, 2).max(axis=2)  # (n, axis)
-    steep = slope > STEEP * np.abs(values[:, None])
-    some = np.flatnonzero(steep.any(axis=1))
+    slopes = np.abs(near[:, 1:] - near[:, :1]).reshape(-1, 2, 2).max(axis=2)  # (n, axis)
+    some = np.flatnonzero(slopes.max(axis=1) > STEEP * np.abs(values))
     if not some.size:
         return values
-    centre, slope = _Pixels(centre.rows[some], centre.cols[some]), slope[some]
-    across, steps = slope[:, 1:] > slope[:, :1], np.arange(-RAMP, RAMP + 1)
-    beyond, line = given.values(
-        given.beside(centre, *FAR),
-        given.beside(centre, np.where(across, 0, steps), np.where(across, steps, 0)))
-    far = np.abs(beyond[:, 1::2] - beyond[:, ::2]) / (2 * REACH)
-    edge = (steep[some] & (slope > STEEPER * far)).any(axis=1)
-    low, high, given_value = line.min(axis=1), line.max(axis=1), values[some]
-    side = np.where(given_value - low < high - given_value, low, high)
+    across = slopes[some, 1:] > slopes[some, :1]
+    line, = given.values(given.beside(_Pixels(centre.rows[some], centre.cols[some]),
+                                      np.where(across, 0, ALONG), np.where(across, ALONG, 0)))
+    far = np.abs(line[:, -1] - line[:, 0]) / (2 * REACH)
+    edge = slopes[some].max(axis=1) > STEEPER * far
+    low, high, at_it = line[:, 1:-1].min(axis=1), line[:, 1:-1].max(axis=1), values[some]
     found = values.copy()
-    found[some] = np.where(edge, side, given_value)
+    found[some] = np.where(edge, np.where(at_it - low < high - at_it, low, high), at_it)
     return found
 
 

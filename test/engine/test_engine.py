@@ -8,6 +8,7 @@ pytest.importorskip('onnx', reason='left out: needs onnx')
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from asyncmde_ros.model.graph_tensors import (
     SLOW_INPUTS,
     SLOW_OUTPUTS,
     WARPS,
+    WHOLE_FAST_OUTPUTS,
 )
+from asyncmde_ros.model.patches import TAILS
 from asyncmde_ros.network.export import fast_example
 from asyncmde_ros.resources import share_directory
 
@@ -107,8 +110,26 @@ def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
     shapes = {name: value.shape for name, value in inputs.items()}
     expected = run(by_torch(Graph.FAST, size, all_weights, shapes, FAST_OUTPUTS), inputs)
     assert_same(run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2,
-                                   Precision.FP32), inputs),
+                                   Precision.FP32, FAST_OUTPUTS), inputs),
                 expected)
+
+
+def test_the_fast_graph_in_parts_equals_torch(foundation_path: Path,
+                                              all_weights: dict[str, np.ndarray]) -> None:
+    """The network without its decoder's end, and that end for a map and for points."""
+    torch.manual_seed(0)
+    size, rng = SIZES['odd grid'], np.random.default_rng(0)
+    model = Model(precision=Precision.FP32, foundation=foundation_path)
+    for graph in (Graph.TRUNK, Graph.TAIL, Graph.POINTS):
+        wanted = replace(model.specification(graph, size), weights=all_weights)
+        inputs = {name: rng.random(shape, np.float32) for name, shape in wanted.shapes.items()}
+        if graph is Graph.TRUNK:
+            inputs = {name: value.numpy() for name, value in fast_example(VITS, size).items()}
+        options = EngineOptions(Precision.FP32, 2)
+        ours, theirs = (run(compile_graph(wanted, options), inputs) for compile_graph in (
+            openvino.compile_graph, reference.compile_graph))
+        assert set(ours) == set(wanted.outputs)
+        assert_same(ours, theirs)
 
 
 @pytest.mark.parametrize('by', ['homography', 'flow', 'both'])
@@ -128,7 +149,8 @@ def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
     inputs['a2'][...] = np.linspace(0, 1, rows)[:, None]
     inputs['trust'][...], inputs['beta'][...], inputs['k'][...] = 1, 0, 4  # trust stays 1
     shapes = {name: value.shape for name, value in inputs.items()}
-    result = run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2), inputs)
+    result = run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2,
+                                outputs=FAST_OUTPUTS), inputs)
     moved = result['next_a2'][0, 0, 10:-10, 10:-10]
     expected = inputs['a2'][0, 0] + shift[1] / 2 * rows / (rows - 1)
     error_px = np.abs(moved - expected[10:-10, 10:-10]) * (rows - 1)
@@ -138,14 +160,17 @@ def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
 @pytest.mark.parametrize('name', CONFIGS)
 def test_the_shipped_graphs_are_of_the_present_networks(name: str) -> None:
     """Weights are inputs as well, told apart by the dots in their names."""
-    for kind, inputs, outputs in (('fast', FAST_INPUTS, FAST_OUTPUTS),
-                                  ('slow', SLOW_INPUTS, SLOW_OUTPUTS)):
+    points = TAILS[CONFIGS[name].decoder].shapes(1, CONFIGS[name].channels)
+    for kind, inputs, outputs in (('fast', FAST_INPUTS, WHOLE_FAST_OUTPUTS),
+                                  ('slow', SLOW_INPUTS, SLOW_OUTPUTS),
+                                  ('tail', ['undecoded'], ['depth']),
+                                  ('points', points, ['depth'])):
         graph = onnx.load(MODELS / f'{kind}_{name}.onnx').graph
         found = [value.name for value in graph.input]
         assert [given for given in found if '.' not in given] == list(inputs)
         assert [value.name for value in graph.output] == list(outputs)
         assert any('projector.context' in given for given in found) == (
-            CONFIGS[name].projector_context)
+            kind in ('fast', 'slow') and CONFIGS[name].projector_context)
 
 
 @pytest.mark.proves('weights-swapped')
