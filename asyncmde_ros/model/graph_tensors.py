@@ -1,4 +1,4 @@
-"""The inputs and outputs of the two graphs that run: their names, in order, and their shapes.
+"""The inputs and outputs of the graphs that run: their names, in order, and their shapes.
 
 All maps are (1, channels, rows, cols) of the memory's four levels, but for phi1, p1 and trust,
 which have the size of level 2; what each means is said in

@@ -89,8 +89,9 @@ class DPTDecoder(nn.Module):
         return self.coarse(levels), levels[0]
 
     def tail(self, undecoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Return depth, as :meth:`native` does; at single pixels it is
-        :func:`asyncmde_ros.network.sparse_decoder.sparse_depth`.
+        """Return depth, as :meth:`native` does.
+
+        At single pixels it is :func:`asyncmde_ros.network.sparse_decoder.sparse_depth`.
         """
         coarse, fine = undecoded
         x = self.refinenet1(coarse, fine, doubled(fine))

@@ -1,4 +1,4 @@
-"""The two graphs that run: the fast one on every frame, the slow one in the background."""
+"""The graphs that run: the fast one on every frame, whole or in parts, the slow one behind it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -154,6 +154,12 @@ class DecoderGraph(nn.Module):
         self.fast = nn.ModuleDict({'decoder': _decoder(config)})
         self._parts = TAILS[config.decoder].parts
 
+    @property
+    def decoder(self) -> DPTDecoder:
+        decoder = self.fast['decoder']
+        assert isinstance(decoder, DPTDecoder)
+        return decoder
+
 
 class TailGraph(DecoderGraph):
     """From what :class:`TrunkGraph` leaves undecoded to the depth map."""
@@ -161,7 +167,7 @@ class TailGraph(DecoderGraph):
     def forward(self, undecoded: Tensor) -> tuple[Tensor]:
         size = [PATCH * length // FINEST for length in undecoded.shape[1:3]]
         maps = undecoded.permute(0, 3, 1, 2).chunk(self._parts, dim=1)
-        return (self.fast['decoder'].tail(maps, size),)
+        return (self.decoder.tail(maps, size),)
 
 
 class PointsGraph(DecoderGraph):
@@ -169,7 +175,7 @@ class PointsGraph(DecoderGraph):
 
     def forward(self, patches: Tensor, rows: Tensor, cols: Tensor, *resampling: Tensor
                 ) -> tuple[Tensor]:
-        return (sparse_depth(self.fast['decoder'], patches, rows, cols, resampling),)
+        return (sparse_depth(self.decoder, patches, rows, cols, resampling),)
 
 
 def _decoder(config: ModelConfig) -> DPTDecoder:

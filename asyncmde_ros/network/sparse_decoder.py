@@ -37,6 +37,7 @@ def sparse_depth(decoder: DPTDecoder, patches: Tensor, rows: Tensor, cols: Tenso
         x = _resampled(fusion.out_conv(x), down_twice, across_twice)
         x = _resampled(_valid(decoder.output_conv1, x), down, across)
     hidden, *rest = decoder.output_conv2
+    assert isinstance(hidden, nn.Conv2d)
     x = _valid(hidden, x)
     for layer in rest:
         x = layer(x)

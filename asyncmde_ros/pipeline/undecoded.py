@@ -7,7 +7,11 @@ from asyncmde_ros.model.patches import SIDE
 from asyncmde_ros.pipeline.field import Indices, Map, MapField, Values
 
 MANY = 100
-"""Blocks of pixels from which on it is quicker to decode the whole map (docs/performance.md)."""
+"""Blocks of pixels from which on it is quicker to decode the whole map.
+
+Measured on one thread, for the light decoder in bfloat16 and a network of 252x336: a map takes as
+long as 120 to 150 blocks.
+"""
 
 ACROSS = np.arange(SIDE)
 DOWN = ACROSS[:, None]

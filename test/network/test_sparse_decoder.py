@@ -66,7 +66,7 @@ def test_blocks_have_the_numbers_of_the_map_to_its_corners(
     if name == 'light':
         graph = TailGraph(VITS).eval()
         load_weights(graph, {f'fast.{key}': value for key, value in fast_weights.items()})
-        decoder = graph.fast['decoder']
+        decoder = graph.decoder
     tail = TAILS[name]
     with torch.inference_mode():
         whole = decoder.native(memory, SIZE)[0, 0].numpy()
