@@ -1,7 +1,7 @@
 """Depth at single pixels of an image, as its whole depth map would have it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -87,14 +87,17 @@ class ImageField:
         given = _Given(field.depth_at, field.size, self._rotation)
         window = given.window(x, y, self._image)
         centre = given.nearest(x, y, self._image)
-        mean, near = given.values(window, given.beside(centre, *NEAR))
-        return _without_ramps(given, centre, window.mean(mean), near)
+        near = given.beside(centre, *NEAR)
+        # All at once: each look at a field has a price of its own.
+        values = given.values(*(np.concatenate(part, axis=1)
+                                for part in zip(window[:2], near, strict=True)))
+        count = window.rows.shape[1]
+        return _without_ramps(given, centre, window.mean(values[:, :count]), values[:, count:])
 
     def _trust_at(self, x: Places, y: Places) -> Values:
         given = _Given(self._field.trust_at, self._field.trust_size, self._rotation)
         window = given.window(x, y, self._image)
-        values, = given.values(window)
-        return window.mean(values)
+        return window.mean(given.values(window.rows, window.cols))
 
     @cached_property
     def _made(self) -> Field:
@@ -129,15 +132,9 @@ class _Given:
         self._value_at, self._rotation = value_at, rotation
         self.size = rotation.inverse.size(size)
 
-    def values(self, *pixels: '_Pixels | _Window') -> Sequence[Values]:
-        """Return the values (n, m) at pixels (n, m) of the map, for each of ``pixels``.
-
-        All at once: each look at a field has a price of its own.
-        """
-        rows, cols = (np.concatenate([part[axis] for part in pixels], axis=1)
-                      for axis in range(2))
-        values = self._value_at(*self._rotation.turned_pixels(rows, cols, self.size))
-        return np.split(values, np.cumsum([part.rows.shape[1] for part in pixels])[:-1], axis=1)
+    def values(self, rows: Indices, cols: Indices) -> Values:
+        """Return the values at pixels of the map."""
+        return self._value_at(*self._rotation.turned_pixels(rows, cols, self.size))
 
     def window(self, x: Places, y: Places, image: Size) -> _Window:
         """Return what places in an image are a mean of: the map is resized to it, then sampled."""
@@ -176,7 +173,7 @@ def _without_ramps(given: _Given, centre: _Pixels, values: Values, near: Values)
     if not some.size:
         return values
     across = slopes[some, 1:] > slopes[some, :1]
-    line, = given.values(given.beside(_Pixels(centre.rows[some], centre.cols[some]),
+    line = given.values(*given.beside(_Pixels(centre.rows[some], centre.cols[some]),
                                       np.where(across, 0, ALONG), np.where(across, ALONG, 0)))
     far = np.abs(line[:, -1] - line[:, 0]) / (2 * REACH)
     edge = slopes[some].max(axis=1) > STEEPER * far

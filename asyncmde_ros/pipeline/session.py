@@ -1,6 +1,5 @@
 """Everything that exists once per network size: engines, memory, both paths."""
 
-import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -9,7 +8,6 @@ from threading import Event, Lock
 from asyncmde_ros.engine.choice import Choice
 from asyncmde_ros.engine.interface import DepthEngine, Engines, SparseEngines
 from asyncmde_ros.engine.loader import Model
-from asyncmde_ros.errors import EngineError
 from asyncmde_ros.model.geometry import Size, network_size
 from asyncmde_ros.model.preprocess import average
 from asyncmde_ros.pipeline.clock import REAL, Clock
@@ -25,10 +23,8 @@ from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, ma
 from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, RefreshPlan, SlowPath, SlowPathStatus
-from asyncmde_ros.pipeline.undecoded import SparseDecoder
+from asyncmde_ros.pipeline.undecoded import DecoderOnDemand
 from asyncmde_ros.scale.steady import Steady
-
-logger = logging.getLogger(__name__)
 
 LARGER = 4 / 3
 """Side of the larger of the two images that a memory may be of, by that of the smaller."""
@@ -139,9 +135,7 @@ class SpatialMemorySession(Session):
     def __init__(self, engines: Engines, settings: LiveSettings, clock: Clock = REAL,
                  compile_sparse: Callable[[], SparseEngines] | None = None) -> None:
         """``compile_sparse``: without it, every frame is decoded whole."""
-        self._compile_sparse = compile_sparse
-        self._sparse_wanted = False
-        self._decoder: SparseDecoder | None = None
+        decoder = self._decoder = DecoderOnDemand(compile_sparse)
         self.size = self.picture_size = engines.size
         self.engines = engines
         self._mailbox: Mailbox[Frame] = Mailbox()
@@ -152,8 +146,7 @@ class SpatialMemorySession(Session):
 
         def plan() -> RefreshPlan | None:
             now = settings()
-            if self._sparse_wanted:
-                self._make_decoder()
+            decoder.make_if_wanted()
             return (RefreshPlan(refresher, _interval_s(now.slow_path_max_rate_hz))
                     if now.slow_path_enabled else None)
         self.slow = SlowPath(self.cache, self._mailbox, plan, clock=clock)
@@ -173,24 +166,10 @@ class SpatialMemorySession(Session):
     def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
              ) -> Field:
         assert slot.keyframe is not None
-        self._sparse_wanted = self._sparse_wanted or not whole
         return self._fused.step(
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
             settings.temporal_smoothing, settings.gate_temperature,
-            None if whole else self._decoder)
-
-    def _make_decoder(self) -> None:
-        """Compile, once, what frames without maps take less time by; dense until it is there.
-
-        In the slow path's thread, so that neither the start nor a frame waits for it.
-        """
-        compile_sparse, self._compile_sparse = self._compile_sparse, None
-        if compile_sparse is None:
-            return
-        try:
-            self._decoder = SparseDecoder(compile_sparse())
-        except EngineError as error:
-            logger.warning('depth at points takes as long as a map: %s', error)
+            None if whole else self._decoder.wanted())
 
     def extrapolate(self, view: TrackedFrame) -> Field | None:
         maps = self._fused.extrapolate(view.step)

@@ -1,10 +1,17 @@
 """Depth that waits in the fast network's features until somebody asks for it."""
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 
 from asyncmde_ros.engine.interface import Buffer, Engine, SparseEngines
+from asyncmde_ros.errors import EngineError
+from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.patches import SIDE
 from asyncmde_ros.pipeline.field import Indices, Map, MapField, Values
+
+logger = logging.getLogger(__name__)
 
 MANY = 100
 """Blocks of pixels from which on it is quicker to decode the whole map.
@@ -30,7 +37,7 @@ class SparseDecoder:
         for engine in (self.trunk, self._whole, self._points):
             engine.prepare(_allocate(engine))
         self._depth, self._blocks = engines.whole.allocate('depth'), _allocate(engines.points)
-        _, _, *self.size = self._depth.array.shape
+        self.size: Size = self._depth.array.shape[2:]
 
     def whole(self, undecoded: Buffer) -> Map:
         """Return the depth map."""
@@ -49,6 +56,31 @@ class SparseDecoder:
             self._points.run(self._blocks)
             found.append(self._blocks['depth'].array.copy())
         return np.concatenate(found)[:len(rows)]
+
+
+class DecoderOnDemand:
+    """A decoder that is compiled when first wanted, and not by whoever wants it."""
+
+    def __init__(self, compile_sparse: Callable[[], SparseEngines] | None) -> None:
+        """Without ``compile_sparse`` there is none, ever."""
+        self._compile = compile_sparse
+        self._is_wanted = False
+        self._made: SparseDecoder | None = None
+
+    def wanted(self) -> SparseDecoder | None:
+        """Return the decoder if it is there; until then maps have to serve."""
+        self._is_wanted = True
+        return self._made
+
+    def make_if_wanted(self) -> None:
+        """Compile it, once; called from the slow path's thread, so that no frame waits for it."""
+        if not self._is_wanted or self._compile is None:
+            return
+        compile_sparse, self._compile = self._compile, None
+        try:
+            self._made = SparseDecoder(compile_sparse())
+        except EngineError as error:
+            logger.warning('depth at points takes as long as a map: %s', error)
 
 
 def _allocate(engine: Engine) -> dict[str, Buffer]:
