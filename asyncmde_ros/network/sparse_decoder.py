@@ -32,8 +32,8 @@ def sparse_depth(decoder: DPTDecoder, patches: Tensor, rows: Tensor, cols: Tenso
     else:
         down, down_twice, across, across_twice = resampling
         coarse, fine = x.chunk(2, dim=1)
-        fine, inside = _refined(fusion.resConfUnit1, fine * inside, inside)
-        x, _ = _refined(fusion.resConfUnit2, (_cropped(coarse, 2) + fine) * inside, inside)
+        fine, inside = _refined(fusion.resConfUnit1, fine, inside)
+        x, _ = _refined(fusion.resConfUnit2, _cropped(coarse, 2) + fine, inside)
         x = _resampled(fusion.out_conv(x), down_twice, across_twice)
         x = _resampled(_valid(decoder.output_conv1, x), down, across)
     hidden, *rest = decoder.output_conv2

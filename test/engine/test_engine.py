@@ -23,7 +23,7 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.model.config import CONFIGS, VITS
+from asyncmde_ros.model.config import CONFIGS, VITB, VITS
 from asyncmde_ros.model.geometry import memory_sizes, patch_grid
 from asyncmde_ros.model.graph_tensors import (
     FAST_INPUTS,
@@ -36,6 +36,7 @@ from asyncmde_ros.model.graph_tensors import (
 )
 from asyncmde_ros.model.patches import TAILS
 from asyncmde_ros.network.export import fast_example
+from asyncmde_ros.network.graphs import TailGraph
 from asyncmde_ros.resources import share_directory
 
 SIZES = {'4:3': (252, 336), '16:9': (252, 448), 'odd grid': (126, 154)}
@@ -125,11 +126,29 @@ def test_the_fast_graph_in_parts_equals_torch(foundation_path: Path,
         inputs = {name: rng.random(shape, np.float32) for name, shape in wanted.shapes.items()}
         if graph is Graph.TRUNK:
             inputs = {name: value.numpy() for name, value in fast_example(VITS, size).items()}
-        options = EngineOptions(Precision.FP32, 2)
-        ours, theirs = (run(compile_graph(wanted, options), inputs) for compile_graph in (
-            openvino.compile_graph, reference.compile_graph))
-        assert set(ours) == set(wanted.outputs)
-        assert_same(ours, theirs)
+        assert_both_same(wanted, inputs)
+
+
+def assert_both_same(wanted: Specification, inputs: dict[str, np.ndarray]) -> None:
+    options = EngineOptions(Precision.FP32, 2)
+    ours, theirs = (run(compile_graph(wanted, options), inputs) for compile_graph in (
+        openvino.compile_graph, reference.compile_graph))
+    assert set(ours) == set(wanted.outputs)
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize('graph', [Graph.TAIL, Graph.POINTS])
+def test_the_end_of_the_whole_decoder_equals_torch(graph: Graph) -> None:
+    """With random weights, since none are shipped."""
+    torch.manual_seed(0)
+    tail, channels, rng = TAILS[VITB.decoder], VITB.channels, np.random.default_rng(0)
+    weights = {name: value.numpy() for name, value in TailGraph(VITB).state_dict().items()}
+    shapes = ({'undecoded': (1, 16, 20, tail.parts * channels)} if graph is Graph.TAIL else
+              tail.shapes(3, channels))
+    assert_both_same(
+        Specification(graph, VITB.name, (56, 70), MODELS / f'{graph.value}_vitb.onnx', weights,
+                      shapes, ('depth',)),
+        {name: rng.random(shape, np.float32) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize('by', ['homography', 'flow', 'both'])
