@@ -135,7 +135,7 @@ class SpatialMemorySession(Session):
     def __init__(self, engines: Engines, settings: LiveSettings, clock: Clock = REAL,
                  compile_sparse: Callable[[], SparseEngines] | None = None) -> None:
         """``compile_sparse``: without it, every frame is decoded whole."""
-        decoder = self._decoder = DecoderOnDemand(compile_sparse)
+        self._decoder = DecoderOnDemand(compile_sparse)
         self.size = self.picture_size = engines.size
         self.engines = engines
         self._mailbox: Mailbox[Frame] = Mailbox()
@@ -146,7 +146,6 @@ class SpatialMemorySession(Session):
 
         def plan() -> RefreshPlan | None:
             now = settings()
-            decoder.make_if_wanted()
             return (RefreshPlan(refresher, _interval_s(now.slow_path_max_rate_hz))
                     if now.slow_path_enabled else None)
         self.slow = SlowPath(self.cache, self._mailbox, plan, clock=clock)
@@ -162,6 +161,10 @@ class SpatialMemorySession(Session):
 
     def clear(self) -> None:
         self._mailbox.clear()
+
+    def stop(self, timeout_s: float | None) -> bool:
+        stopped = super().stop(timeout_s)
+        return self._decoder.stop(timeout_s) and stopped
 
     def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
              ) -> Field:

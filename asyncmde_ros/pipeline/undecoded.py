@@ -1,12 +1,13 @@
 """Depth that waits in the fast network's features until somebody asks for it."""
 
 import logging
+import threading
 from collections.abc import Callable
 
 import numpy as np
 
 from asyncmde_ros.engine.interface import Buffer, Engine, SparseEngines
-from asyncmde_ros.errors import EngineError
+from asyncmde_ros.errors import in_words
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.patches import SIDE
 from asyncmde_ros.pipeline.field import Indices, Map, MapField, Values
@@ -19,6 +20,9 @@ MANY = 100
 Measured on one thread, for the light decoder in bfloat16 and a network of 252x336: a map takes as
 long as 120 to 150 blocks.
 """
+
+COMPILER = 'point_engines'
+"""The name of the thread that compiles for frames without a map."""
 
 ACROSS = np.arange(SIDE)
 DOWN = ACROSS[:, None]
@@ -59,28 +63,37 @@ class SparseDecoder:
 
 
 class DecoderOnDemand:
-    """A decoder that is compiled when first wanted, and not by whoever wants it."""
+    """A decoder that is compiled when first wanted, in a thread of its own.
+
+    Not in the slow path's: the runtime's workers inherit its low priority, and serve every frame.
+    """
 
     def __init__(self, compile_sparse: Callable[[], SparseEngines] | None) -> None:
         """Without ``compile_sparse`` there is none, ever."""
         self._compile = compile_sparse
-        self._is_wanted = False
+        self._thread: threading.Thread | None = None
         self._made: SparseDecoder | None = None
 
     def wanted(self) -> SparseDecoder | None:
         """Return the decoder if it is there; until then maps have to serve."""
-        self._is_wanted = True
+        if self._thread is None and self._compile is not None:
+            self._thread = threading.Thread(target=self._make, args=(self._compile,),
+                                            name=COMPILER, daemon=True)
+            self._thread.start()
         return self._made
 
-    def make_if_wanted(self) -> None:
-        """Compile it, once; called from the slow path's thread, so that no frame waits for it."""
-        if not self._is_wanted or self._compile is None:
-            return
-        compile_sparse, self._compile = self._compile, None
+    def stop(self, timeout_s: float | None) -> bool:
+        """Wait for a compilation under way; False where it takes longer."""
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _make(self, compile_sparse: Callable[[], SparseEngines]) -> None:
         try:
             self._made = SparseDecoder(compile_sparse())
-        except EngineError as error:
-            logger.warning('depth at points takes as long as a map: %s', error)
+        except Exception as error:  # whatever went wrong, maps go on
+            logger.warning('depth at points takes as long as a map: %s', in_words(error))
 
 
 def _allocate(engine: Engine) -> dict[str, Buffer]:

@@ -1,15 +1,16 @@
 """Frames without a map: depth is decoded where it is asked for, and the memory goes on as ever."""
 
 import logging
+import os
 import time
 from pathlib import Path
-from threading import Event, current_thread, main_thread
+from threading import Event, current_thread, get_native_id
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fakes import FakeModel, fake_sparse_engines, fine_size
+from support.fakes import FakeModel, fake_engines, fake_sparse_engines, fine_size
 from support.pictures import texture
 
 from asyncmde_ros.engine.interface import Engines, Precision, SparseEngines
@@ -26,7 +27,7 @@ from asyncmde_ros.pipeline.points import ImageField
 from asyncmde_ros.pipeline.refresher import FeatureRefresher, make_slot
 from asyncmde_ros.pipeline.results import DepthResult
 from asyncmde_ros.pipeline.settings import FastPathModel, Settings
-from asyncmde_ros.pipeline.undecoded import SparseDecoder, UndecodedField
+from asyncmde_ros.pipeline.undecoded import DecoderOnDemand, SparseDecoder, UndecodedField
 
 SIZE: Size = (126, 168)
 IMAGE: Size = (252, 336)
@@ -92,7 +93,7 @@ def test_of_many_points_the_map_is_made_once(engines: SparseEngines) -> None:
 
 
 def test_what_was_asked_stays_when_the_next_frame_comes(engines: SparseEngines) -> None:
-    decoder, fast, slot = SparseDecoder(engines), FastPath(fake_fast()), Slot({})
+    decoder, fast, slot = SparseDecoder(engines), FastPath(fake_engines(SIZE).fast), Slot({})
     slot.buffers = {name: engines.trunk.allocate(name) for name in engines.trunk.inputs}
     slot.keyframe = Keyframe(0, 0, 0, 1, 0.0)
     picture = np.zeros((*SIZE, 3), np.uint8)
@@ -105,11 +106,6 @@ def test_what_was_asked_stays_when_the_next_frame_comes(engines: SparseEngines) 
         assert (field.depth() == number).all() and (field.trust() == 1).all()
     moved = fast.extrapolate(still(SIZE))
     assert moved is not None and (moved[0] == 2).all()
-
-
-def fake_fast() -> object:
-    from support.fakes import fake_engines
-    return fake_engines(SIZE).fast
 
 
 @pytest.fixture(scope='module')
@@ -145,8 +141,26 @@ def test_whole_frames_and_others_in_turn_leave_the_same_memory(
         np.testing.assert_allclose(ours, dense, rtol=0, atol=SAME * np.abs(dense).max())
 
 
+def test_no_frame_waits_for_a_compilation_but_whoever_stops_does(engines: SparseEngines) -> None:
+    release = Event()
+
+    def compile_sparse() -> SparseEngines:
+        release.wait(DEADLINE_S)
+        return engines
+    decoder = DecoderOnDemand(compile_sparse)
+    assert decoder.stop(0), 'nobody wanted it yet'
+    assert decoder.wanted() is None and decoder.wanted() is None
+    assert not decoder.stop(0)
+    release.set()
+    assert decoder.stop(DEADLINE_S) and decoder.wanted() is not None
+    assert DecoderOnDemand(None).wanted() is None
+
+
 class Watched(FakeModel):
-    """Notes in which thread the engines of frames without a map are compiled; may fail there."""
+    """Notes in which thread the engines of frames without a map are compiled; may fail there.
+
+    At the priority of the camera's thread, since what computes for it inherits that.
+    """
 
     def __init__(self, works: bool = True) -> None:
         super().__init__()
@@ -154,7 +168,8 @@ class Watched(FakeModel):
         self.works = works
 
     def compile_sparse(self, size: Size, cancel: Event | None = None) -> SparseEngines:
-        assert current_thread() is not main_thread()
+        assert (os.getpriority(os.PRIO_PROCESS, get_native_id())
+                == os.getpriority(os.PRIO_PROCESS, os.getpid()))
         self.threads.append(current_thread().name)
         if not self.works:
             raise EngineError('injected')
@@ -179,11 +194,11 @@ def test_engines_for_points_are_compiled_in_the_background_once_somebody_asks() 
         result = shown(pipeline, True, 'MapField')
         assert result.depth is not None and not model.threads
         result = shown(pipeline, False, 'UndecodedField')
-        assert result.depth is None and model.threads == ['slow_path']
+        assert result.depth is None and model.threads == [undecoded.COMPILER]
         assert np.isfinite(result.at([[5, 5], [99, 80]]).inverse_depth).all()
         assert shown(pipeline, True, 'MapField').depth is not None
         shown(pipeline, False, 'UndecodedField')
-    assert model.threads == ['slow_path']
+    assert model.threads == [undecoded.COMPILER]
 
 
 @pytest.mark.proves('no-engines-for-points')
@@ -194,11 +209,10 @@ def test_where_they_cannot_be_compiled_maps_serve_with_one_warning(
     with DepthPipeline(model, Settings(), SIZE,  # type: ignore[arg-type]
                        fast_path=FastPathModel.SPATIAL_MEMORY) as pipeline:
         result = shown(pipeline, False, 'MapField')
-        refreshes, deadline = pipeline.status.slow_path.refreshes, time.monotonic() + DEADLINE_S
-        while pipeline.status.slow_path.refreshes < refreshes + 2 or not model.threads:
-            assert time.monotonic() < deadline
+        assert pipeline._session._decoder.stop(DEADLINE_S)  # type: ignore[attr-defined]
+        for _ in range(2):
             result = shown(pipeline, False, 'MapField')
         assert np.isfinite(result.at([[5, 5]]).inverse_depth).all()
-        assert not pipeline.status.slow_path.failures
+    assert model.threads == [undecoded.COMPILER]
     assert [text for text in caplog.messages if 'injected' in text] == [
         'depth at points takes as long as a map: injected']
