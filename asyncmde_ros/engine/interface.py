@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from asyncmde_ros.model.patches import Tail
+
 
 class Precision(str, Enum):
     """What a backend may compute in; warps and trust are float32 either way.
@@ -34,6 +36,12 @@ class Graph(str, Enum):
     SLOW = 'slow'
     FOUNDATION = 'foundation'
     GLANCE = 'glance'
+    TRUNK = 'trunk'
+    """The fast one without the end of its decoder."""
+    TAIL = 'tail'
+    """That end."""
+    POINTS = 'points'
+    """That end at a few blocks of pixels."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,19 @@ class Engines:
     fast: Engine
     slow: Engine
     positions: Buffer
+
+
+@dataclass(frozen=True)
+class SparseEngines:
+    """The fast path where no map is asked for: ``trunk`` leaves depth undecoded.
+
+    ``whole`` decodes all of it, ``points`` blocks of pixels, as ``tail`` tells.
+    """
+
+    tail: Tail
+    trunk: Engine
+    whole: Engine
+    points: Engine
 
 
 @dataclass(frozen=True)

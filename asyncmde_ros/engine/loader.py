@@ -24,20 +24,31 @@ from asyncmde_ros.engine.interface import (
     Graph,
     Precision,
     Progress,
+    SparseEngines,
     Specification,
 )
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.engine.validation import validate, validate_depth
 from asyncmde_ros.errors import EngineError, WeightsError
-from asyncmde_ros.model.config import DEFAULT_MODEL
-from asyncmde_ros.model.geometry import Size, patch_grid
-from asyncmde_ros.model.graph_tensors import FAST_OUTPUTS, KEYFRAME, fast_shapes
+from asyncmde_ros.model.config import CONFIGS, DEFAULT_MODEL
+from asyncmde_ros.model.geometry import Size, memory_sizes, patch_grid
+from asyncmde_ros.model.graph_tensors import (
+    FAST_OUTPUTS,
+    KEYFRAME,
+    TRUNK_OUTPUTS,
+    fast_shapes,
+)
+from asyncmde_ros.model.patches import TAILS, Tail
 from asyncmde_ros.resources import share_directory
 
 FOUNDATION_PREFIX = 'foundation.'
 POSITIONS_KEY = 'foundation.pretrained.pos_embed'
 OUTPUT_CONV_KEY = 'fast.decoder.output_conv1.weight'
 CONVOLUTION_AXES = 4
+
+POINTS_AT_ONCE = 8
+"""Blocks of pixels that one run decodes.  Measured on one thread: 8 and 16 take the same time a
+block, 4 hardly more."""
 
 FEW_CORES = 2
 
@@ -100,8 +111,9 @@ class Model:
         self.precision = precision
         self.threads, self.background = threads.resolved(), threads.in_turn()
         entry = weights.registry.model(name)
-        self._graphs = {'fast': share_directory() / 'models' / entry.fast_graph,
-                        'slow': share_directory() / 'models' / entry.slow_graph}
+        self._graphs = {kind: share_directory() / 'models' / file for kind, file in (
+            ('fast', entry.fast_graph), ('slow', entry.slow_graph),
+            ('tail', entry.tail_graph), ('points', entry.points_graph))}
         if fast is None and entry.fast is None:
             raise EngineError(f'no fast network is shipped for {name!r}: train one and pass its '
                               'file (parameter model.fast_weights)')
@@ -146,6 +158,10 @@ class Model:
         return other
 
     @property
+    def _tail(self) -> Tail:
+        return TAILS[CONFIGS[self.name].decoder]
+
+    @property
     def backend(self) -> str:
         """Return what computes: the backend chosen, if ``auto`` was asked for."""
         return self.choice.backend
@@ -182,6 +198,15 @@ class Model:
             validate(engines, self._reference().compile(size))
         return engines
 
+    def compile_sparse(self, size: Size, cancel: Event | None = None) -> SparseEngines:
+        """Compile what serves frames of the spatial memory that no map is asked of; on a CPU.
+
+        On ``threads.fast`` threads, like the fast path's own engine.
+        """
+        trunk, whole, points = (self._compile(graph, size, self.threads.fast, cancel)
+                                for graph in (Graph.TRUNK, Graph.TAIL, Graph.POINTS))
+        return SparseEngines(self._tail, trunk, whole, points)
+
     def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
         """Compile the foundation model alone, on ``background.slow`` threads, for its depth.
 
@@ -206,14 +231,25 @@ class Model:
 
     def specification(self, graph: Graph, size: Size) -> Specification:
         """Return what a backend compiles for ``graph``; ValueError unless patches fit ``size``."""
-        if graph is Graph.FAST:
-            path, shapes, outputs = self._graphs['fast'], fast_shapes(
-                size, self._weights[OUTPUT_CONV_KEY].shape[1]), FAST_OUTPUTS
+        channels = self._weights[OUTPUT_CONV_KEY].shape[1]
+        path: Path
+        shapes: Mapping[str, tuple[int, ...]]
+        outputs: tuple[str, ...] = ('depth',)
+        if graph in (Graph.FAST, Graph.TRUNK):
+            path, shapes = self._graphs['fast'], fast_shapes(size, channels)
+            outputs = FAST_OUTPUTS if graph is Graph.FAST else TRUNK_OUTPUTS
+        elif graph is Graph.TAIL:
+            finest, _, _, _ = memory_sizes(patch_grid(size))
+            path, shapes = self._graphs['tail'], {
+                'undecoded': (1, *finest, self._tail.parts * channels)}
+        elif graph is Graph.POINTS:
+            path, shapes = self._graphs['points'], self._tail.shapes(POINTS_AT_ONCE, channels)
         else:
             embedding = self._weights[POSITIONS_KEY].shape[-1]
             path = self._graphs['slow']
             shapes = {'image': (1, 3, *size), 'positions': (1, *patch_grid(size), embedding)}
-            outputs = KEYFRAME if graph is Graph.SLOW else ('depth',)
+            if graph is Graph.SLOW:
+                outputs = KEYFRAME
         return Specification(graph, self.name, size, path, self._weights_of(graph), shapes,
                              outputs)
 

@@ -29,6 +29,9 @@ from asyncmde_ros.network.graphs import (
     FoundationGraph,
     FrameEncoder,
     KeyframeGraph,
+    PointsGraph,
+    TailGraph,
+    TrunkGraph,
 )
 
 
@@ -72,8 +75,10 @@ def build_module(graph: Graph, model: str,
     """
     config = CONFIGS[model]
     module: torch.nn.Module
-    if graph is Graph.FAST:
-        module = FastGraph(FastNetwork(config))
+    if graph in (Graph.FAST, Graph.TRUNK):
+        module = (FastGraph if graph is Graph.FAST else TrunkGraph)(FastNetwork(config))
+    elif graph in (Graph.TAIL, Graph.POINTS):
+        module = (TailGraph if graph is Graph.TAIL else PointsGraph)(config)
     elif graph is Graph.SLOW:
         module = KeyframeGraph(DepthAnythingV2(config), FrameEncoder(config))
     else:

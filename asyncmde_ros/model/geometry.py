@@ -14,6 +14,9 @@ from asyncmde_ros.errors import ImageError
 PATCH = 14
 """Side of the foundation model's patches; image sides are multiples of it."""
 
+FINEST = 4
+"""Rows and columns of the memory's finest level in a patch."""
+
 Size = tuple[int, int]
 """(rows, cols)"""
 
@@ -27,7 +30,7 @@ MAX_ASPECT = 4
 def memory_sizes(grid: Size) -> tuple[Size, Size, Size, Size]:
     """Return the (rows, cols) of M1-M4 for a patch grid: 4x, 2x, 1x and, rounded up, 1/2x."""
     rows, cols = grid
-    return ((4 * rows, 4 * cols), (2 * rows, 2 * cols), (rows, cols),
+    return ((FINEST * rows, FINEST * cols), (2 * rows, 2 * cols), (rows, cols),
             ((rows + 1) // 2, (cols + 1) // 2))
 
 

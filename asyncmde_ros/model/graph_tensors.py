@@ -1,4 +1,4 @@
-"""The inputs and outputs of the two graphs that run: their names, in order, and their shapes.
+"""The inputs and outputs of the graphs that run: their names, in order, and their shapes.
 
 All maps are (1, channels, rows, cols) of the memory's four levels, but for phi1, p1 and trust,
 which have the size of level 2; what each means is said in
@@ -28,6 +28,10 @@ GATE_TEMPERATURE = 4.0
 
 FAST_INPUTS = ('image', *WARPS, *KEYFRAME, *STATE, *SCALARS)
 FAST_OUTPUTS = ('depth', 'share', *(f'next_{name}' for name in STATE))
+TRUNK_OUTPUTS = (*FAST_OUTPUTS[1:], 'undecoded')
+"""Of the fast graph without the decoder's tail: what that goes on from instead of depth."""
+
+WHOLE_FAST_OUTPUTS = ('depth', *TRUNK_OUTPUTS)
 SLOW_INPUTS = ('image', 'positions')
 SLOW_OUTPUTS = (*KEYFRAME, 'depth')
 """The foundation model's own depth is for whoever compares with it; a refresh leaves it out."""

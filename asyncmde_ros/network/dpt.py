@@ -82,8 +82,19 @@ class DPTDecoder(nn.Module):
 
     def native(self, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Return what :meth:`decode` does, at the size that it is computed at for ``size``."""
-        fine = levels[0]
-        x = self.refinenet1(self.coarse(levels), fine, doubled(fine))
+        return self.tail(self.undecoded(levels), size)
+
+    def undecoded(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return what :meth:`tail` goes on from: maps (B, C, ., .) of level 1's size."""
+        return self.coarse(levels), levels[0]
+
+    def tail(self, undecoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return depth, as :meth:`native` does.
+
+        At single pixels it is :func:`asyncmde_ros.network.sparse_decoder.sparse_depth`.
+        """
+        coarse, fine = undecoded
+        x = self.refinenet1(coarse, fine, doubled(fine))
         return self.output_conv2(resize(self.output_conv1(x), size))
 
     def coarse(self, levels: Sequence[Tensor]) -> Tensor:
@@ -111,10 +122,12 @@ class LightDecoder(DPTDecoder):
         return F.interpolate(self.native(levels, size), size=tuple(size), mode='bilinear',
                              align_corners=False)
 
-    def native(self, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        fine = levels[0]
-        x = self.refinenet1.merge(self.coarse(levels), fine)
-        return self.output_conv2(resize(self.output_conv1(x), doubled(fine)))
+    def undecoded(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return (self.coarse(levels) + levels[0],)
+
+    def tail(self, undecoded: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        x = self.refinenet1.merge(undecoded[0], None)
+        return self.output_conv2(resize(self.output_conv1(x), doubled(x)))
 
 
 class DPTScratch(DPTDecoder):

@@ -1,4 +1,4 @@
-"""Export the two graphs to ONNX without weights; needs torch, onnx and onnxscript.
+"""Export the graphs to ONNX without weights; needs torch, onnx and onnxscript.
 
 The graphs are shipped and the weights are not in them.  Every parameter is a graph *input* that
 carries its checkpoint's key name, and a backend turns those inputs into constants from the
@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxscript.optimizer
@@ -19,18 +20,26 @@ from torch import nn
 from torch.export import Dim
 
 from asyncmde_ros.model.config import ModelConfig
-from asyncmde_ros.model.geometry import PATCH, Size
+from asyncmde_ros.model.geometry import FINEST, PATCH, Size
 from asyncmde_ros.model.graph_tensors import (
     FAST_INPUTS,
-    FAST_OUTPUTS,
     GATE_TEMPERATURE,
     SLOW_INPUTS,
     SLOW_OUTPUTS,
     TEMPORAL_SMOOTHING,
+    WHOLE_FAST_OUTPUTS,
     fast_shapes,
 )
+from asyncmde_ros.model.patches import TAILS
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
-from asyncmde_ros.network.graphs import FastGraph, FastNetwork, FrameEncoder, SlowGraph
+from asyncmde_ros.network.graphs import (
+    FastNetwork,
+    FrameEncoder,
+    PointsGraph,
+    SlowGraph,
+    TailGraph,
+    WholeFastGraph,
+)
 
 OPSET = 18
 """The oldest with GridSample, LayerNormalization and what torch's exporter emits; TensorRT 10.3
@@ -40,6 +49,7 @@ EXAMPLE_GRID = (18, 24)
 """Patch grid of the example inputs; any other size works, since H and W stay symbolic."""
 
 MAX_GRID = 146
+EXAMPLE_POINTS, MAX_POINTS = 3, 4096
 
 
 def fast_example(config: ModelConfig, size: Size) -> dict[str, torch.Tensor]:
@@ -74,8 +84,28 @@ def export_fast(config: ModelConfig) -> onnx.ModelProto:
     """Return the fast graph without weights."""
     rows, cols = EXAMPLE_GRID
     example = fast_example(config, (PATCH * rows, PATCH * cols))
-    return _export(FastGraph(FastNetwork(config)), tuple(example.values()),
-                   tuple(_fast_dimensions().values()), FAST_INPUTS, FAST_OUTPUTS)
+    return _export(WholeFastGraph(FastNetwork(config)), tuple(example.values()),
+                   tuple(_fast_dimensions().values()), FAST_INPUTS, WHOLE_FAST_OUTPUTS)
+
+
+def export_tail(config: ModelConfig) -> onnx.ModelProto:
+    """Return the graph of the fast decoder's tail without weights."""
+    h, w = (Dim(name, min=2, max=MAX_GRID) for name in ('grid_h', 'grid_w'))
+    rows, cols = EXAMPLE_GRID
+    example = torch.rand(1, FINEST * rows, FINEST * cols,
+                         TAILS[config.decoder].parts * config.channels)
+    return _export(TailGraph(config), (example,), ({1: FINEST * h, 2: FINEST * w},),
+                   ('undecoded',), ('depth',))
+
+
+def export_points(config: ModelConfig) -> onnx.ModelProto:
+    """Return the graph of that tail at single blocks of pixels, without weights."""
+    shapes = TAILS[config.decoder].shapes(EXAMPLE_POINTS, config.channels)
+    count = {0: Dim('count', min=1, max=MAX_POINTS)}
+    fixed = 3  # the patches, and where they lie in the map; the rest is one argument
+    return _export(PointsGraph(config), tuple(torch.rand(shape) for shape in shapes.values()),
+                   (*[count] * fixed, (count,) * (len(shapes) - fixed)), tuple(shapes),
+                   ('depth',))
 
 
 def export_slow(config: ModelConfig) -> onnx.ModelProto:
@@ -89,7 +119,7 @@ def export_slow(config: ModelConfig) -> onnx.ModelProto:
 
 
 def _export(module: nn.Module, example: tuple[torch.Tensor, ...],
-            dimensions: Iterable[dict[int, Dim] | None], inputs: Iterable[str],
+            dimensions: Iterable[Any], inputs: Iterable[str],
             outputs: Iterable[str]) -> onnx.ModelProto:
     for chatty in ('torch.onnx', 'onnxscript', 'onnx_ir'):
         logging.getLogger(chatty).setLevel(logging.ERROR)
@@ -136,9 +166,10 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def export_all(config: ModelConfig, directory: Path) -> list[Path]:
-    """Write ``slow_<name>.onnx`` and ``fast_<name>.onnx``; return their paths."""
+    """Write ``slow_<name>.onnx``, ``fast_``, ``tail_`` and ``points_``; return their paths."""
     paths = []
-    for kind, export in (('slow', export_slow), ('fast', export_fast)):
+    for kind, export in (('slow', export_slow), ('fast', export_fast), ('tail', export_tail),
+                         ('points', export_points)):
         path = directory / f'{kind}_{config.name}.onnx'
         onnx.save(export(config), path)
         paths.append(path)

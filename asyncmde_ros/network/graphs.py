@@ -1,4 +1,4 @@
-"""The two graphs that run: the fast one on every frame, the slow one in the background."""
+"""The graphs that run: the fast one on every frame, whole or in parts, the slow one behind it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,11 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from asyncmde_ros.model.config import ModelConfig
+from asyncmde_ros.model.geometry import FINEST, PATCH
+from asyncmde_ros.model.patches import TAILS
 from asyncmde_ros.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from asyncmde_ros.network.depth_anything import DepthAnythingV2
 from asyncmde_ros.network.dpt import DPTDecoder, LightDecoder
 from asyncmde_ros.network.mobilenetv3 import MobileNetV3Small
+from asyncmde_ros.network.sparse_decoder import sparse_depth
 from asyncmde_ros.network.spatial_memory import (
+    Fused,
     KeyframeFeatures,
     MemoryState,
     Projector,
@@ -68,8 +72,7 @@ class FastNetwork(nn.Module):
         super().__init__()
         self.frame_encoder = FrameEncoder(config)
         self.unit = SpatialMemoryUnit(config.channels)
-        decoder = LightDecoder if config.decoder == 'light' else DPTDecoder
-        self.decoder = decoder(config.channels)
+        self.decoder = _decoder(config)
 
     def forward(self, image: Tensor, step: TensorWarp, keyframe: TensorWarp,
                 memory: KeyframeFeatures, state: MemoryState, beta: Tensor, k: Tensor,
@@ -79,10 +82,16 @@ class FastNetwork(nn.Module):
         ``image``: (1, 3, H, W), ImageNet-normalised; the rest as
         :meth:`SpatialMemoryUnit.forward`.
         """
-        observed = self.frame_encoder(image, memory.levels)
-        fused = self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
+        fused = self.fuse(image, step, keyframe, memory, state, beta, k, fresh)
         depth = self.decoder.native(fused.levels, image.shape[2:])
         return FastOutputs(depth, fused.share, fused.state)
+
+    def fuse(self, image: Tensor, step: TensorWarp, keyframe: TensorWarp,
+             memory: KeyframeFeatures, state: MemoryState, beta: Tensor, k: Tensor,
+             fresh: Tensor) -> Fused:
+        """Do what :meth:`forward` does, but for the decoder's part."""
+        observed = self.frame_encoder(image, memory.levels)
+        return self.unit(observed, memory, state, step, keyframe, beta, k, fresh)
 
 
 class FastGraph(nn.Module):
@@ -100,11 +109,77 @@ class FastGraph(nn.Module):
                 p1: Tensor, p4: Tensor, trust: Tensor,
                 beta: Tensor, k: Tensor, fresh: Tensor) -> tuple[Tensor, ...]:
         state = MemoryState([a2, a3, a4], p1, p4, trust)
-        out = self.fast(image, TensorWarp(step, step_flow), TensorWarp(keyframe, keyframe_flow),
-                        KeyframeFeatures([m1, m2, m3, m4], [phi1, phi2, phi3, phi4]),
-                        state, beta, k, fresh)
-        return (out.depth, out.share, *out.state.weight, out.state.p1, out.state.p4,
-                out.state.trust)
+        fused = self.fast.fuse(
+            image, TensorWarp(step, step_flow), TensorWarp(keyframe, keyframe_flow),
+            KeyframeFeatures([m1, m2, m3, m4], [phi1, phi2, phi3, phi4]), state, beta, k, fresh)
+        return self.outputs(fused, image.shape[2:])
+
+    def outputs(self, fused: Fused, size: Sequence[int]) -> tuple[Tensor, ...]:
+        """Return what is told of a step on an image of ``size``."""
+        return (self.fast.decoder.native(fused.levels, size), *_state(fused))
+
+
+class TrunkGraph(FastGraph):
+    """The fast network without the decoder's tail: what runs where nobody asks for a map."""
+
+    def outputs(self, fused: Fused, size: Sequence[int]) -> tuple[Tensor, ...]:
+        return (*_state(fused), _features_last(self.fast.decoder.undecoded(fused.levels)))
+
+
+class WholeFastGraph(FastGraph):
+    """With the decoder's tail and its input; what is exported, in part to run."""
+
+    def outputs(self, fused: Fused, size: Sequence[int]) -> tuple[Tensor, ...]:
+        undecoded = self.fast.decoder.undecoded(fused.levels)
+        return (self.fast.decoder.tail(undecoded, size), *_state(fused),
+                _features_last(undecoded))
+
+
+def _state(fused: Fused) -> tuple[Tensor, ...]:
+    """Return the keyframe's share and the next state."""
+    state = fused.state
+    return fused.share, *state.weight, state.p1, state.p4, state.trust
+
+
+def _features_last(maps: Sequence[Tensor]) -> Tensor:
+    """Return maps (B, C, ., .) as one, each pixel's features beside each other in memory."""
+    return torch.cat(tuple(maps), dim=1).permute(0, 2, 3, 1)
+
+
+class DecoderGraph(nn.Module):
+    """A decoder by itself, with the names that its weights have in the fast network."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.fast = nn.ModuleDict({'decoder': _decoder(config)})
+        self._parts = TAILS[config.decoder].parts
+
+    @property
+    def decoder(self) -> DPTDecoder:
+        decoder = self.fast['decoder']
+        assert isinstance(decoder, DPTDecoder)
+        return decoder
+
+
+class TailGraph(DecoderGraph):
+    """From what :class:`TrunkGraph` leaves undecoded to the depth map."""
+
+    def forward(self, undecoded: Tensor) -> tuple[Tensor]:
+        size = [PATCH * length // FINEST for length in undecoded.shape[1:3]]
+        maps = undecoded.permute(0, 3, 1, 2).chunk(self._parts, dim=1)
+        return (self.decoder.tail(maps, size),)
+
+
+class PointsGraph(DecoderGraph):
+    """From patches of it to blocks of depth: :meth:`asyncmde_ros.model.patches.Tail.inputs`."""
+
+    def forward(self, patches: Tensor, rows: Tensor, cols: Tensor, *resampling: Tensor
+                ) -> tuple[Tensor]:
+        return (sparse_depth(self.decoder, patches, rows, cols, resampling),)
+
+
+def _decoder(config: ModelConfig) -> DPTDecoder:
+    return (LightDecoder if config.decoder == 'light' else DPTDecoder)(config.channels)
 
 
 class KeyframeGraph(nn.Module):

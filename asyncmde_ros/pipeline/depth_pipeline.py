@@ -162,7 +162,8 @@ class DepthPipeline:
             return self._withhold(slot, stamp_ns)
         source, field = DepthSource.WARPED, self._session.extrapolate(view) if late else None
         if field is None:
-            source, field = self._session.source, self._session.step(view, slot, settings)
+            source = self._session.source
+            field = self._session.step(view, slot, settings, whole)
             if self._lost(settings):
                 self._offer(picture, stamp_ns)
                 return self._withhold(self._memory.missing(settings), stamp_ns)

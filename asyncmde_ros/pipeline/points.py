@@ -30,9 +30,11 @@ Places = npt.NDArray[np.float64]
 """(n,) coordinates in pixels."""
 
 
-AROUND = (np.array([0, -REACH, -1, 1, REACH, 0, 0, 0, 0], np.intp),
-          np.array([0, 0, 0, 0, 0, -REACH, -1, 1, REACH], np.intp))
-"""Rows and columns from a pixel to itself and to those along either axis that tell an edge."""
+NEAR = np.array([0, -1, 1, 0, 0], np.intp), np.array([0, 0, 0, -1, 1], np.intp)
+"""Rows and columns from a pixel to itself and its neighbours, which tell where it is steep."""
+
+ALONG = np.array([-REACH, *range(-RAMP, RAMP + 1), REACH], np.intp)
+"""Pixels along one axis to those that tell an edge from a slope, and what its two sides are."""
 
 
 class PointDepth(NamedTuple):
@@ -84,12 +86,13 @@ class ImageField:
         field = self._field if len(x) < self._field.many else self._made
         given = _Given(field.depth_at, field.size, self._rotation)
         window = given.window(x, y, self._image)
-        around = given.beside(given.nearest(x, y, self._image), *AROUND)
+        centre = given.nearest(x, y, self._image)
+        near = given.beside(centre, *NEAR)
         # All at once: each look at a field has a price of its own.
         values = given.values(*(np.concatenate(part, axis=1)
-                                for part in zip(window[:2], around, strict=True)))
+                                for part in zip(window[:2], near, strict=True)))
         count = window.rows.shape[1]
-        return _without_ramps(given, around, window.mean(values[:, :count]), values[:, count:])
+        return _without_ramps(given, centre, window.mean(values[:, :count]), values[:, count:])
 
     def _trust_at(self, x: Places, y: Places) -> Values:
         given = _Given(self._field.trust_at, self._field.trust_size, self._rotation)
@@ -154,31 +157,29 @@ class _Given:
                          in zip(pixels, (down, across), self.size, strict=True)))
 
 
-def _without_ramps(given: _Given, around: _Pixels, values: Values, beside: Values) -> Values:
+def _without_ramps(given: _Given, centre: _Pixels, values: Values, near: Values) -> Values:
     """Return ``values`` (n,), of points at depth edges that of the nearer of their two sides.
 
-    ``around`` are the pixels of AROUND and ``beside`` (n, 9) their values.
+    ``centre`` are the pixels (n, 1) that they are nearest to, ``near`` (n, 5) the values of NEAR.
 
-    With p the inverse depth and its slopes per pixel of the map, along a row or a column, to the
-    next pixel and over REACH to both sides, there is an edge where |near slope| > STEEP p and
-    |near slope| > STEEPER |far slope|: on a plane inverse depth is affine in the pixel, so that
-    both slopes agree, however slanted it is.  The sides are the least and the largest value within
-    RAMP along the steeper axis.
+    With p the inverse depth and its slopes per pixel of the map, along the row or the column,
+    whichever is steeper, to the next pixel and over REACH to both sides, there is an edge where
+    |near slope| > STEEP p and |near slope| > STEEPER |far slope|: on a plane inverse depth is
+    affine in the pixel, so that both slopes agree, however slanted it is.  The sides are the least
+    and the largest value within RAMP.
     """
-    middle, along = beside[:, :1, None], beside[:, 1:].reshape(-1, 2, 4)  # (n, axis, where)
-    near = np.abs(along[:, :, 1:3] - middle).max(axis=2)
-    far = np.abs(along[:, :, 3] - along[:, :, 0]) / (2 * REACH)
-    edge = ((near > STEEP * np.abs(values[:, None])) & (near > STEEPER * far)).any(axis=1)
-    if not edge.any():
+    slopes = np.abs(near[:, 1:] - near[:, :1]).reshape(-1, 2, 2).max(axis=2)  # (n, axis)
+    some = np.flatnonzero(slopes.max(axis=1) > STEEP * np.abs(values))
+    if not some.size:
         return values
-    across = near[edge, 1:] > near[edge, :1]
-    steps = np.arange(-RAMP, RAMP + 1)
-    centre = _Pixels(around.rows[edge, :1], around.cols[edge, :1])
-    line = given.values(*given.beside(centre, np.where(across, 0, steps),
-                                      np.where(across, steps, 0)))
-    low, high = line.min(axis=1), line.max(axis=1)
+    across = slopes[some, 1:] > slopes[some, :1]
+    line = given.values(*given.beside(_Pixels(centre.rows[some], centre.cols[some]),
+                                      np.where(across, 0, ALONG), np.where(across, ALONG, 0)))
+    far = np.abs(line[:, -1] - line[:, 0]) / (2 * REACH)
+    edge = slopes[some].max(axis=1) > STEEPER * far
+    low, high, at_it = line[:, 1:-1].min(axis=1), line[:, 1:-1].max(axis=1), values[some]
     found = values.copy()
-    found[edge] = np.where(values[edge] - low < high - values[edge], low, high)
+    found[some] = np.where(edge, np.where(at_it - low < high - at_it, low, high), at_it)
     return found
 
 
@@ -197,4 +198,5 @@ def _weights(at: Places, image: int, length: int) -> tuple[Indices, Places]:
     pixels = np.floor(one) + np.arange(math.ceil(scale) + 2)
     weights = ((1 - share) * np.maximum(1 - np.abs(one - pixels), 0)
                + share * np.maximum(1 - np.abs(other - pixels), 0))
-    return np.minimum(pixels, length - 1).astype(np.intp), weights
+    # No further than what has a weight, so that nobody has to tell the rest.
+    return np.minimum(pixels, np.ceil(other)).astype(np.intp), weights

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
 from asyncmde_ros.engine.choice import Choice
-from asyncmde_ros.engine.interface import DepthEngine, Engines
+from asyncmde_ros.engine.interface import DepthEngine, Engines, SparseEngines
 from asyncmde_ros.engine.loader import Model
 from asyncmde_ros.model.geometry import Size, network_size
 from asyncmde_ros.model.preprocess import average
@@ -23,6 +23,7 @@ from asyncmde_ros.pipeline.refresher import DepthRefresher, FeatureRefresher, ma
 from asyncmde_ros.pipeline.results import DepthSource
 from asyncmde_ros.pipeline.settings import FastPathModel, MotionCompensation, Settings
 from asyncmde_ros.pipeline.slow_path import Frame, RefreshPlan, SlowPath, SlowPathStatus
+from asyncmde_ros.pipeline.undecoded import DecoderOnDemand
 from asyncmde_ros.scale.steady import Steady
 
 LARGER = 4 / 3
@@ -93,8 +94,9 @@ class Session(ABC):
         """Take back a frame that was offered and waits."""
 
     @abstractmethod
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
-        """Return depth and trust of a frame."""
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
+             ) -> Field:
+        """Return depth and trust of a frame; if not ``whole``, nobody wants all of its map."""
 
     @abstractmethod
     def extrapolate(self, view: TrackedFrame) -> Field | None:
@@ -130,7 +132,10 @@ class SpatialMemorySession(Session):
 
     source = DepthSource.NETWORK
 
-    def __init__(self, engines: Engines, settings: LiveSettings, clock: Clock = REAL) -> None:
+    def __init__(self, engines: Engines, settings: LiveSettings, clock: Clock = REAL,
+                 compile_sparse: Callable[[], SparseEngines] | None = None) -> None:
+        """``compile_sparse``: without it, every frame is decoded whole."""
+        self._decoder = DecoderOnDemand(compile_sparse)
         self.size = self.picture_size = engines.size
         self.engines = engines
         self._mailbox: Mailbox[Frame] = Mailbox()
@@ -157,12 +162,17 @@ class SpatialMemorySession(Session):
     def clear(self) -> None:
         self._mailbox.clear()
 
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
+    def stop(self, timeout_s: float | None) -> bool:
+        stopped = super().stop(timeout_s)
+        return self._decoder.stop(timeout_s) and stopped
+
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
+             ) -> Field:
         assert slot.keyframe is not None
-        depth, trust = self._fused.step(
+        return self._fused.step(
             view.picture, slot, view.step, view.since(slot.keyframe.frame_id, view.frame_id),
-            settings.temporal_smoothing, settings.gate_temperature)
-        return MapField(depth.copy(), trust.copy())  # the next step writes over them
+            settings.temporal_smoothing, settings.gate_temperature,
+            None if whole else self._decoder.wanted())
 
     def extrapolate(self, view: TrackedFrame) -> Field | None:
         maps = self._fused.extrapolate(view.step)
@@ -267,7 +277,8 @@ class GlanceSession(Session):
         super().drop_memory()
         self._steady.forget()
 
-    def step(self, view: TrackedFrame, slot: Slot, settings: Settings) -> Field:
+    def step(self, view: TrackedFrame, slot: Slot, settings: Settings, whole: bool = True
+             ) -> Field:
         moved = self._moved.step(view, slot, self._glances.front())
         self._policy.judged(self._moved.mean_trust, self._moved.change_per_frame)
         if settings.steady and settings.motion_compensation is MotionCompensation.IMAGE:
@@ -297,7 +308,10 @@ def build(model: Model, size: Size, fast_path: FastPathModel, settings: LiveSett
     """Compile a session's engines for the network's ``size``; takes seconds, by TensorRT minutes.
     """
     if fast_path is FastPathModel.SPATIAL_MEMORY:
-        return SpatialMemorySession(model.compile(size, cancel), settings, clock)
+        # On a GPU a whole step takes a third of a millisecond.
+        return SpatialMemorySession(
+            model.compile(size, cancel), settings, clock,
+            None if model.on_gpu else lambda: model.compile_sparse(size, cancel))
     glance = glance_size(size)
     threads, cores = model.background, len(os.sched_getaffinity(0))
     with new_threads_lowered():  # the runtime's workers serve the background alone

@@ -122,6 +122,8 @@ class ModelEntry:
     glance: str | None
     slow_graph: str
     fast_graph: str
+    tail_graph: str
+    points_graph: str
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class Rig:
         slot = self.cache.front()
         if slot is None:
             return None
-        depth, _ = self.fast.step(IMAGE, slot, still(SIZE), still(SIZE), 0.5, 4.0)
+        depth = self.fast.step(IMAGE, slot, still(SIZE), still(SIZE), 0.5, 4.0).depth()
         return float(depth.flat[0])
 
 

@@ -8,6 +8,7 @@ pytest.importorskip('onnx', reason='left out: needs onnx')
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.engine.openvino import OpenVINOEngine
 from asyncmde_ros.engine.positions import resize_positions
 from asyncmde_ros.errors import EngineError
-from asyncmde_ros.model.config import CONFIGS, VITS
+from asyncmde_ros.model.config import CONFIGS, VITB, VITS
 from asyncmde_ros.model.geometry import memory_sizes, patch_grid
 from asyncmde_ros.model.graph_tensors import (
     FAST_INPUTS,
@@ -31,8 +32,11 @@ from asyncmde_ros.model.graph_tensors import (
     SLOW_INPUTS,
     SLOW_OUTPUTS,
     WARPS,
+    WHOLE_FAST_OUTPUTS,
 )
+from asyncmde_ros.model.patches import TAILS
 from asyncmde_ros.network.export import fast_example
+from asyncmde_ros.network.graphs import TailGraph
 from asyncmde_ros.resources import share_directory
 
 SIZES = {'4:3': (126, 168), '16:9': (126, 224), 'odd grid': (126, 154)}
@@ -107,8 +111,44 @@ def test_fast_graph_equals_torch(size: tuple[int, int], fresh: float,
     shapes = {name: value.shape for name, value in inputs.items()}
     expected = run(by_torch(Graph.FAST, size, all_weights, shapes, FAST_OUTPUTS), inputs)
     assert_same(run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2,
-                                   Precision.FP32), inputs),
+                                   Precision.FP32, FAST_OUTPUTS), inputs),
                 expected)
+
+
+def test_the_fast_graph_in_parts_equals_torch(foundation_path: Path,
+                                              all_weights: dict[str, np.ndarray]) -> None:
+    """The network without its decoder's end, and that end for a map and for points."""
+    torch.manual_seed(0)
+    size, rng = SIZES['odd grid'], np.random.default_rng(0)
+    model = Model(precision=Precision.FP32, foundation=foundation_path)
+    for graph in (Graph.TRUNK, Graph.TAIL, Graph.POINTS):
+        wanted = replace(model.specification(graph, size), weights=all_weights)
+        inputs = {name: rng.random(shape, np.float32) for name, shape in wanted.shapes.items()}
+        if graph is Graph.TRUNK:
+            inputs = {name: value.numpy() for name, value in fast_example(VITS, size).items()}
+        assert_both_same(wanted, inputs)
+
+
+def assert_both_same(wanted: Specification, inputs: dict[str, np.ndarray]) -> None:
+    options = EngineOptions(Precision.FP32, 2)
+    ours, theirs = (run(compile_graph(wanted, options), inputs) for compile_graph in (
+        openvino.compile_graph, reference.compile_graph))
+    assert set(ours) == set(wanted.outputs)
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize('graph', [Graph.TAIL, Graph.POINTS])
+def test_the_end_of_the_whole_decoder_equals_torch(graph: Graph) -> None:
+    """With random weights, since none are shipped."""
+    torch.manual_seed(0)
+    tail, channels, rng = TAILS[VITB.decoder], VITB.channels, np.random.default_rng(0)
+    weights = {name: value.numpy() for name, value in TailGraph(VITB).state_dict().items()}
+    shapes = ({'undecoded': (1, 16, 20, tail.parts * channels)} if graph is Graph.TAIL else
+              tail.shapes(3, channels))
+    assert_both_same(
+        Specification(graph, VITB.name, (56, 70), MODELS / f'{graph.value}_vitb.onnx', weights,
+                      shapes, ('depth',)),
+        {name: rng.random(shape, np.float32) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize('by', ['homography', 'flow', 'both'])
@@ -128,7 +168,8 @@ def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
     inputs['a2'][...] = np.linspace(0, 1, rows)[:, None]
     inputs['trust'][...], inputs['beta'][...], inputs['k'][...] = 1, 0, 4  # trust stays 1
     shapes = {name: value.shape for name, value in inputs.items()}
-    result = run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2), inputs)
+    result = run(OpenVINOEngine(MODELS / 'fast_vits.onnx', all_weights, shapes, 2,
+                                outputs=FAST_OUTPUTS), inputs)
     moved = result['next_a2'][0, 0, 10:-10, 10:-10]
     expected = inputs['a2'][0, 0] + shift[1] / 2 * rows / (rows - 1)
     error_px = np.abs(moved - expected[10:-10, 10:-10]) * (rows - 1)
@@ -138,14 +179,17 @@ def test_the_warp_keeps_its_subpixel_accuracy_at_any_precision(
 @pytest.mark.parametrize('name', CONFIGS)
 def test_the_shipped_graphs_are_of_the_present_networks(name: str) -> None:
     """Weights are inputs as well, told apart by the dots in their names."""
-    for kind, inputs, outputs in (('fast', FAST_INPUTS, FAST_OUTPUTS),
-                                  ('slow', SLOW_INPUTS, SLOW_OUTPUTS)):
+    points = TAILS[CONFIGS[name].decoder].shapes(1, CONFIGS[name].channels)
+    for kind, inputs, outputs in (('fast', FAST_INPUTS, WHOLE_FAST_OUTPUTS),
+                                  ('slow', SLOW_INPUTS, SLOW_OUTPUTS),
+                                  ('tail', ['undecoded'], ['depth']),
+                                  ('points', points, ['depth'])):
         graph = onnx.load(MODELS / f'{kind}_{name}.onnx').graph
         found = [value.name for value in graph.input]
         assert [given for given in found if '.' not in given] == list(inputs)
         assert [value.name for value in graph.output] == list(outputs)
         assert any('projector.context' in given for given in found) == (
-            CONFIGS[name].projector_context)
+            kind in ('fast', 'slow') and CONFIGS[name].projector_context)
 
 
 @pytest.mark.proves('weights-swapped')

@@ -154,8 +154,8 @@ def test_a_thousand_frames_without_a_wait_for_anybody_else(
         assert slot is not None
         which = slots.index(slot)
         fast.forget()  # so that every step is the keyframe's first, and comparable
-        depth, _ = fast.step(frames[0] if which == 0 else frames[19], slot, nothing, nothing,
-                             0.5, 4.0)
+        depth = fast.step(frames[0] if which == 0 else frames[19], slot, nothing, nothing,
+                          0.5, 4.0).depth()
         np.testing.assert_array_equal(depth, expected[which])
         shown[which] += 1
     stop.set()
@@ -176,8 +176,7 @@ def keyframe_depth(engines: Engines, fast: FastPath, slot: Slot, frame: np.ndarr
                                      **slot.buffers}, after=slot.read)
     slot.keyframe = Keyframe(0, 0, 0, 0, 0.0)
     fast.forget()
-    depth, _ = fast.step(frame, slot, still(SIZE), still(SIZE), 0.5, 4.0)
-    return depth.copy()
+    return fast.step(frame, slot, still(SIZE), still(SIZE), 0.5, 4.0).depth()
 
 
 def test_the_pipeline_runs_and_a_new_size_is_built_beside_it(

@@ -70,7 +70,7 @@ def test_an_extrapolated_frame_shows_the_last_depth_moved_and_the_next_step_lead
     assert fast.extrapolate(step) is None, 'there is nothing to move yet'
     slot = publish(cache, 1)
     fast.step(IMAGE, slot, STILL, STILL, 0.5, 4)
-    shown = fast.step(IMAGE, slot, STILL, STILL, 0.5, 4)[0].copy()
+    shown = fast.step(IMAGE, slot, STILL, STILL, 0.5, 4).depth()
     for extrapolated in (1, 2):
         maps = fast.extrapolate(step)
         assert maps is not None and fast.keyframe == slot.keyframe

@@ -14,10 +14,12 @@ from asyncmde_ros.engine.interface import (
     Engines,
     Fence,
     HostBuffer,
+    SparseEngines,
 )
 from asyncmde_ros.engine.loader import Threads
-from asyncmde_ros.model.geometry import Size, patch_grid
+from asyncmde_ros.model.geometry import Size, memory_sizes, patch_grid
 from asyncmde_ros.model.graph_tensors import KEYFRAME, STATE, fast_shapes
+from asyncmde_ros.model.patches import SIDE, TAILS
 
 CHANNELS = 2
 
@@ -82,6 +84,41 @@ def fake_engines(size: Size) -> Engines:
     return Engines(size, fast_engine, slow_engine, slow_engine.allocate('positions'))
 
 
+def fake_sparse_engines(size: Size, at_once: int = 4) -> SparseEngines:
+    """Engines that decode each pixel by itself: the first feature of a pixel near it."""
+    tail, shapes, finest = TAILS['light'], fast_shapes(size, CHANNELS), fine_size(size)
+
+    def trunk(arrays: Mapping[str, np.ndarray]) -> None:
+        arrays['undecoded'][...] = arrays['m1'].mean()
+        arrays['share'][...] = 1
+
+    def whole(arrays: Mapping[str, np.ndarray]) -> None:
+        rows, cols = (np.floor(np.arange(2 * side) * ((side - 1) / (2 * side - 1))).astype(int)
+                      for side in finest)
+        arrays['depth'][0, 0] = arrays['undecoded'][0, rows[:, None], cols, 0]
+
+    def points(arrays: Mapping[str, np.ndarray]) -> None:
+        middle = arrays['patches'][:, tail.margin:-tail.margin, tail.margin:-tail.margin, 0]
+        # Of each pixel of a block the first row and column that have a weight.
+        down, across = ((arrays[name][:, 1:-1] > 0).argmax(axis=2)
+                        for name in ('down1', 'across1'))
+        blocks = np.arange(len(middle))[:, None, None]
+        arrays['depth'][...] = middle[blocks, down[:, :, None], across[:, None, :]]
+    undecoded = (1, *finest, CHANNELS)
+    return SparseEngines(
+        tail,
+        FakeEngine(shapes, {'share': shapes['a2'],
+                            **{f'next_{name}': shapes[name] for name in STATE},
+                            'undecoded': undecoded}, trunk),
+        FakeEngine({'undecoded': undecoded}, {'depth': (1, 1, *tail.size(finest))}, whole),
+        FakeEngine(tail.shapes(at_once, CHANNELS), {'depth': (at_once, SIDE, SIDE)}, points))
+
+
+def fine_size(size: Size) -> Size:
+    """Return the size of the memory's finest level."""
+    return memory_sizes(patch_grid(size))[0]
+
+
 def fake_depth_engine(size: Size) -> DepthEngine:
     """A whole network whose depth is the image's mean."""
     def whole(arrays: Mapping[str, np.ndarray]) -> None:
@@ -112,6 +149,9 @@ class FakeModel:
         self.compiled.append(size)
         self.engines = fake_engines(size)
         return self.engines
+
+    def compile_sparse(self, size: Size, cancel: Event | None = None) -> SparseEngines:
+        return fake_sparse_engines(size)
 
     def compile_depth(self, size: Size, cancel: Event | None = None) -> DepthEngine:
         self.refreshers[size] = fake_depth_engine(size)

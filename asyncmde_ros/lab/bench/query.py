@@ -2,6 +2,7 @@
 """
 
 import dataclasses
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from asyncmde_ros.lab.bench.statistics import Summary, summarise, timed_ms
 from asyncmde_ros.pipeline.depth_pipeline import DepthPipeline
 from asyncmde_ros.pipeline.settings import Settings
 from asyncmde_ros.pipeline.slow_path import SlowPathState
+from asyncmde_ros.pipeline.undecoded import COMPILER
 
 NOTE = ('Precompute is a frame without a map: resizing, motion, evidence for the memory. A map is '
         'the same frame with its depth and trust for every pixel of the image, without a message. '
@@ -82,12 +84,14 @@ def _settle(pipeline: DepthPipeline, options: BenchOptions, pictures: Pictures) 
     """
     deadline, frame = time.monotonic() + SETTLE_TIMEOUT_S, 0
     while True:
-        result = pipeline.process(pictures.at(frame), _stamp_ns(frame, options))
-        if result.depth is not None:
+        # Without a map: what such frames take less time by is made in the background.
+        result = pipeline.process(pictures.at(frame), _stamp_ns(frame, options), whole=False)
+        if result.keyframe is not None:
             pipeline.settings = dataclasses.replace(pipeline.settings, slow_path_enabled=False)
             glance = pipeline.status.glance
             paths = (pipeline.status.slow_path, *([glance] if glance else []))
-            if all(path.state is SlowPathState.DISABLED for path in paths):
+            if all(path.state is SlowPathState.DISABLED for path in paths) and not any(
+                    thread.name == COMPILER for thread in threading.enumerate()):
                 return frame
         if time.monotonic() > deadline:
             raise EngineError(f'no memory within {SETTLE_TIMEOUT_S:g} s; the last error: '

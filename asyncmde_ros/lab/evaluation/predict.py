@@ -164,8 +164,8 @@ def spatial_memory(engines: Engines, track: Footage, keyframes: Keyframes,
             current = keyframe
         depth, trust = fast.step(
             track.pictures[index], model.slot, track.steps[index], track.since(keyframe, index),
-            settings.temporal_smoothing, settings.gate_temperature)
-        yield at_size(depth, engines.size), trust.copy()
+            settings.temporal_smoothing, settings.gate_temperature).maps()
+        yield at_size(depth, engines.size), trust
 
 
 class Shown(NamedTuple):
@@ -228,8 +228,8 @@ def fast_alone(engines: Engines, pictures: Sequence[Picture],
     nothing = nowhere(engines.size)
     for index, picture in enumerate(pictures):
         slot.keyframe = Keyframe(index, index, 0, index, 0.0)  # fresh: no state carries over
-        depth, _ = fast.step(picture, slot, nothing, nothing, settings.temporal_smoothing,
-                             settings.gate_temperature)
+        depth = fast.step(picture, slot, nothing, nothing, settings.temporal_smoothing,
+                          settings.gate_temperature).depth()
         yield at_size(depth, engines.size)
 
 
