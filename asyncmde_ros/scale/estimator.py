@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asyncmde_ros.scale.filter import WANDER, ScaleFilter, Wander
-from asyncmde_ros.scale.fit import Fit, fit
+from asyncmde_ros.scale.fit import Fit, fit, median
 from asyncmde_ros.scale.history import History
 from asyncmde_ros.scale.observations import Array, Map, Measurement, sample
 
@@ -118,4 +118,4 @@ def _typical(relative: Map) -> float:
     """
     values = np.abs(relative[::STRIDE, ::STRIDE])
     values = values[(values > 0) & (values < np.inf)]
-    return float(np.median(values)) if values.size else 0.0
+    return median(values) if values.size else 0.0

@@ -15,6 +15,12 @@ HYPOTHESES = 100
 JUDGES = 200
 """Points that judge a hypothesis; more cost time and say the same."""
 
+_RNG = np.random.default_rng(0)
+PAIRS, SINGLES, JUDGING = (_RNG.random(shape) for shape in (
+    (2, HYPOTHESES), HYPOTHESES, JUDGES))
+"""In [0, 1), of which places among the points are made: to draw anew takes longer than to judge.
+"""
+
 MODEL_ERROR = 0.1
 """Share of inverse depth by which a good point may miss the fit because the map's shape is wrong,
 before that is known (Depth Anything V2 Small has an AbsRel of about 0.1)."""
@@ -30,6 +36,11 @@ OUTLIER = 4.0
 """Standard deviations from which on a point is left out: gross, or moving."""
 
 ITERATIONS = 10
+SETTLED = 1e-3
+"""A step of the reweighting that moves the fit by less of its standard deviations, and the share
+of the map's error by less of itself, is the last."""
+
+TINY = float(np.finfo(float).tiny)
 MEDIAN_TO_SIGMA = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
 
@@ -106,27 +117,32 @@ def _consensus(samples: Samples, shift: float, prior: tuple[float, float] | None
     """Return the (a, b) that most points are near to; with ``held``, among those with ``shift``.
     """
     r, q = samples.relative, samples.inverse_depth
-    rng = np.random.default_rng(0)
+    single = _drawn(r.size, SINGLES)
+    lines = np.full((2, len(single) + (0 if held else HYPOTHESES + (prior is not None))), shift)
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-        single = rng.permutation(r.size)[:HYPOTHESES]
-        lines = [np.stack([(q[single] - shift) / r[single], np.full(single.size, shift)])]
+        lines[0, :len(single)] = (q[single] - shift) / r[single]
         if not held:
-            first, second = rng.integers(0, r.size, (2, HYPOTHESES))
-            slope = (q[second] - q[first]) / (r[second] - r[first])
-            lines.append(np.stack([slope, q[first] - slope * r[first]]))
+            first, second = (PAIRS * r.size).astype(np.intp)
+            pairs = lines[:, len(single):len(single) + HYPOTHESES]
+            pairs[0] = (q[second] - q[first]) / (r[second] - r[first])
+            pairs[1] = q[first] - pairs[0] * r[first]
             if prior is not None:
-                lines.append(np.array(prior)[:, None])
-    a, b = np.concatenate(lines, axis=1)
-    sound = np.isfinite(a) & np.isfinite(b) & (a > 0)
-    if not sound.any():
+                lines[:, -1] = prior
+    lines = lines[:, np.isfinite(lines).all(axis=0) & (lines[0] > 0)]
+    if not lines.size:
         return None
-    a, b = a[sound], b[sound]
-    judges = rng.permutation(r.size)[:JUDGES]
-    cost = _costs(np.stack([a, b]).astype(np.float32), r[judges].astype(np.float32),
-                  q[judges].astype(np.float32), samples.sigma[judges].astype(np.float32),
-                  samples.weight[judges].astype(np.float32))
-    best = int(np.argmin(cost))
-    return float(a[best]), float(b[best])
+    judges = _drawn(r.size, JUDGING)
+    cost = _costs(lines.astype(np.float32), *(column[judges].astype(np.float32) for column in (
+        r, q, samples.sigma, samples.weight)))
+    a, b = lines[:, np.argmin(cost)].tolist()
+    return a, b
+
+
+def _drawn(count: int, draws: Array) -> npt.NDArray[np.intp]:
+    """Return which of ``count`` points are drawn: all, or one of each part of as many."""
+    if count <= len(draws):
+        return np.arange(count)
+    return ((np.arange(len(draws)) + draws) * (count / len(draws))).astype(np.intp)
 
 
 def _costs(lines: Single, r: Single, q: Single, sigma: Single, weight: Single) -> Single:
@@ -160,43 +176,48 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
     share = MODEL_ERROR
     noise = samples.sigma ** 2
     terms = np.stack([r * r, r, np.ones_like(r), r * q, q], axis=1)
-    covariance = np.zeros((2, 2))
-    common = np.zeros((2, len(samples.errors)))
+    p = a * r + b
     for _ in range(ITERATIONS):
-        p = a * r + b
-        variance = np.maximum(noise + (share * p) ** 2, np.finfo(float).tiny)
+        last = a, b, share
+        variance = np.maximum(noise + (share * p) ** 2, TINY)
         distance = np.abs(q - p) / np.sqrt(variance)
         inliers = (p > 0) & (distance < OUTLIER)
-        weight = samples.weight * inliers * HUBER / np.maximum(distance, HUBER) / variance
-        rr, r1, one, rq, q1 = (float(total) for total in weight @ terms)
+        weight = samples.weight * inliers * (HUBER / (np.maximum(distance, HUBER) * variance))
+        rr, r1, one, rq, q1 = (weight @ terms).tolist()
         determinant = rr if held else rr * one - r1 * r1
         if not determinant > 0:
             return None
         if held:
             a = (rq - b * r1) / rr
-            covariance[0, 0] = 1 / rr
         else:
             a, b = (one * rq - r1 * q1) / determinant, (rr * q1 - r1 * rq) / determinant
-            covariance[:] = ((one / determinant, -r1 / determinant),
-                             (-r1 / determinant, rr / determinant))
         if not (math.isfinite(a) and math.isfinite(b) and a > 0):
             return None
         p = a * r + b
-        near = inliers & (p > 0)
-        if not near.any():
+        near = np.flatnonzero(inliers & (p > 0))
+        if not near.size:
             return None
         error = median(np.abs(q[near] / p[near] - 1))
         share = min(max(MEDIAN_TO_SIGMA * error, MODEL_ERROR_RANGE[0]), MODEL_ERROR_RANGE[1])
+        more, higher = a - last[0], b - last[1]
+        if (more * more * rr + 2 * more * higher * r1 + higher * higher * one <= SETTLED ** 2
+                and abs(share - last[2]) <= SETTLED * share):
+            break
+    covariance = (np.array([[1 / rr, 0.0], [0.0, 0.0]]) if held else
+                  np.array([[one, -r1], [-r1, rr]]) / determinant)
+    common = np.zeros((2, len(samples.errors)))
     if samples.common is not None:
         common = covariance @ (terms[:, 1:3].T @ (weight[:, None] * samples.common))
-    if not held and (covariance[0, 0] > (DEGENERATE * a) ** 2
-                     or samples.weight[inliers].sum() < FEWEST_CELLS
-                     or _spread(p[inliers], samples.weight[inliers]) < SPREAD):
+    used = samples.weight * inliers
+    total = float(used.sum())
+    middle = float(used @ p) / total
+    if not held and (covariance[0, 0] > (DEGENERATE * a) ** 2 or total < FEWEST_CELLS
+                     or float(used @ (p - middle) ** 2) < total * (SPREAD * middle) ** 2):
         return None
     miss = (q[inliers] - p[inliers]) / p[inliers]
-    residual = float(np.sqrt(np.average(miss ** 2, weights=samples.weight[inliers])))
-    centre = float(np.average(r[inliers], weights=samples.weight[inliers]))
-    return Fit(a, b, covariance, inliers, residual, held, centre, common, samples.errors)
+    residual = math.sqrt(float(samples.weight[inliers] @ miss ** 2) / total)
+    return Fit(a, b, covariance, inliers, residual, held, float(used @ r) / total, common,
+               samples.errors)
 
 
 def median(values: Array) -> float:
@@ -206,9 +227,3 @@ def median(values: Array) -> float:
         return float(np.partition(values, half)[half])
     middle = np.partition(values, (half - 1, half))[half - 1:half + 1]
     return float(middle[0] + middle[1]) / 2
-
-
-def _spread(values: Array, weight: Array) -> float:
-    """Return the standard deviation over the mean."""
-    mean = np.average(values, weights=weight)
-    return float(np.sqrt(np.average((values - mean) ** 2, weights=weight)) / mean)

@@ -25,6 +25,9 @@ MOST = 1000
 """Observations that are used of one moment: more say the same, and cost milliseconds."""
 
 
+REMAPPED = 30000
+
+
 @dataclass(frozen=True, eq=False)
 class Observations:
     """What one source measured at one moment.
@@ -135,9 +138,9 @@ def sample(measured: Sequence[tuple[PastMap, Observations]]) -> Samples:
     if columns.shape[1] > MOST:
         order = np.argsort(columns[3], kind='stable')
         columns = columns[:, order[np.linspace(0, order.size - 1, MOST).astype(np.intp)]]
-    values, inverse_depth, sigma, cell = columns[:4]
-    _, index, counts = np.unique(cell, return_inverse=True, return_counts=True)
-    return Samples(values, inverse_depth, sigma, 1 / counts[index.reshape(-1)],
+    values, inverse_depth, sigma = columns[:3]
+    cell = columns[3].astype(np.intp)
+    return Samples(values, inverse_depth, sigma, 1 / np.bincount(cell)[cell],
                    columns[4:].T if errors else None, errors)
 
 
@@ -160,12 +163,14 @@ def _sampled(relative: Map, observations: Observations,
     if not good.any():
         return np.zeros((4 + len(errors), 0))
     x, y = x[good], y[good]
+    target = np.empty((1, len(x), 2), np.float32)
+    target[0, :, 0] = (x + 0.5) * (width / cols) - 0.5
+    target[0, :, 1] = (y + 0.5) * (height / rows) - 0.5
+    known = np.asarray(relative, np.float32)
     # remap takes no more than 32767 pixels at once.
-    target = np.stack([(x + 0.5) * width / cols - 0.5, (y + 0.5) * height / rows - 0.5], axis=1)
     values = np.concatenate([cv2.remap(  # type: ignore[call-overload]
-        np.asarray(relative, np.float32), part[None], None, cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE)[0]
-        for part in np.array_split(target.astype(np.float32), len(target) // 30000 + 1)])
+        known, target[:, start:start + REMAPPED], None, cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE)[0] for start in range(0, len(x), REMAPPED)])
     side = max(rows, cols) / CELLS
     cell = np.floor((y + 0.5) / side) * CELLS + np.floor((x + 0.5) / side)
     columns = np.zeros((4 + len(errors), len(values)))

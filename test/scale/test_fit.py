@@ -156,3 +156,33 @@ def test_a_held_shift_holds_what_is_wrong_in_common_too() -> None:
 def test_the_median_is_numpys(count: int) -> None:
     values = np.random.default_rng(count).standard_normal(count)
     assert median(values) == np.median(values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2 ** 32 - 1), count=st.integers(20, 300), wrong=st.floats(0, 0.3),
+       shape=st.floats(0, 0.15))
+def test_the_fit_is_where_the_textbook_s_reweighting_ends(seed: int, count: int, wrong: float,
+                                                          shape: float) -> None:
+    """Least squares by np.linalg, from where the fit ended and for ten rounds: nothing moves."""
+    rng = np.random.default_rng(seed)
+    some = room(count, rng, shape)
+    q = some.inverse_depth * np.where(rng.random(count) < wrong, rng.uniform(0.2, 5, count), 1)
+    some = replace(samples(some.relative, q), weight=1 / rng.integers(1, 4, count))
+    found = fit(some, 0.0)
+    assert found is not None and not found.degenerate
+    line = np.array([found.a, found.b])
+    rows = np.stack([some.relative, np.ones(count)], axis=1)
+    error = float(np.median(np.abs(q / (rows @ line) - 1)[found.inliers]))
+    for _ in range(10):
+        p = rows @ line
+        sigma = np.hypot(some.sigma, np.clip(1.4826 * error, 0.01, 0.3) * p)
+        distance = np.abs(q - p) / sigma
+        inliers = distance < 4
+        weight = some.weight * inliers * np.minimum(1, 1.345 / np.maximum(distance, 1e-9))
+        root = np.sqrt(weight) / sigma
+        line = np.linalg.lstsq(rows * root[:, None], q * root, rcond=None)[0]
+        error = float(np.median(np.abs(q / (rows @ line) - 1)[inliers]))
+    away = line - (found.a, found.b)
+    assert away @ np.linalg.inv(found.covariance) @ away < 0.02 ** 2
+    assert np.linalg.inv((rows * root[:, None]).T @ (rows * root[:, None])) == pytest.approx(
+        found.covariance, rel=0.02)
