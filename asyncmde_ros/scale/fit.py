@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asyncmde_ros.scale.observations import Array, Samples
+from asyncmde_ros.scale.shape import gain_of_all, straying
 
 HYPOTHESES = 100
 """Lines through two points that are tried: with 40 % wrong, all are bad with a probability of
@@ -26,6 +27,14 @@ MODEL_ERROR = 0.1
 before that is known (Depth Anything V2 Small has an AbsRel of about 0.1)."""
 
 MODEL_ERROR_RANGE = 0.01, 0.3
+
+FARTHEST = 0.02
+"""Share of the map that may be behind the camera by a hypothesis."""
+
+LOOSE_ERROR = 0.2
+"""The same for a hypothesis, which need not be the best: with less, a line that passes most of a
+laser scan closely and leaves out a fifth of it beats the one that is roughly right everywhere."""
+
 CUTOFF = 3.0
 """Standard deviations at which a hypothesis gets nothing for a point."""
 
@@ -65,11 +74,12 @@ Single = npt.NDArray[np.float32]
 class Fit:
     """``a`` relative + ``b`` is inverse depth in 1/m.
 
-    ``covariance`` (2, 2) is of (a, b) by these points alone, where ``degenerate`` with ``b``
-    given: then only [0, 0] counts.  ``inliers`` (n,) tells which points were used; ``residual``
-    is the standard deviation of (measured - fitted) / fitted inverse depth over them.
-    ``common`` (2, k) is what one standard deviation of each of the ``errors`` that points share
-    adds to (a, b); it is not in the covariance.
+    ``covariance`` (2, 2) is of (a, b) by these points, where ``degenerate`` with ``b`` given: then
+    only [0, 0] counts.  What the map has wrong elsewhere is in it where the map was given.
+    ``inliers`` (n,) tells which points were used; ``residual`` is the standard deviation of
+    (measured - fitted) / fitted inverse depth over them.  ``common`` (2, k) is what one standard
+    deviation of each of the ``errors`` that points share adds to (a, b); it is not in the
+    covariance.
     """
 
     a: float
@@ -84,7 +94,8 @@ class Fit:
     errors: tuple[tuple[str, int], ...] = ()
 
 
-def fit(samples: Samples, shift: float, prior: tuple[float, float] | None = None) -> Fit | None:
+def fit(samples: Samples, shift: float, prior: tuple[float, float] | None = None,
+        whole: Array | None = None) -> Fit | None:
     """Fit ``a`` and ``b``; where the points do not tell ``b``, ``a`` for the ``shift`` given.
 
     Minimises sum w_i rho((q_i - a r_i - b) / s_i) with q_i the measured inverse depth, r_i the
@@ -95,26 +106,38 @@ def fit(samples: Samples, shift: float, prior: tuple[float, float] | None = None
     A common error c_i of the points adds (X^T W X)^-1 X^T W c to (a, b), with X the rows (r_i, 1)
     and W the final weights over s_i^2.
     It starts with the best line through two points, or through one with ``shift``, or
-    ``prior`` (a, b), by the number of points near it (RANSAC; Fischler and Bolles, 1981).
+    ``prior`` (a, b), by the number of points near it (RANSAC; Fischler and Bolles, 1981), of
+    those that leave all but FARTHEST of the ``whole`` map (:func:`overview`) in front of the
+    camera, if any does.
 
     ``a`` is positive.  None where no positive ``a`` fits, or without points.
     """
     if samples.relative.size == 0:
         return None
-    start = _consensus(samples, shift, prior)
+    farthest = math.nan if whole is None else _farthest(whole)
+    start = _consensus(samples, shift, prior, farthest)
     if start is None:
         return None
-    found = _refined(samples, start, held=False)
+    found = _refined(samples, start, whole)
     if found is not None:
         return found
     # With the shift given, other points may belong together.
-    start = _consensus(samples, shift, prior, held=True)
-    return None if start is None else _refined(samples, start, held=True)
+    start = _consensus(samples, shift, held=True)
+    return None if start is None else _refined(samples, start, whole, held=True)
 
 
-def _consensus(samples: Samples, shift: float, prior: tuple[float, float] | None,
-               held: bool = False) -> tuple[float, float] | None:
+def _farthest(whole: Array) -> float:
+    """Return the value that FARTHEST of the map is below; NaN where it has none."""
+    known = whole[np.isfinite(whole)]
+    index = int(FARTHEST * known.size)
+    return float(np.partition(known, index)[index]) if known.size else math.nan
+
+
+def _consensus(samples: Samples, shift: float, prior: tuple[float, float] | None = None,
+               farthest: float = math.nan, held: bool = False) -> tuple[float, float] | None:
     """Return the (a, b) that most points are near to; with ``held``, among those with ``shift``.
+
+    Of those by which the value ``farthest`` is in front of the camera, if there are any.
     """
     r, q = samples.relative, samples.inverse_depth
     single = _drawn(r.size, SINGLES)
@@ -131,6 +154,9 @@ def _consensus(samples: Samples, shift: float, prior: tuple[float, float] | None
     lines = lines[:, np.isfinite(lines).all(axis=0) & (lines[0] > 0)]
     if not lines.size:
         return None
+    in_front = lines[0] * farthest + lines[1] > 0
+    if in_front.any():
+        lines = lines[:, in_front]
     judges = _drawn(r.size, JUDGING)
     cost = _costs(lines.astype(np.float32), *(column[judges].astype(np.float32) for column in (
         r, q, samples.sigma, samples.weight)))
@@ -158,7 +184,7 @@ def _costs(lines: Single, r: Single, q: Single, sigma: Single, weight: Single) -
     with np.errstate(over='ignore', invalid='ignore'):
         error *= error
         p *= p
-        p *= np.float32(MODEL_ERROR ** 2)
+        p *= np.float32(LOOSE_ERROR ** 2)
         p += sigma ** 2 + np.finfo(np.float32).tiny
         error /= p
     error[behind] = np.inf  # as wrong as can be
@@ -166,7 +192,8 @@ def _costs(lines: Single, r: Single, q: Single, sigma: Single, weight: Single) -
     return np.asarray(np.fmin(error, np.float32(CUTOFF ** 2), out=error) @ weight)
 
 
-def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | None:
+def _refined(samples: Samples, start: tuple[float, float], whole: Array | None,
+             held: bool = False) -> Fit | None:
     """Return the reweighted least squares from ``start``; None where they do not tell both.
 
     With ``held``, b stays that of ``start``, and None is where a does not come out positive.
@@ -214,6 +241,12 @@ def _refined(samples: Samples, start: tuple[float, float], held: bool) -> Fit | 
     if not held and (covariance[0, 0] > (DEGENERATE * a) ** 2 or total < FEWEST_CELLS
                      or float(used @ (p - middle) ** 2) < total * (SPREAD * middle) ** 2):
         return None
+    if whole is not None and samples.cell is not None:
+        gain = covariance @ [np.bincount(samples.cell, some, whole.size)
+                             for some in (weight * p * r, weight * p)]
+        if not held:
+            gain -= gain_of_all(a, b, whole, middle)
+        covariance += straying(gain)
     miss = (q[inliers] - p[inliers]) / p[inliers]
     residual = math.sqrt(float(samples.weight[inliers] @ miss ** 2) / total)
     return Fit(a, b, covariance, inliers, residual, held, float(used @ r) / total, common,

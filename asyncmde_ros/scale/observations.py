@@ -110,7 +110,8 @@ class Samples:
     ``relative`` is the map's value, ``inverse_depth`` and ``sigma`` are measured, in 1/m, and
     ``weight`` in (0, 1] is 1 over how many of them share a cell of the image.  ``common`` (n, k)
     are their common errors, 1/m, zero for those of other sources, None where there are none;
-    ``errors`` (k) names them by source and number.
+    ``errors`` (k) names them by source and number.  ``cell`` (n,) is the number of the image's
+    cell that each is in, row after row of CELLS; None where that is not known.
     """
 
     relative: Array
@@ -119,6 +120,17 @@ class Samples:
     weight: Array
     common: Array | None = None
     errors: tuple[tuple[str, int], ...] = ()
+    cell: npt.NDArray[np.intp] | None = None
+
+
+def overview(relative: Map) -> Array:
+    """Return a map's values at the middles of CELLS x CELLS cells, NaN beside the image."""
+    side = max(relative.shape) / CELLS
+    rows, cols = (middles[middles < length] for length in relative.shape
+                  for middles in [((np.arange(CELLS) + 0.5) * side).astype(np.intp)])
+    found = np.full((CELLS, CELLS), np.nan)
+    found[:rows.size, :cols.size] = relative[np.ix_(rows, cols)]
+    return found.ravel()
 
 
 def sample(measured: Sequence[tuple[PastMap, Observations]]) -> Samples:
@@ -141,7 +153,7 @@ def sample(measured: Sequence[tuple[PastMap, Observations]]) -> Samples:
     values, inverse_depth, sigma = columns[:3]
     cell = columns[3].astype(np.intp)
     return Samples(values, inverse_depth, sigma, 1 / np.bincount(cell)[cell],
-                   columns[4:].T if errors else None, errors)
+                   columns[4:].T if errors else None, errors, cell)
 
 
 def _errors(observations: Observations) -> list[tuple[str, int]]:

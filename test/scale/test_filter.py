@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from asyncmde_ros.scale.filter import FIRST_SCALE, FIRST_SHIFT, ScaleFilter
 from asyncmde_ros.scale.fit import Fit
+from asyncmde_ros.scale.history import Relation
 
 TYPICAL = 5.0
 
@@ -37,3 +38,33 @@ def test_two_fits_are_blended_by_kalmans_equations(unit: float, correlation: flo
         known = (np.eye(2) - gain) @ known
     assert filtered.state == pytest.approx(tuple(state), rel=1e-6, abs=1e-9)
     assert filtered.covariance == pytest.approx(known, rel=1e-5, abs=1e-12 * known[0, 0])
+
+
+def doubtful(share: float) -> Fit:
+    return some_fit(0.04 * share, 0.05 * share, (4e-4, 5e-4), 0.0)
+
+
+def test_fits_that_agree_across_a_refresh_are_believed() -> None:
+    """Three in a row, of which the last two are in another map's values."""
+    filtered = ScaleFilter()
+    for _ in range(9):
+        assert filtered.update(doubtful(1), TYPICAL)
+    assert not filtered.update(doubtful(2), TYPICAL)
+    filtered.refresh(Relation(0.5, 0.1), TYPICAL / 0.5)
+    a, b = 0.5 * 0.08, 0.1 + 0.1 * 0.08
+    late = [some_fit(a, b, (4e-4, 5e-4), 0.0) for _ in range(2)]
+    assert [filtered.update(fit, TYPICAL / 0.5) for fit in late] == [False, True]
+    assert filtered.state == pytest.approx((a, b), rel=0.05)
+
+
+def test_a_filter_that_refuses_everything_is_wrong_itself() -> None:
+    """Fits that do not agree among themselves either: the fifth is taken."""
+    filtered = ScaleFilter()
+    for _ in range(9):
+        filtered.update(doubtful(1), TYPICAL)
+    shares = [3.0, 2.0, 4.0, 2.5, 3.5]
+    assert [filtered.update(doubtful(share), TYPICAL) for share in shares] == [
+        False, False, False, False, True]
+    assert filtered.state == pytest.approx((0.14, 0.175), rel=0.02)
+    assert filtered.update(doubtful(3.5), TYPICAL)
+    assert not filtered.update(doubtful(1), TYPICAL), 'and counts from the start again'

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncmde_ros.scale.fit import fit, median
-from asyncmde_ros.scale.observations import Samples
+from asyncmde_ros.scale.observations import CELLS, Samples
 
 A, B = 0.04, 0.05
 
@@ -186,3 +186,23 @@ def test_the_fit_is_where_the_textbook_s_reweighting_ends(seed: int, count: int,
     assert away @ np.linalg.inv(found.covariance) @ away < 0.02 ** 2
     assert np.linalg.inv((rows * root[:, None]).T @ (rows * root[:, None])) == pytest.approx(
         found.covariance, rel=0.02)
+
+
+def test_no_line_puts_the_map_behind_the_camera_where_another_fits() -> None:
+    """Most points are of a line that falls to 0 in the midst of what the map has."""
+    r = np.linspace(2, 4, 60)
+    q = 0.15 * (r - 1)
+    q[::5], q[1::5] = (0.02 * some + 0.9 for some in (r[::5], r[1::5]))
+    free, bound = (fit(samples(r, q), 0.9, whole=whole)
+                   for whole in (None, np.linspace(0.2, 4, CELLS ** 2)))
+    assert free is not None and (free.a, free.b) == (pytest.approx(0.15), pytest.approx(-0.15))
+    assert bound is not None and (bound.a, bound.b) == (pytest.approx(0.02), pytest.approx(0.9))
+
+
+def test_a_line_through_part_of_a_scan_does_not_beat_what_is_about_right_everywhere() -> None:
+    """As a wall that the network has turned, and two things in front of it."""
+    rng = np.random.default_rng(5)
+    r = np.concatenate([np.linspace(0.5, 2, 200), np.linspace(2, 2.4, 80)])
+    q = np.concatenate([np.linspace(0.13, 0.2, 200), np.linspace(0.25, 0.3, 80)])
+    found = fit(samples(r, q * (1 + 0.05 * rng.standard_normal(280))), 0.0)
+    assert found is not None and np.count_nonzero(found.inliers) > 250
