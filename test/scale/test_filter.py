@@ -44,6 +44,7 @@ def doubtful(share: float) -> Fit:
     return some_fit(0.04 * share, 0.05 * share, (4e-4, 5e-4), 0.0)
 
 
+@pytest.mark.proves('scale-wrong-points')
 def test_fits_that_agree_across_a_refresh_are_believed() -> None:
     """Three in a row, of which the last two are in another map's values."""
     filtered = ScaleFilter()
@@ -57,6 +58,7 @@ def test_fits_that_agree_across_a_refresh_are_believed() -> None:
     assert filtered.state == pytest.approx((a, b), rel=0.05)
 
 
+@pytest.mark.proves('scale-wrong-points')
 def test_a_filter_that_refuses_everything_is_wrong_itself() -> None:
     """Fits that do not agree among themselves either: the fifth is taken."""
     filtered = ScaleFilter()
