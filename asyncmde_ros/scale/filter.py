@@ -101,7 +101,8 @@ class ScaleFilter:
         """Go over to the values of another map, which may have another scale.
 
         With r_old = g r_new + o known, a r_old + b is (a g) r_new + (a o + b): x becomes J x and
-        P becomes J P J^T, with J = [[g, 0], [o, 1]].
+        P becomes J P J^T, with J = [[g, 0], [o, 1]].  What grew since the old map's keyframe, as
+        the camera came near, is not told from a smaller scale: a may be wrong by that factor.
         """
         wander = self._wander
         if relation is None:
@@ -112,17 +113,11 @@ class ScaleFilter:
             change[:2, :2] = _change(relation)
             self._state = change[:2, :2] @ self._state
             self._covariance = change @ self._covariance @ change.T
-        self._doubted = [self._carried(fit, relation, typical) for fit in self._doubted]
-        self._loosen(wander.scale_if_related, wander.shift_if_related, typical)
-
-    def _carried(self, fit: Fit, relation: Relation, typical: float) -> Fit:
-        """Return a fit in another map's values, as unsure as the state becomes."""
-        change = _change(relation)
-        a, b = change @ (fit.a, fit.b)
-        noise = _noise(a, self._wander.scale_if_related, self._wander.shift_if_related, typical)
-        return replace(fit, a=float(a), b=float(b), common=change @ fit.common,
-                       covariance=change @ fit.covariance @ change.T + noise,
-                       centre=(fit.centre - relation.offset) / relation.gain)
+        scale = math.hypot(wander.scale_if_related, math.log(relation.gain))
+        self._doubted = [_carried(fit, relation, _noise(
+            fit.a * relation.gain, scale, wander.shift_if_related, typical))
+            for fit in self._doubted]
+        self._loosen(scale, wander.shift_if_related, typical)
 
     def _loosen(self, scale: float, shift: float, typical: float) -> None:
         if self._state is not None:
@@ -195,6 +190,15 @@ class ScaleFilter:
 
 def _change(relation: Relation) -> Array:
     return np.array([[relation.gain, 0.0], [relation.offset, 1.0]])
+
+
+def _carried(fit: Fit, relation: Relation, noise: Array) -> Fit:
+    """Return a fit in another map's values, less sure by the ``noise`` (2, 2)."""
+    change = _change(relation)
+    a, b = change @ (fit.a, fit.b)
+    return replace(fit, a=float(a), b=float(b), common=change @ fit.common,
+                   covariance=change @ fit.covariance @ change.T + noise,
+                   centre=(fit.centre - relation.offset) / relation.gain)
 
 
 def _noise(a: float, scale: float, shift: float, typical: float) -> Array:

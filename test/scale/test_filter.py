@@ -51,10 +51,10 @@ def test_fits_that_agree_across_a_refresh_are_believed() -> None:
     for _ in range(9):
         assert filtered.update(doubtful(1), TYPICAL)
     assert not filtered.update(doubtful(2), TYPICAL)
-    filtered.refresh(Relation(0.5, 0.1), TYPICAL / 0.5)
-    a, b = 0.5 * 0.08, 0.1 + 0.1 * 0.08
+    filtered.refresh(Relation(0.95, 0.1), TYPICAL)
+    a, b = 0.95 * 0.08, 0.1 + 0.1 * 0.08
     late = [some_fit(a, b, (4e-4, 5e-4), 0.0) for _ in range(2)]
-    assert [filtered.update(fit, TYPICAL / 0.5) for fit in late] == [False, True]
+    assert [filtered.update(fit, TYPICAL) for fit in late] == [False, True]
     assert filtered.state == pytest.approx((a, b), rel=0.05)
 
 
@@ -70,3 +70,16 @@ def test_a_filter_that_refuses_everything_is_wrong_itself() -> None:
     assert filtered.state == pytest.approx((0.14, 0.175), rel=0.02)
     assert filtered.update(doubtful(3.5), TYPICAL)
     assert not filtered.update(doubtful(1), TYPICAL), 'and counts from the start again'
+
+
+def test_a_change_of_scale_may_be_what_the_camera_approached() -> None:
+    """By as much as the scale went over to another it may be wrong, in either direction."""
+    spread = []
+    for gain in (1.0, 0.7, 1 / 0.7):
+        filtered = ScaleFilter()
+        filtered.update(doubtful(1), TYPICAL)
+        filtered.refresh(Relation(gain, 0.0), TYPICAL)
+        assert filtered.state is not None
+        spread.append(np.sqrt(filtered.covariance[0, 0]) / filtered.state[0])
+    assert spread[0] < 0.13
+    assert spread[1:] == pytest.approx([np.hypot(spread[0], np.log(0.7))] * 2)
