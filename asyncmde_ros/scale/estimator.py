@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from asyncmde_ros.scale.filter import WANDER, ScaleFilter, Wander
-from asyncmde_ros.scale.fit import Fit, fit
+from asyncmde_ros.scale.fit import Fit, fit, median
 from asyncmde_ros.scale.history import History
-from asyncmde_ros.scale.observations import Array, Map, Measurement, sample
+from asyncmde_ros.scale.observations import Array, Map, Measurement, overview, sample
 
 TOLERANCE_S = 0.05
 """Farther apart, an observation and a map do not show the same: something that moves at 2 m/s is
@@ -87,7 +87,7 @@ class ScaleEstimator:
                     <= self._tolerance_s]
         samples = sample(measured)
         before = self._filter.state
-        found = fit(samples, before[1] if before else 0.0, before)
+        found = fit(samples, before[1] if before else 0.0, before, overview(relative))
         if found is not None and self._filter.update(found, typical):
             self._believed_s = max(one.stamp_s for _, one in measured)
             self._sources = tuple(dict.fromkeys(one.source for _, one in measured))
@@ -118,4 +118,4 @@ def _typical(relative: Map) -> float:
     """
     values = np.abs(relative[::STRIDE, ::STRIDE])
     values = values[(values > 0) & (values < np.inf)]
-    return float(np.median(values)) if values.size else 0.0
+    return median(values) if values.size else 0.0

@@ -1,5 +1,6 @@
 """One scale over time: what many fits say together, and no jump without evidence."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,12 +17,19 @@ EVIDENCE = 3
 """Fits in a row, each in agreement with the one before, that make the filter believe what it
 did not expect."""
 
+REFUSALS = 5
+"""Fits in a row that the filter refuses, in agreement or not, after which it is the filter that
+is wrong."""
+
 FIRST_SCALE = 1.0
 """Standard deviation of ``a`` before anything was measured, in units of the first fit's."""
 
 FIRST_SHIFT = 2.0
 """Standard deviation of ``b`` before anything was measured, in units of ``a`` times the map's
 median: in rendered rooms, seen by Depth Anything V2 Small, it is 1 to 4 of them."""
+
+
+EPSILON = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,8 @@ class ScaleFilter:
     a r + b at the mean r of its points.  It moves ``a`` alone, as if ``b`` were right (a consider
     filter; Schmidt, 1966): the shift is held, and P says how little is known at other distances.
     A fit whose squared Mahalanobis distance exceeds its gate is not believed, until EVIDENCE of
-    them agree among themselves; the filter then starts anew from the last.
+    them agree among themselves, or it is one of REFUSALS in a row; the filter then starts anew
+    from the last.  Fits that are doubted go over to another map's values as the state does.
     Errors that observations share over time, as a wrong tilt of the camera, are parameters of
     the same consider filter: with L what a unit of each adds to a fit, z = x + L p + noise, where
     p has variance 1 and is never estimated.  P is of (x, p), so that what many fits have wrong in
@@ -70,6 +79,7 @@ class ScaleFilter:
         """Of a, b and the shared errors."""
         self._errors: tuple[tuple[str, int], ...] = ()
         self._doubted: list[Fit] = []
+        self._refused = 0
 
     @property
     def state(self) -> tuple[float, float] | None:
@@ -91,7 +101,8 @@ class ScaleFilter:
         """Go over to the values of another map, which may have another scale.
 
         With r_old = g r_new + o known, a r_old + b is (a g) r_new + (a o + b): x becomes J x and
-        P becomes J P J^T, with J = [[g, 0], [o, 1]].
+        P becomes J P J^T, with J = [[g, 0], [o, 1]].  What grew since the old map's keyframe, as
+        the camera came near, is not told from a smaller scale: a may be wrong by that factor.
         """
         wander = self._wander
         if relation is None:
@@ -99,16 +110,18 @@ class ScaleFilter:
             return
         if self._state is not None:
             change = np.eye(len(self._covariance))
-            change[:2, :2] = [[relation.gain, 0.0], [relation.offset, 1.0]]
+            change[:2, :2] = _change(relation)
             self._state = change[:2, :2] @ self._state
             self._covariance = change @ self._covariance @ change.T
-        self._doubted.clear()  # they are of the values before
-        self._loosen(wander.scale_if_related, wander.shift_if_related, typical)
+        scale = math.hypot(wander.scale_if_related, math.log(relation.gain))
+        self._doubted = [_carried(fit, relation, _noise(
+            fit.a * relation.gain, scale, wander.shift_if_related, typical))
+            for fit in self._doubted]
+        self._loosen(scale, wander.shift_if_related, typical)
 
     def _loosen(self, scale: float, shift: float, typical: float) -> None:
         if self._state is not None:
-            unit = abs(self._state[0]) * np.array([scale, shift * abs(typical)])
-            self._covariance[:2, :2] += np.diag(unit ** 2)
+            self._covariance[:2, :2] += _noise(self._state[0], scale, shift, typical)
 
     def update(self, fit: Fit, typical: float) -> bool:
         """Take in a fit; return whether it was believed."""
@@ -117,17 +130,22 @@ class ScaleFilter:
             self._start(fit, typical)
             return True
         if _agrees(fit, self._state, self._covariance):
-            self._doubted.clear()
+            self._believe()
             self._blend(fit, self._state)
             return True
         if self._doubted and not _alike(self._with_all_errors(self._doubted[-1]), fit):
             self._doubted.clear()
         self._doubted.append(fit)
-        if len(self._doubted) < EVIDENCE:
+        self._refused += 1
+        if len(self._doubted) < EVIDENCE and self._refused < REFUSALS:
             return False
-        self._doubted.clear()
+        self._believe()
         self._start(fit, typical)
         return True
+
+    def _believe(self) -> None:
+        self._doubted.clear()
+        self._refused = 0
 
     def _with_all_errors(self, fit: Fit) -> Fit:
         """Take note of errors that are new; return the fit with a column for each one known."""
@@ -170,6 +188,24 @@ class ScaleFilter:
         self._covariance = rest @ before @ rest.T + gain @ equation.noise @ gain.T
 
 
+def _change(relation: Relation) -> Array:
+    return np.array([[relation.gain, 0.0], [relation.offset, 1.0]])
+
+
+def _carried(fit: Fit, relation: Relation, noise: Array) -> Fit:
+    """Return a fit in another map's values, less sure by the ``noise`` (2, 2)."""
+    change = _change(relation)
+    a, b = change @ (fit.a, fit.b)
+    return replace(fit, a=float(a), b=float(b), common=change @ fit.common,
+                   covariance=change @ fit.covariance @ change.T + noise,
+                   centre=(fit.centre - relation.offset) / relation.gain)
+
+
+def _noise(a: float, scale: float, shift: float, typical: float) -> Array:
+    """Return the covariance (2, 2) of what a scale wanders, by shares of it."""
+    return np.diag((abs(a) * np.array([scale, shift * abs(typical)])) ** 2)
+
+
 class _Equation(NamedTuple):
     """``innovation`` (m,) = ``observed`` (m, 2 + k) (x - state, p) + noise.
 
@@ -207,7 +243,14 @@ def _alike(one: Fit, other: Fit) -> bool:
 
 
 def _inverse(matrix: Array) -> Array:
-    """Return a covariance's inverse; scaled to ones first, as a and b may differ by any factor."""
-    spread = np.sqrt(np.diag(matrix))
-    units = np.outer(spread, spread)
-    return np.asarray(np.linalg.inv(matrix / units) / units, np.float64)
+    """Return the inverse of a covariance (1, 1) or (2, 2), in a tenth of LAPACK's time.
+
+    Of the correlation, as a and b may differ by any factor.
+    """
+    if len(matrix) == 1:
+        return 1 / matrix
+    first, second = math.sqrt(matrix[0, 0]), math.sqrt(matrix[1, 1])
+    correlation = float(matrix[0, 1]) / (first * second)
+    rest = max(1 - correlation * correlation, EPSILON)
+    across = -correlation / (first * second * rest)
+    return np.array([[1 / (first * first * rest), across], [across, 1 / (second * second * rest)]])

@@ -25,6 +25,9 @@ MOST = 1000
 """Observations that are used of one moment: more say the same, and cost milliseconds."""
 
 
+REMAPPED = 30000
+
+
 @dataclass(frozen=True, eq=False)
 class Observations:
     """What one source measured at one moment.
@@ -107,7 +110,8 @@ class Samples:
     ``relative`` is the map's value, ``inverse_depth`` and ``sigma`` are measured, in 1/m, and
     ``weight`` in (0, 1] is 1 over how many of them share a cell of the image.  ``common`` (n, k)
     are their common errors, 1/m, zero for those of other sources, None where there are none;
-    ``errors`` (k) names them by source and number.
+    ``errors`` (k) names them by source and number.  ``cell`` (n,) is the number of the image's
+    cell that each is in, row after row of CELLS; None where that is not known.
     """
 
     relative: Array
@@ -116,6 +120,17 @@ class Samples:
     weight: Array
     common: Array | None = None
     errors: tuple[tuple[str, int], ...] = ()
+    cell: npt.NDArray[np.intp] | None = None
+
+
+def overview(relative: Map) -> Array:
+    """Return a map's values at the middles of CELLS x CELLS cells, NaN beside the image."""
+    side = max(relative.shape) / CELLS
+    rows, cols = (middles[middles < length] for length in relative.shape
+                  for middles in [((np.arange(CELLS) + 0.5) * side).astype(np.intp)])
+    found = np.full((CELLS, CELLS), np.nan)
+    found[:rows.size, :cols.size] = relative[np.ix_(rows, cols)]
+    return found.ravel()
 
 
 def sample(measured: Sequence[tuple[PastMap, Observations]]) -> Samples:
@@ -135,10 +150,10 @@ def sample(measured: Sequence[tuple[PastMap, Observations]]) -> Samples:
     if columns.shape[1] > MOST:
         order = np.argsort(columns[3], kind='stable')
         columns = columns[:, order[np.linspace(0, order.size - 1, MOST).astype(np.intp)]]
-    values, inverse_depth, sigma, cell = columns[:4]
-    _, index, counts = np.unique(cell, return_inverse=True, return_counts=True)
-    return Samples(values, inverse_depth, sigma, 1 / counts[index.reshape(-1)],
-                   columns[4:].T if errors else None, errors)
+    values, inverse_depth, sigma = columns[:3]
+    cell = columns[3].astype(np.intp)
+    return Samples(values, inverse_depth, sigma, 1 / np.bincount(cell)[cell],
+                   columns[4:].T if errors else None, errors, cell)
 
 
 def _errors(observations: Observations) -> list[tuple[str, int]]:
@@ -160,12 +175,14 @@ def _sampled(relative: Map, observations: Observations,
     if not good.any():
         return np.zeros((4 + len(errors), 0))
     x, y = x[good], y[good]
+    target = np.empty((1, len(x), 2), np.float32)
+    target[0, :, 0] = (x + 0.5) * (width / cols) - 0.5
+    target[0, :, 1] = (y + 0.5) * (height / rows) - 0.5
+    known = np.asarray(relative, np.float32)
     # remap takes no more than 32767 pixels at once.
-    target = np.stack([(x + 0.5) * width / cols - 0.5, (y + 0.5) * height / rows - 0.5], axis=1)
     values = np.concatenate([cv2.remap(  # type: ignore[call-overload]
-        np.asarray(relative, np.float32), part[None], None, cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE)[0]
-        for part in np.array_split(target.astype(np.float32), len(target) // 30000 + 1)])
+        known, target[:, start:start + REMAPPED], None, cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE)[0] for start in range(0, len(x), REMAPPED)])
     side = max(rows, cols) / CELLS
     cell = np.floor((y + 0.5) / side) * CELLS + np.floor((x + 0.5) / side)
     columns = np.zeros((4 + len(errors), len(values)))

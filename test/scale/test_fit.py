@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncmde_ros.scale.fit import fit, median
-from asyncmde_ros.scale.observations import Samples
+from asyncmde_ros.scale.observations import CELLS, Samples
 
 A, B = 0.04, 0.05
 
@@ -156,3 +156,53 @@ def test_a_held_shift_holds_what_is_wrong_in_common_too() -> None:
 def test_the_median_is_numpys(count: int) -> None:
     values = np.random.default_rng(count).standard_normal(count)
     assert median(values) == np.median(values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2 ** 32 - 1), count=st.integers(20, 300), wrong=st.floats(0, 0.3),
+       shape=st.floats(0, 0.15))
+def test_the_fit_is_where_the_textbook_s_reweighting_ends(seed: int, count: int, wrong: float,
+                                                          shape: float) -> None:
+    """Least squares by np.linalg, from where the fit ended and for ten rounds: nothing moves."""
+    rng = np.random.default_rng(seed)
+    some = room(count, rng, shape)
+    q = some.inverse_depth * np.where(rng.random(count) < wrong, rng.uniform(0.2, 5, count), 1)
+    some = replace(samples(some.relative, q), weight=1 / rng.integers(1, 4, count))
+    found = fit(some, 0.0)
+    assert found is not None and not found.degenerate
+    line = np.array([found.a, found.b])
+    rows = np.stack([some.relative, np.ones(count)], axis=1)
+    error = float(np.median(np.abs(q / (rows @ line) - 1)[found.inliers]))
+    for _ in range(10):
+        p = rows @ line
+        sigma = np.hypot(some.sigma, np.clip(1.4826 * error, 0.01, 0.3) * p)
+        distance = np.abs(q - p) / sigma
+        inliers = distance < 4
+        weight = some.weight * inliers * np.minimum(1, 1.345 / np.maximum(distance, 1e-9))
+        root = np.sqrt(weight) / sigma
+        line = np.linalg.lstsq(rows * root[:, None], q * root, rcond=None)[0]
+        error = float(np.median(np.abs(q / (rows @ line) - 1)[inliers]))
+    away = line - (found.a, found.b)
+    assert away @ np.linalg.inv(found.covariance) @ away < 0.02 ** 2
+    assert np.linalg.inv((rows * root[:, None]).T @ (rows * root[:, None])) == pytest.approx(
+        found.covariance, rel=0.02)
+
+
+def test_no_line_puts_the_map_behind_the_camera_where_another_fits() -> None:
+    """Most points are of a line that falls to 0 in the midst of what the map has."""
+    r = np.linspace(2, 4, 60)
+    q = 0.15 * (r - 1)
+    q[::5], q[1::5] = (0.02 * some + 0.9 for some in (r[::5], r[1::5]))
+    free, bound = (fit(samples(r, q), 0.9, whole=whole)
+                   for whole in (None, np.linspace(0.2, 4, CELLS ** 2)))
+    assert free is not None and (free.a, free.b) == (pytest.approx(0.15), pytest.approx(-0.15))
+    assert bound is not None and (bound.a, bound.b) == (pytest.approx(0.02), pytest.approx(0.9))
+
+
+def test_a_line_through_part_of_a_scan_does_not_beat_what_is_about_right_everywhere() -> None:
+    """As a wall that the network has turned, and two things in front of it."""
+    rng = np.random.default_rng(5)
+    r = np.concatenate([np.linspace(0.5, 2, 200), np.linspace(2, 2.4, 80)])
+    q = np.concatenate([np.linspace(0.13, 0.2, 200), np.linspace(0.25, 0.3, 80)])
+    found = fit(samples(r, q * (1 + 0.05 * rng.standard_normal(280))), 0.0)
+    assert found is not None and np.count_nonzero(found.inliers) > 250
