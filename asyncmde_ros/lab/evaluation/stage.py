@@ -23,7 +23,7 @@ from asyncmde_ros.pipeline.settings import Settings
 Maps = npt.NDArray[np.floating]
 T = TypeVar('T')
 
-VERSION = 5
+VERSION = 6
 """Raised when predictions or scores change for the same key."""
 
 
