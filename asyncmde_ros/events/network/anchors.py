@@ -73,7 +73,7 @@ class DeformableRead(nn.Module):
         importance = self.importance(u).reshape(batch, count * anchors, self.heads,
                                                 levels * self.samples).softmax(dim=-1)
         pixels = pixels.reshape(batch, 1, count * anchors, 1, 2)
-        read_in_all = 0.0
+        read_in_all = torch.zeros((), dtype=u.dtype, device=u.device)
         for number, level in enumerate(SAMPLED_LEVELS):
             values = (context.value2, context.value3, context.value4)[number]
             # One picture a head: each reads its own channels.

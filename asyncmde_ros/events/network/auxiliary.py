@@ -18,8 +18,8 @@ class DenseHeads(nn.Module):
 
     def forward(self, levels: Levels) -> tuple[Tensor, Tensor]:
         """Return (B, 1, rows, cols) > 0 at the sizes of L2 and L3."""
-        return tuple(F.softplus(head(level)) + LEAST_INVERSE_DEPTH for head, level in
-                     ((self.level2, levels.l2), (self.level3, levels.l3)))
+        return (F.softplus(self.level2(levels.l2)) + LEAST_INVERSE_DEPTH,
+                F.softplus(self.level3(levels.l3)) + LEAST_INVERSE_DEPTH)
 
 
 class Connectors(nn.Module):
