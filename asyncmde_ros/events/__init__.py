@@ -1,1 +1,1 @@
-"""Depth from an event camera."""
+"""Depth from an event camera, a second sensor; nothing that runs for images imports it."""

@@ -20,6 +20,7 @@ LAYERS = [{'errors', 'files', 'processes', 'resources', 'streams'},
           {'pipeline'},
           {'ros'},
           {'lab'},
+          {'events'},
           {'cli'}]
 """Who may import whom: each room and root module those of the lines above it, and itself."""
 
