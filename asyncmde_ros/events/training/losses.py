@@ -50,12 +50,14 @@ def silog(inverse: Tensor, truth: Tensor, metric: Tensor, mean_share: float) -> 
     return (loss * used).sum() / used.sum().clamp_min(1)
 
 
-def dense_error(inverse: Tensor, truth: Tensor, metric: Tensor) -> Tensor:
-    """Return eq. 31 of one level: inverse depth (N, 1, h, w) against truth (N, H, W), averaged."""
-    h, w = inverse.shape[2:]
-    side = truth.shape[1] // h
-    averaged = F.avg_pool2d(truth[:, None], side)[:, :, :h, :w]
-    return point_errors(inverse.flatten(1), averaged.flatten(1), metric).mean()
+def dense_error(inverse: Tensor, truth: Tensor, metric: Tensor, level: int) -> Tensor:
+    """Return eq. 31 of one level (1 is L2): inverse depth (N, 1, h, w) against truth (N, H, W)."""
+    return point_errors(inverse.flatten(1), averaged(truth, level).flatten(1), metric).mean()
+
+
+def averaged(truth: Tensor, level: int) -> Tensor:
+    """Return the mean of maps (N, H, W) in each cell of a level, (N, 1, h, w)."""
+    return F.avg_pool2d(truth[:, None], STRIDES[level])
 
 
 def feature_distance(features: Tensor, teacher: Tensor, counts: Tensor, level: int) -> Tensor:

@@ -148,8 +148,8 @@ class EventTrainer(Loop[EventBatch]):
         inverse, expected = learned.network.decoder(context, queries), at(truth, queries)
         errors = losses.point_errors(inverse, expected, metric)
         self._hard.update(queries, errors)
-        dense = [weight * losses.dense_error(level, truth, metric) for weight, level in
-                 zip(settings.losses.dense, learned.dense(context), strict=True)]
+        dense = [weight * losses.dense_error(ours, truth, metric, level) for weight, ours, level
+                 in zip(settings.losses.dense, learned.dense(context), (1, 2), strict=True)]
         features = [weight * losses.feature_distance(ours, windows[name], windows['counts'], level)
                     for weight, ours, name, level in
                     zip(settings.losses.features, learned.connectors(context),
@@ -186,8 +186,7 @@ class EventTrainer(Loop[EventBatch]):
             inverse = learned.network.decoder(context, queries.flatten(0, 1)[None])
             expected = at(truth[window:window + 1], queries.flatten(0, 1)[None])
             dense, _ = learned.dense(context)
-            averaged = nn.functional.avg_pool2d(truth[window:window + 1, None],
-                                                clip.size[0] // dense.shape[2])
+            averaged = losses.averaged(truth[window:window + 1], 1)
             pairs.append(torch.cat([aligned_error(inverse[:, None, None], expected[:, None, None]),
                                     aligned_error(dense, averaged)]))
         return torch.stack(pairs, dim=1)
