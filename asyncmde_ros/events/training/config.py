@@ -53,7 +53,7 @@ class EventConfig:
 
     network: str = SMALL.name
     clips: dict[str, int] = field(
-        default_factory=lambda: {'video': 100, 'virtual': 60, 'rendered': 60})
+        default_factory=lambda: {'video': 60, 'virtual': 36, 'rendered': 36})
     windows: int = 12
     shares: dict[str, float] = field(
         default_factory=lambda: {'video': 0.5, 'virtual': 0.2, 'rendered': 0.3})

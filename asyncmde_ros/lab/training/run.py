@@ -255,4 +255,4 @@ def _count(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
 
 
 def device_name(device: torch.device) -> str:
-    return torch.cuda.getdevice_name(device) if device.type == 'cuda' else 'cpu'
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
