@@ -23,7 +23,7 @@ from asyncmde_ros.cli import (
 from asyncmde_ros.errors import AsyncMDEError, in_words
 from asyncmde_ros.streams import secure_streams
 
-COMMANDS = (demo, view, weights, eval, bench, soak, build, train, events, export)
+COMMANDS = (demo, view, weights, eval, events, bench, soak, build, train, export)
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 """As a shell tells of programs that a signal ended."""
