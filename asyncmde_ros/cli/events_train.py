@@ -9,6 +9,7 @@ from pathlib import Path
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import cache_directory
 from asyncmde_ros.lab.arguments import count_from_zero, number_from_zero, positive_count
+from asyncmde_ros.lab.text import table
 
 DESCRIPTION = """\
 Trains EventSPD, which gives depth at the points that are asked for, on simulated events: of videos
@@ -90,9 +91,15 @@ def run(args: argparse.Namespace) -> int:
                   'asyncmde: interrupted; what was prepared is kept: the same command goes on',
                   file=sys.stderr, flush=True)
         raise
-    scores = report['validation']
     print(f'{args.out / report["weights"]}: {report["steps"]} steps in {report["minutes"]:.1f} '
-          f'minutes\nheld-out clips, error after alignment (1: a constant): queries '
-          f'{scores["error"]:.3f}, dense head {scores["dense"]:.3f}\n'
-          f'curves: {args.out / "curves.png"}')
+          'minutes\nheld-out clips, aligned in every frame (error 1 is the best constant):')
+    print(table(('clips', 'method', 'windows', 'error', 'AbsRel', 'RMSE (m)'),
+                [(row['kind'], row['method'], str(row['windows']),
+                  *(_number(row[name]) for name in ('error', 'absrel', 'rmse_m')))
+                 for row in report['comparison']], left=2))
+    print(f'curves: {args.out / "curves.png"}')
     return 0
+
+
+def _number(value: float | None) -> str:
+    return '-' if value is None else f'{value:.3f}'

@@ -13,6 +13,7 @@ import torch
 from asyncmde_ros import files
 from asyncmde_ros.events.network.event_spd import EventSPD
 from asyncmde_ros.events.training.clips import EventClip, event_recipes, prepare
+from asyncmde_ros.events.training.comparison import compare
 from asyncmde_ros.events.training.config import EventTrainConfig
 from asyncmde_ros.events.training.trainer import EventTrainer, Learned
 from asyncmde_ros.lab import machine
@@ -61,9 +62,11 @@ def train_events(config: EventTrainConfig, request: TrainingRequest, arguments: 
     scores = trainer.run()
     path = request.out / WEIGHTS
     save(learned.cpu().network, path)
+    compared = compare(learned, prepared.clips, teacher)
     report = {
         'weights': path.name, 'validation': scores, 'steps': trainer.progress.step,
         'minutes': round(trainer.progress.minutes, 2),
+        'comparison': [dataclasses.asdict(row) for row in compared],
         'data': {'clips': _count(prepared.clips), 'licences': licence_table(sources),
                  'dropped': prepared.dropped},
         'device': device_name(request.device), 'config': to_tables(config),
