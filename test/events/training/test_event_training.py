@@ -19,7 +19,7 @@ from safetensors import safe_open
 from asyncmde_ros.events.network.config import CONFIGS, SMALL
 from asyncmde_ros.events.network.event_spd import EventSPD
 from asyncmde_ros.events.representation import voxel_grid
-from asyncmde_ros.events.training import clips, trainer
+from asyncmde_ros.events.training import clips, comparison, trainer
 from asyncmde_ros.events.training.clips import (
     EventClip,
     event_recipes,
@@ -27,6 +27,7 @@ from asyncmde_ros.events.training.clips import (
     prepare,
     seen,
 )
+from asyncmde_ros.events.training.comparison import _score, compare
 from asyncmde_ros.events.training.config import EventConfig, EventTrainConfig
 from asyncmde_ros.events.training.run import CONFIG_KEY, save
 from asyncmde_ros.events.training.trainer import EventBatch, EventTrainer, Learned
@@ -242,3 +243,41 @@ def test_weights_say_which_network_they_are_of(tmp_path: Path) -> None:
 
 def test_the_configuration_goes_into_a_checkpoint() -> None:
     assert json.loads(json.dumps(dataclasses.asdict(CONFIG)))['events']['network'] == 'tiny'
+
+
+class TestComparison:
+    """What is put beside the network, and how all are scored."""
+
+    def test_aligned_truth_has_no_error_and_a_constant_one(self) -> None:
+        rng = np.random.default_rng(0)
+        truth = rng.uniform(0.1, 1, (6, 9)).astype(np.float32)
+        assert _score(3 * truth + 1, truth, True) == pytest.approx((0, 0, 0), abs=1e-3)
+        error, absrel, rmse = _score(np.ones_like(truth), truth, True)
+        assert error == pytest.approx(1, rel=1e-3)
+        depth, guess = 1 / truth.astype(np.float64), 1 / truth.mean()
+        assert absrel == pytest.approx(np.mean(np.abs(guess - depth) / depth), rel=1e-3)
+        assert rmse == pytest.approx(np.sqrt(np.mean((guess - depth) ** 2)), rel=1e-3)
+        assert _score(truth, truth, False)[1:] == (None, None), 'relative depth has no metres'
+
+    def test_the_sky_counts_for_the_error_and_has_no_metres(self) -> None:
+        truth = np.full((4, 4), 0.5, np.float32)
+        truth[0], truth[1] = 0, 0.25
+        guess = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+        _, absrel, _ = _score(guess, truth, True)
+        _, below, _ = _score(guess[1:], truth[1:], True)
+        assert absrel == pytest.approx(below)
+
+    def test_every_method_is_scored_on_the_same_windows(
+            self, made: list[EventClip], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(comparison, 'WARM_UP', 1)
+        # Depth Anything that sees perfectly, of pictures as of events.
+        monkeypatch.setattr(comparison, '_foundation', lambda pictures, teacher: [
+            picture[4::8, 4::8, 0].astype(np.float32) for picture in pictures])
+        torch.manual_seed(0)
+        rows = compare(Learned(CONFIG).eval(), made, TEACHER)
+        assert [row.method for row in rows] == [
+            'mean depth', 'mean map', 'queries', 'dense head', 'event picture', 'picture']
+        held = sum(clip.validation for clip in made)
+        assert {(row.kind, row.windows) for row in rows} == {('rendered', held * (WINDOWS - 1))}
+        assert rows[0].error == pytest.approx(1, abs=1e-3)
+        assert all(0 < row.error <= 1.5 and row.absrel is not None for row in rows)
