@@ -57,8 +57,8 @@ one topic of a bag:
 
 EVAL = """\
 Scores depth of events that are simulated from sequences with ground truth, beside depth of the
-same images in grey and in colour: AbsRel and delta1, aligned per frame, of the foundation model
-on every frame and of the pipeline on its real schedule.  Prints a table and writes
+same images in grey: AbsRel and delta1, aligned per frame, of the foundation model on every frame
+and of the pipeline on its real schedule.  Prints a table and writes
 DIR/events.json.  Simulated events are kind: this says which of two ways is better, and not how
 good a real sensor would be."""
 

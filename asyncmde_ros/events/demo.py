@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -98,8 +99,8 @@ def run(recording: Recording, model: Model, out: Path, windows: Windows,
             progress.set_postfix_str(
                 f'{len(window.events)} events, {100 * seen.picture.seen:.0f} % of the pixels, '
                 f'{"depth" if sheet.has_depth else NO_DEPTH}', refresh=False)
-    for fault, count in recording.faults.items():
-        LOG.warning('%d %s', count, FAULTS.get(fault, fault))
+    for fault, count in (recording.faults + Counter(thinned=sheet.thinned)).items():
+        LOG.warning('%d %s', count, FAULTS[fault])
     path = out / 'events.png'
     write_png(path, sheet.drawn())
     return path
@@ -109,7 +110,8 @@ FAULTS = {'outside': 'events were outside of the sensor, and left out',
           'unsorted': 'events came before an earlier one, and were sorted',
           'late': 'events came after their time, and were left out',
           'restarts': 'times the clock went back: all began anew',
-          'damaged': 'pieces of the file were damaged, and left out'}
+          'damaged': 'pieces of the file were damaged, and left out',
+         'thinned': 'events of windows that had too many were left out'}
 
 
 class _Sheet:
@@ -119,9 +121,11 @@ class _Sheet:
         self._kept: list[tuple[Window, EventDepth]] = []
         self._every, self._left = 1, 1
         self.has_depth = False
+        self.thinned = 0
 
     def add(self, window: Window, seen: EventDepth) -> None:
         self.has_depth = seen.result is not None and seen.result.depth is not None
+        self.thinned += window.thinned
         self._left -= 1
         if self._left:
             return

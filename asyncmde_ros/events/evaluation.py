@@ -1,4 +1,4 @@
-"""Depth of simulated events against the truth, beside that of the images they were simulated from.
+"""Depth of simulated events against the truth, beside that of the images they are simulated of.
 
 The same networks, schedule, frames and scores for all: only what they look at differs.
 """
@@ -36,7 +36,7 @@ from asyncmde_ros.pipeline.settings import Settings
 WARM_UP = 10
 """First frames, which are not scored: events have to add up to something."""
 
-COLOUR, GREY, EVENTS = 'colour', 'grey', 'events'
+GREY, EVENTS = 'grey', 'events'
 EVERY_FRAME = 'every frame'
 
 
@@ -44,9 +44,9 @@ EVERY_FRAME = 'every frame'
 class Score:
     """Mean scores of a sequence's frames after WARM_UP, aligned per frame in inverse depth.
 
-    ``input`` is COLOUR (the images as they are), GREY (as the simulated sensor would see them) or
+    ``input`` is GREY (the images, as a camera of the simulated sensor's size would see them) or
     EVENTS; ``schedule`` EVERY_FRAME (the foundation model on each) or the pipeline's.  ``frames``
-    were scored: those that have depth, of all that have ``withheld`` beside them.
+    were scored; of ``withheld`` ones there was no depth.
     """
 
     sequence: str
@@ -102,8 +102,8 @@ def evaluate(model: Model, request: Request) -> Iterator[Score]:
     for path, footage in zip(request.sequences, footages, strict=True):
         truth = [footage.depth(index) for index in range(footage.length)]
         grey, events, blind = _pictures(footage, request.seed)
-        for name, pictures in ((COLOUR, None), (GREY, grey), (EVENTS, events)):
-            seen = footage if pictures is None else _as_seen(footage, name, pictures)
+        for name, pictures in ((GREY, grey), (EVENTS, events)):
+            seen = _as_seen(footage, name, pictures)
             hidden = blind if name == EVENTS else np.zeros(footage.length, np.bool_)
             sizes = Sizes.of(network_size(seen.rgb(0).shape[:2], request.short_side))
             stage = Stage(model, Settings(), request.latencies, path, seen, sizes)

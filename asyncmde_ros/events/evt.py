@@ -9,7 +9,16 @@ from typing import Protocol
 
 import numpy as np
 
-from asyncmde_ros.events.words import NS_PER_US, UNKNOWN, Counter, Data, Raw, Standing, Words
+from asyncmde_ros.events.words import (
+    NS_PER_US,
+    UNKNOWN,
+    Counter,
+    Data,
+    Raw,
+    Standing,
+    Words,
+    spread,
+)
 
 
 class Decoder(Protocol):
@@ -80,6 +89,6 @@ class Evt3:
             (self._high, np.flatnonzero(code == self.TIME_HIGH))))
         known = (y != UNKNOWN) & (low != UNKNOWN) & (high != UNKNOWN) & (p != UNKNOWN)
         bits = np.where(single, 1, value[at] & (1 << length[at]) - 1)
-        which, bit = np.nonzero(np.where(known, bits, 0)[:, None] >> np.arange(12) & 1)
+        which, bit = spread(np.where(known, bits, 0))
         t = (high << 12 | low) * NS_PER_US
         return Raw(x[which] + bit, y[which] & 0x7FF, t[which], p[which] == 1)

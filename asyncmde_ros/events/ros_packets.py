@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.events.evt import Evt3
-from asyncmde_ros.events.words import NOTHING, NS_PER_US, UNKNOWN, Data, Raw, Standing
+from asyncmde_ros.events.words import NOTHING, NS_PER_US, UNKNOWN, Data, Raw, Standing, spread
 
 OVERFLOW_US = 1 << 31
 """Where the time of libcaer's events begins anew."""
@@ -78,7 +78,7 @@ def _libcaer_cmp(data: Data, time_base: int) -> Raw:
         np.flatnonzero(code == TIME_HIGH), np.flatnonzero(code == TIME_LOW)))
     bits = np.where(single, 1, value[at] & 0xFF)
     known = (x != UNKNOWN) & (p != UNKNOWN)
-    which, bit = np.nonzero(np.where(known, bits, 0)[:, None] >> np.arange(8) & 1)
+    which, bit = spread(np.where(known, bits, 0))
     t = time_base + (high << 12 | low) * NS_PER_US
     return Raw(x[which], y[which] + bit, t[which], p[which] == 1)
 

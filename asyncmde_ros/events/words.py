@@ -81,3 +81,17 @@ class Counter(Standing):
         last = int(values[0]) if self._last == UNKNOWN else self._last
         steps = np.diff(values, prepend=last)
         return last + np.cumsum((steps + BACK) % self._period - BACK)
+
+
+_MASKS = np.arange(1 << 12)[:, None] >> np.arange(12) & 1
+_COUNTS = _MASKS.sum(axis=1)
+_BITS = np.nonzero(_MASKS)[1]
+_FIRST = np.cumsum(_COUNTS) - _COUNTS
+
+
+def spread(masks: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the bits of masks (n,) of up to 12 bits: of which mask each is, and its place."""
+    counts = _COUNTS[masks]
+    which = np.repeat(np.arange(len(masks)), counts)
+    before = np.cumsum(counts) - counts
+    return which, _BITS[(_FIRST[masks] - before)[which] + np.arange(len(which))]

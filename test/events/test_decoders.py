@@ -81,6 +81,7 @@ def test_before_the_first_time_evt2_has_no_events() -> None:
     assert len(Evt2().decode(data[4:] + data).t) == 1
 
 
+@pytest.mark.proves('event-recording')
 @pytest.mark.parametrize('make', [Evt2, Evt3])
 @given(st.binary(max_size=60))
 def test_bytes_of_any_kind_are_no_error(make: type[Evt2] | type[Evt3], data: bytes) -> None:
@@ -117,6 +118,7 @@ def test_a_vector_of_libcaer_cmp_that_follows_goes_on_below() -> None:
     assert listed(found) == [Event(5, y, 9, 1) for y in (8, 15, 16)]
 
 
+@pytest.mark.proves('event-recording')
 @pytest.mark.parametrize('encoding', ['libcaer', 'libcaer_cmp', 'mono', 'evt3'])
 @given(st.binary(max_size=40))
 def test_packets_of_any_bytes_are_no_error(encoding: str, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Pictures of events to a pipeline, and when it is not asked."""
 
 import numpy as np
+import pytest
 
 from asyncmde_ros.events.depth import DepthOfEvents
 from asyncmde_ros.events.packets import Events, no_events
@@ -49,6 +50,7 @@ def test_a_pipeline_gets_each_picture_with_the_time_of_its_windows_end() -> None
     assert [each.result and each.result.stamp_ns for each in found] == [110, 120]
 
 
+@pytest.mark.proves('event-stillness')
 def test_depth_is_withheld_where_nothing_moves_and_what_was_known_is_forgotten() -> None:
     asked = Asked()
     depth = DepthOfEvents(Reconstruction(SIZE, decay_ns=1000), asked.process, asked.reset)

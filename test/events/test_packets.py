@@ -25,6 +25,7 @@ def test_what_is_in_order_and_on_the_sensor_passes_as_it_is() -> None:
     assert not sieve.faults
 
 
+@pytest.mark.proves('event-impossible')
 def test_events_outside_of_the_sensor_are_left_out() -> None:
     sieve = Sieve(SIZE)
     events = sifted(sieve, (4, 0, 1, 1), (-1, 0, 2, 1), (0, 3, 3, 1), (3, 2, 4, 1))
@@ -32,6 +33,7 @@ def test_events_outside_of_the_sensor_are_left_out() -> None:
     assert sieve.faults == {'outside': 3}
 
 
+@pytest.mark.proves('event-impossible')
 def test_within_a_packet_events_are_sorted_and_equal_times_stay_as_they_came() -> None:
     sieve = Sieve(SIZE)
     events = sifted(sieve, (0, 0, 7, 1), (1, 0, 3, 1), (2, 0, 7, 1), (3, 0, 3, 1))
@@ -40,6 +42,7 @@ def test_within_a_packet_events_are_sorted_and_equal_times_stay_as_they_came() -
     assert sieve.faults == {'unsorted': 2}
 
 
+@pytest.mark.proves('event-impossible')
 def test_a_late_packet_loses_what_is_before_the_last_event() -> None:
     sieve = Sieve(SIZE)
     sifted(sieve, (0, 0, LATE_NS, 1))
@@ -49,6 +52,7 @@ def test_a_late_packet_loses_what_is_before_the_last_event() -> None:
     assert sieve.faults == {'late': 2}
 
 
+@pytest.mark.proves('event-time')
 def test_a_recording_that_starts_again_passes() -> None:
     sieve = Sieve(SIZE)
     sifted(sieve, (0, 0, LATE_NS + 1, 1))

@@ -36,6 +36,7 @@ def test_events_count_less_the_older_they_are() -> None:
         -math.exp(-0.5) - math.exp(-0.1) - middle) / half), abs=1)
 
 
+@pytest.mark.proves('event-time')
 def test_a_window_that_begins_anew_forgets() -> None:
     first, second = (Reconstruction(SIZE, DECAY_NS) for _ in range(2))
     first.add(Window(events(*block(400, 1, 9)), 0, 1000, True))
@@ -43,6 +44,7 @@ def test_a_window_that_begins_anew_forgets() -> None:
     np.testing.assert_array_equal(first.add(window).grey, second.add(window).grey)
 
 
+@pytest.mark.proves('event-stillness')
 def test_what_does_not_move_fades_to_grey_and_is_not_seen() -> None:
     reconstruction = Reconstruction(SIZE, DECAY_NS)
     found = reconstruction.add(Window(events(*block(900, 1, 6)), 0, 1000, True))
@@ -55,12 +57,14 @@ def test_what_does_not_move_fades_to_grey_and_is_not_seen() -> None:
     assert np.ptp(found.grey) <= 1
 
 
+@pytest.mark.proves('event-stillness')
 def test_lonely_events_are_not_seen() -> None:
     lonely = [(x, y, 900, 1) for x in range(0, 32, 3) for y in range(0, 24, 3)]
     found = Reconstruction(SIZE, DECAY_NS).add(Window(events(*lonely), 0, 1000, True))
     assert found.seen == 0
 
 
+@pytest.mark.proves('event-hot-pixel')
 def test_a_hot_pixel_has_what_is_around_it() -> None:
     hot = [(4, 4, 990, 1)] * 500
     with_it, without = (Reconstruction(SIZE, DECAY_NS).add(

@@ -52,11 +52,13 @@ def test_a_raw_file_of_evt2(tmp_path: Path) -> None:
     assert read(open_recording(path, SIZE)) == EVENTS
 
 
+@pytest.mark.proves('event-recording')
 def test_a_raw_file_that_ends_within_a_word_is_read_to_there(tmp_path: Path) -> None:
     path = encode.raw_file(tmp_path / 'a.raw', encode.evt3(EVENTS)[:-1], 'evt 3.0')
     assert read(open_recording(path, SIZE)) == EVENTS[:-1]
 
 
+@pytest.mark.proves('event-recording')
 @pytest.mark.parametrize(('data', 'words'), [
     (b'', 'tells no format'), (b'\x00' * 100, 'tells no format'),
     (b'% evt 2.1\n% geometry 640x480\n', 'tells EVT 2.1; EVT 2.0 and EVT 3.0 can be read'),
@@ -68,6 +70,7 @@ def test_raw_files_that_cannot_be_read_say_why(tmp_path: Path, data: bytes, word
         open_recording(tmp_path / 'a.raw')
 
 
+@pytest.mark.proves('event-impossible')
 def test_what_cannot_be_true_is_counted(tmp_path: Path) -> None:
     late, again = EVENTS[-1].t - 5, EVENTS[-1].t + LATE_NS // 1000 + 500_000
     events = [*EVENTS, Event(640, 3, again, 1), Event(1, 1, again + 9, 1)]
@@ -100,6 +103,7 @@ def test_an_hdf5_file_without_events_is_read(tmp_path: Path) -> None:
     assert read(recording) == []
 
 
+@pytest.mark.proves('event-recording')
 def test_hdf5_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     path = tmp_path / 'a.h5'
     path.write_bytes(b'no such thing')
@@ -160,6 +164,7 @@ def test_a_bag_of_event_arrays_and_the_topic_of_several(tmp_path: Path) -> None:
         open_recording(path, topic='/c')
 
 
+@pytest.mark.proves('event-recording')
 def test_damaged_messages_are_left_out(tmp_path: Path) -> None:
     good = encode.packet(SIZE, 'mono', encode.mono(EVENTS))
     data = bytes(encode.TYPES.serialize_cdr(good, PACKET))
@@ -199,6 +204,7 @@ def test_a_recording_by_windows(tmp_path: Path) -> None:
     assert [len(window.events) for window in found] == [3, 1]
 
 
+@pytest.mark.proves('event-package')
 @pytest.mark.parametrize(('name', 'module', 'needed'), [
     ('a.h5', 'h5py', 'hdf5_file'), ('a.aedat4', 'dv_processing', 'aedat_file')])
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

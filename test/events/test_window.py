@@ -40,6 +40,7 @@ def test_windows_of_a_count_end_with_their_last_event() -> None:
     assert [(window.begin_ns, window.end_ns) for window in found] == [(1, 6), (6, 10), (10, 21)]
 
 
+@pytest.mark.proves('event-time')
 @pytest.mark.parametrize('windows', [Windows(SIZE, duration_ns=GAP_NS), Windows(SIZE, count=9)])
 def test_after_a_gap_a_stream_begins_anew(windows: Windows) -> None:
     late = 5 + GAP_NS + 1
@@ -49,6 +50,7 @@ def test_after_a_gap_a_stream_begins_anew(windows: Windows) -> None:
     assert found[0].end_ns == 6
 
 
+@pytest.mark.proves('event-time')
 @pytest.mark.parametrize('windows', [Windows(SIZE, duration_ns=10), Windows(SIZE, count=9)])
 def test_where_time_goes_back_a_stream_begins_anew(windows: Windows) -> None:
     found = cut(windows, at(104, 105), at(3, 4))
@@ -56,6 +58,7 @@ def test_where_time_goes_back_a_stream_begins_anew(windows: Windows) -> None:
     assert [window.begins_anew for window in found] == [True, True]
 
 
+@pytest.mark.proves('event-flood')
 def test_too_many_events_are_thinned_evenly_and_never_held_without_end() -> None:
     found = cut(Windows(SIZE, duration_ns=1000, most=10), at(*range(20)), at(2000))
     assert found[0].events.t.tolist() == list(range(0, 20, 2))

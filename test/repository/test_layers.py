@@ -106,6 +106,15 @@ def test_running_on_a_cpu_imports_neither_torch_nor_ros() -> None:
     assert done.stdout.strip() == '[]'
 
 
+def test_events_need_neither_torch_nor_ros_nor_a_recordings_package() -> None:
+    program = ('import sys, asyncmde_ros.events.demo, asyncmde_ros.events.evaluation; '
+               'print([m for m in ("torch", "rclpy", "rosbags", "h5py", "dv_processing", "av") '
+               'if m in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          check=True)
+    assert done.stdout.strip() == '[]'
+
+
 @pytest.mark.parametrize('module', [
     'asyncmde_ros.cli.main',
     pytest.param('asyncmde_ros.ros.main', marks=pytest.mark.skipif(
