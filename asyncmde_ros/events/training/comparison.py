@@ -4,7 +4,7 @@ All see the same windows of the same clips and are scored at the same points, ea
 frame by the scale and shift in inverse depth that fit best.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,7 +15,7 @@ import torch
 from asyncmde_ros.events.reconstruction import Reconstruction
 from asyncmde_ros.events.training.clips import DEPTH, FRAME_NS, EventClip, footage, seen
 from asyncmde_ros.events.training.sampling import at
-from asyncmde_ros.events.training.trainer import Learned, query_grid
+from asyncmde_ros.events.training.trainer import Learned, by_kind, query_grid
 from asyncmde_ros.events.window import Window
 from asyncmde_ros.lab.evaluation import metrics
 from asyncmde_ros.lab.evaluation.alignment import fit, inverse_truth, to_depth
@@ -26,6 +26,9 @@ from asyncmde_ros.model.preprocess import at_size
 
 WARM_UP = 4
 """First windows of a clip, which are not scored: memory and picture have to form."""
+
+CLIPS = 6
+"""Of each kind, at most."""
 
 FARTHEST_M = 80.0
 SHORT_SIDE = 252
@@ -54,8 +57,7 @@ class Comparison:
     rmse_m: float | None
 
 
-def compare(learned: Learned, clips: Sequence[EventClip], teacher: Teacher,
-            check: Callable[[], None] = lambda: None) -> list[Comparison]:
+def compare(learned: Learned, clips: Sequence[EventClip], teacher: Teacher) -> list[Comparison]:
     """Score everything on the held-out ones of ``clips``; the others give the mean map.
 
     The mean map is what a network would give that looks at nothing: the mean of the training
@@ -63,15 +65,13 @@ def compare(learned: Learned, clips: Sequence[EventClip], teacher: Teacher,
     """
     mean_map = _mean_map([clip for clip in clips if not clip.validation])
     found: dict[tuple[str, str], list[tuple[float, float | None, float | None]]] = {}
-    for clip in clips:
-        if not clip.validation:
-            continue
-        check()
-        truths = _sampled(clip.read(0, clip.windows)[DEPTH].numpy(), clip.size)
+    held = by_kind([clip for clip in clips if clip.validation])
+    for clip in [clip for same in held.values() for clip in same[:CLIPS]]:
+        truths = _sampled(clip.read(0, clip.windows)[DEPTH].numpy(), clip.size)[WARM_UP:]
         for method, maps in _predictions(learned, clip, teacher, mean_map):
-            for window in range(WARM_UP, clip.windows):
-                found.setdefault((clip.kind, method), []).append(
-                    _score(maps[window], truths[window], clip.metric))
+            found.setdefault((clip.kind, method), []).extend(
+                _score(inverse, truth, clip.metric)
+                for inverse, truth in zip(maps, truths, strict=True))
     return [Comparison(kind, method, len(scores), float(np.mean([score[0] for score in scores])),
                        mean_of_defined(score[1] for score in scores),
                        mean_of_defined(score[2] for score in scores))
@@ -80,9 +80,13 @@ def compare(learned: Learned, clips: Sequence[EventClip], teacher: Teacher,
 
 def _predictions(learned: Learned, clip: EventClip, teacher: Teacher, mean_map: Map
                  ) -> Iterator[tuple[str, Sequence[Map]]]:
-    """Yield each method's inverse depth at the points, one map a window."""
-    yield CONSTANT, [np.ones_like(mean_map)] * clip.windows
-    yield MEAN_MAP, [mean_map] * clip.windows
+    """Yield each method's inverse depth at the points, one map a window after WARM_UP.
+
+    Of pictures the foundation model's depth is the truth itself, unless that is exact.
+    """
+    scored = clip.windows - WARM_UP
+    yield CONSTANT, [np.ones_like(mean_map)] * scored
+    yield MEAN_MAP, [mean_map] * scored
     queries, dense = [], []
     points = query_grid(clip.size, CPU)
     with torch.no_grad():
@@ -90,16 +94,17 @@ def _predictions(learned: Learned, clip: EventClip, teacher: Teacher, mean_map: 
             inverse = learned.network.decoder(context, points.flatten(0, 1)[None])
             queries.append(inverse.reshape(points.shape[:2]).numpy())
             dense.append(learned.dense(context)[0][0, 0].numpy())
-    yield QUERIES, queries
-    yield DENSE, dense  # L2's cells are the points
+    yield QUERIES, queries[WARM_UP:]
+    yield DENSE, dense[WARM_UP:]  # L2's cells are the points
     shown = footage(clip.recipe, teacher)
     reconstruction = Reconstruction(clip.size)
     pictures = [
         reconstruction.add(Window(events, index * FRAME_NS, (index + 1) * FRAME_NS, index == 0))
         for index, events in enumerate(seen(shown.pictures, clip.recipe.seed))]
     yield EVENT_PICTURE, _foundation([np.repeat(picture.grey[..., None], 3, axis=2)
-                                      for picture in pictures], teacher)
-    yield PICTURE, _foundation(shown.pictures[1:], teacher)
+                                      for picture in pictures[WARM_UP:]], teacher)
+    if clip.metric:
+        yield PICTURE, _foundation(shown.pictures[1 + WARM_UP:], teacher)
 
 
 def _foundation(pictures: Sequence[Picture], teacher: Teacher) -> list[Map]:
