@@ -100,6 +100,11 @@ def position_code(x: Tensor) -> Tensor:
 
 
 def level4_size(rows: int, cols: int) -> tuple[int, int]:
-    """Return the (rows, cols) of L4, and so of the memory, for a sensor of (rows, cols)."""
-    rows, cols = (-(-side // 4) for side in (rows, cols))
-    return rows // 8, cols // 8
+    """Return the (rows, cols) of L4, and so of the memory, for a sensor of (rows, cols).
+
+    ValueError for one so small that L4 would have no cell.
+    """
+    size = -(-rows // 4) // 8, -(-cols // 4) // 8
+    if not all(size):
+        raise ValueError(f'a sensor of {cols} x {rows} pixels: the network needs 29 or more')
+    return size

@@ -126,7 +126,7 @@ class TestQueries:
 
 
 @pytest.mark.usefixtures('no_gradients')
-@pytest.mark.parametrize(('rows', 'cols'), [(260, 346), (480, 640), (168, 224), (65, 71)])
+@pytest.mark.parametrize(('rows', 'cols'), [(260, 346), (480, 640), (168, 224), (65, 71), (29, 30)])
 def test_any_resolution(network: EventSPD, rows: int, cols: int) -> None:
     hidden = network.no_memory(1, rows, cols)
     context = network.shared(torch.randn(1, TINY.bins, rows, cols), hidden)
@@ -136,6 +136,12 @@ def test_any_resolution(network: EventSPD, rows: int, cols: int) -> None:
     assert sizes[3] == level4_size(rows, cols) == tuple(hidden.shape[2:])
     answers = network.decoder(context, torch.tensor([[[3.0, 5.0], [cols - 1.0, rows - 1.0]]]))
     assert torch.isfinite(answers).all()
+
+
+def test_a_sensor_without_a_single_coarse_cell_is_refused(network: EventSPD) -> None:
+    assert level4_size(29, 29) == (1, 1)
+    with pytest.raises(ValueError, match='a sensor of 64 x 28 pixels: the network needs 29'):
+        network.no_memory(1, 28, 64)
 
 
 @pytest.mark.usefixtures('no_gradients')
