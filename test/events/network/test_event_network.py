@@ -126,7 +126,8 @@ class TestQueries:
 
 
 @pytest.mark.usefixtures('no_gradients')
-@pytest.mark.parametrize(('rows', 'cols'), [(260, 346), (480, 640), (168, 224), (65, 71), (29, 30)])
+@pytest.mark.parametrize(('rows', 'cols'), [
+    (260, 346), (480, 640), (168, 224), (65, 71), (29, 30)])
 def test_any_resolution(network: EventSPD, rows: int, cols: int) -> None:
     hidden = network.no_memory(1, rows, cols)
     context = network.shared(torch.randn(1, TINY.bins, rows, cols), hidden)
