@@ -58,9 +58,9 @@ one topic of a bag:
 EVAL = """\
 Scores depth of events that are simulated from sequences with ground truth, beside depth of the
 same images in grey: AbsRel and delta1, aligned per frame, of the foundation model on every frame
-and of the pipeline on its real schedule.  Prints a table and writes
-DIR/events.json.  Simulated events are kind: this says which of two ways is better, and not how
-good a real sensor would be."""
+and of the pipeline on its real schedule; and what one gets without looking at anything (one depth
+everywhere, or a ramp from top to bottom).  Prints a table and writes DIR/events.json.  Simulated
+events are kind: this says which of two ways is better, and not how good a real sensor would be."""
 
 EVAL_EPILOG = """\
 example
@@ -138,7 +138,10 @@ def run_demo(args: argparse.Namespace) -> int:
     weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     print('loading the networks')
     windows = Windows(recording.size, round(args.window * 1e6))
-    print(f'picture: {run(recording, Model(), args.out, windows, args.seconds)}')
+    outcome = run(recording, Model(), args.out, windows, args.seconds)
+    print(f'depth at {outcome.with_depth} of {outcome.windows} windows; nothing moved at '
+          f'{outcome.blind}')
+    print(f'picture: {outcome.picture}')
     return 0
 
 

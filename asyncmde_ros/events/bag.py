@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asyncmde_ros.errors import MediaError, in_words
+from asyncmde_ros.events.packets import LARGEST_SIDE
 from asyncmde_ros.events.recording import Recording
 from asyncmde_ros.events.ros_packets import PacketDecoder, event_array, packet_decoder
 from asyncmde_ros.events.words import Raw
@@ -18,6 +19,9 @@ try:
     from asyncmde_ros.lab.media.bag_files import BagFiles
 except ImportError as error:
     raise MediaError('reading bags needs rosbags: pip install "rosbags>=0.11.7"') from error
+
+LATEST_NS = 1 << 62
+"""In the year 2116; times are signed, and those of events come on top."""
 
 LOG = logging.getLogger(__name__)
 
@@ -156,13 +160,15 @@ def _opened(kind: str, serialised: bytes) -> _Message:
     cursor = _Cursor(serialised[4:])
     cursor.number('<i4'), cursor.number('<u4'), cursor.sequence()
     size = cursor.number('<u4'), cursor.number('<u4')
-    if not 0 < size[0] * size[1]:
-        raise ValueError('tells of a sensor without pixels')
+    if not all(0 < side <= LARGEST_SIDE for side in size):
+        raise ValueError(f'tells of a sensor of {size[1]} x {size[0]} pixels')
     if kind == ARRAY:
         number = cursor.number('<u4')
         return _Message(size, serialised[4:], cursor.at, number)
     cursor.number('<u8')  # seq
     time_base = cursor.number('<u8')
+    if time_base > LATEST_NS:
+        raise ValueError(f'tells of the time {time_base} ns')
     encoding = cursor.sequence().rstrip(b'\0').decode('ascii', 'replace')
     cursor.number('u1')  # is_bigendian
     return _Message(size, b'', encoding=encoding, time_base=time_base, data=cursor.sequence())

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from asyncmde_ros.engine.loader import Model
@@ -35,8 +37,20 @@ SENSOR_ROWS = 260
 MOMENTS = 4
 """That the sheet shows."""
 
+MOST_MOMENTS = 8
+"""Half of those that are kept at most, to choose from."""
+
 NO_DEPTH = 'no depth yet'
 NOTHING_SEEN = 'nothing moves: depth withheld'
+
+
+class Outcome(NamedTuple):
+    """The picture, and of how many ``windows`` there was depth, or nothing that moved."""
+
+    picture: Path
+    windows: int
+    with_depth: int
+    blind: int
 
 
 class SimulatedRecording(Recording):
@@ -75,11 +89,10 @@ def grey_of(image: RGB, size: Size, stamp_ns: int) -> StampedGrey:
 
 
 def run(recording: Recording, model: Model, out: Path, windows: Windows,
-        seconds: float | None = None) -> Path:
-    """Give a recording to the pipeline, no faster than it was recorded; return the sheet's path.
+        seconds: float | None = None) -> Outcome:
+    """Give a recording to the pipeline, no faster than it was recorded, and write a picture.
 
-    ``seconds`` ends earlier.  Raises MediaError where there is no event, and where no depth came
-    before the end.
+    ``seconds`` ends earlier.  Raises MediaError where there is no event.
     """
     check_aspect(recording.size)
     size = network_size(recording.size, model.short_side)
@@ -103,7 +116,7 @@ def run(recording: Recording, model: Model, out: Path, windows: Windows,
         LOG.warning('%d %s', count, FAULTS[fault])
     path = out / 'events.png'
     write_png(path, sheet.drawn())
-    return path
+    return Outcome(path, sheet.windows, sheet.with_depth, sheet.blind)
 
 
 FAULTS = {'outside': 'events were outside of the sensor, and left out',
@@ -121,37 +134,42 @@ class _Sheet:
         self._kept: list[tuple[Window, EventDepth]] = []
         self._every, self._left = 1, 1
         self.has_depth = False
-        self.thinned = 0
+        self.windows = self.with_depth = self.blind = self.thinned = 0
 
     def add(self, window: Window, seen: EventDepth) -> None:
-        self.has_depth = seen.result is not None and seen.result.depth is not None
+        self.has_depth = _depth(seen) is not None
+        self.windows += 1
+        self.with_depth += self.has_depth
+        self.blind += seen.result is None
         self.thinned += window.thinned
         self._left -= 1
         if self._left:
             return
         self._kept.append((window, seen))
-        if len(self._kept) == 2 * MOMENTS:
+        if len(self._kept) == 2 * MOST_MOMENTS:
             self._kept, self._every = self._kept[1::2], 2 * self._every
         self._left = self._every
 
     def drawn(self) -> RGB:
-        """Return rows of events, picture and depth."""
+        """Return rows of events, picture and depth, of moments that have it as far as any do."""
         if not self._kept:
             raise MediaError('there were no events')
-        count = min(MOMENTS, len(self._kept))
-        # Not the first moments, which have no depth yet.
-        chosen = [self._kept[(2 * number + 1) * len(self._kept) // (2 * count)]
-                  for number in range(count)]
+        shown = [each for each in self._kept if _depth(each[1]) is not None] or self._kept
+        count = min(MOMENTS, len(shown))
+        chosen = [shown[(2 * number + 1) * len(shown) // (2 * count)] for number in range(count)]
         tiles: list[RGB] = []
         captions: list[str] = []
-        for window, (picture, result) in chosen:
-            depth = None if result is None else result.depth
+        for window, seen in chosen:
+            picture, depth = seen.picture, _depth(seen)
             tiles += [draw_events(window.events), np.repeat(picture.grey[..., None], 3, axis=2),
                       draw_depth(picture.grey, depth)]
             lasted_ms = (window.end_ns - window.begin_ns) / 1e6
             captions += [f'{len(window.events)} events in {lasted_ms:.0f} ms',
                          f'added up: {100 * picture.seen:.0f} % of the pixels',
-                         NOTHING_SEEN if result is None else NO_DEPTH if depth is None
+                         NOTHING_SEEN if seen.result is None else NO_DEPTH if depth is None
                          else 'inverse depth: red is near']
         return contact_sheet(tiles, 3, captions)
 
+
+def _depth(seen: EventDepth) -> npt.NDArray[np.float32] | None:
+    return None if seen.result is None else seen.result.depth

@@ -37,7 +37,8 @@ WARM_UP = 10
 """First frames, which are not scored: events have to add up to something."""
 
 GREY, EVENTS = 'grey', 'events'
-EVERY_FRAME = 'every frame'
+FLAT, RAMP = 'flat', 'ramp'
+EVERY_FRAME, NO_SCHEDULE = 'every frame', '-'
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Score:
     """Mean scores of a sequence's frames after WARM_UP, aligned per frame in inverse depth.
 
     ``input`` is GREY (the images, as a camera of the simulated sensor's size would see them) or
-    EVENTS; ``schedule`` EVERY_FRAME (the foundation model on each) or the pipeline's.  ``frames``
-    were scored; of ``withheld`` ones there was no depth.
+    EVENTS.  For FLAT (one depth everywhere) and RAMP (inverse depth rises evenly from the top to
+    the bottom) nothing is looked at.  ``schedule`` is EVERY_FRAME (the foundation model on each)
+    or the pipeline's.  ``frames`` were scored; of ``withheld`` ones there was no depth.
     """
 
     sequence: str
@@ -110,6 +112,10 @@ def evaluate(model: Model, request: Request) -> Iterator[Score]:
             yield _score(footage, name, EVERY_FRAME, stage.teacher, truth, hidden)
             pipeline = MovedRow('async').predict(stage, request.schedule)
             yield _score(footage, name, request.schedule.name, pipeline.maps, truth, hidden)
+        for name, column in ((FLAT, np.ones(2)), (RAMP, np.arange(2.0))):
+            maps = np.broadcast_to(column[:, None], (footage.length, 2, 2))
+            yield _score(footage, name, NO_SCHEDULE, maps, truth,
+                         np.zeros(footage.length, np.bool_))
 
 
 def _as_seen(footage: Footage, name: str, pictures: Sequence[RGB]) -> _Seen:

@@ -19,10 +19,11 @@ from asyncmde_ros.model.geometry import Size
 Grey = npt.NDArray[np.uint8]
 Sums = npt.NDArray[np.float32]
 
-DECAY_NS = 500_000_000
+DECAY_NS = 300_000_000
+"""By training videos, on which longer ones are worse: docs/events.md."""
 
-DARKEST, BRIGHTEST = 1.0, 99.0
-"""Percentiles of the sums that become black and white."""
+CONTRAST = 2.0
+"""Deviations from the mean of the sums that become black and white."""
 
 SMALLEST_SPAN = 4.0
 """Steps from black to white at least, so that a few events are not blown up into a picture."""
@@ -71,7 +72,7 @@ class Reconstruction:
         count = self._size[0] * self._size[1]
         self._brighter = np.zeros(count, np.float32)
         self._darker = np.zeros(count, np.float32)
-        self._span: tuple[float, float] | None = None
+        self._range: tuple[float, float] | None = None
 
     def add(self, window: Window) -> Picture:
         """Take a window's events; return the picture at its end.  One that begins anew resets."""
@@ -92,14 +93,12 @@ class Reconstruction:
         return Picture(self._levels(sums), float(seen.mean()))
 
     def _levels(self, sums: Sums) -> Grey:
-        low, high = np.percentile(sums, (DARKEST, BRIGHTEST))
-        middle, half = (low + high) / 2, max(high - low, SMALLEST_SPAN) / 2
-        low, high = middle - half, middle + half
-        if self._span is not None:
-            low = self._span[0] + SETTLING * (low - self._span[0])
-            high = self._span[1] + SETTLING * (high - self._span[1])
-        self._span = float(low), float(high)
-        return np.clip((sums - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+        middle, half = float(sums.mean()), max(CONTRAST * float(sums.std()), SMALLEST_SPAN / 2)
+        if self._range is not None:
+            middle = self._range[0] + SETTLING * (middle - self._range[0])
+            half = self._range[1] + SETTLING * (half - self._range[1])
+        self._range = middle, half
+        return np.clip(127.5 + (sums - middle) * (127.5 / half), 0, 255).astype(np.uint8)
 
 
 def _hot(activity: Sums) -> npt.NDArray[np.bool_]:

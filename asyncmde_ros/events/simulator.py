@@ -49,6 +49,9 @@ MOST_PICTURES = 24
 SMALLEST_CHANGE = 1e-9
 """Of a logarithm, between two pictures."""
 
+SMALLEST_PX = 12
+"""Side of a picture that OpenCV finds a flow in."""
+
 FAST_SHARE = 98
 """Percentile of the motion that is told; a few wrong vectors do not say how many pictures."""
 
@@ -99,7 +102,6 @@ class Simulator:
         self._random = np.random.default_rng(seed)
         self._brighter = self._thresholds(self._pixel.brighter)
         self._darker = self._thresholds(self._pixel.darker)
-        self._last_ns = np.empty(0)
         self.reset()
 
     def _thresholds(self, mean: float) -> npt.NDArray[np.float32]:
@@ -208,8 +210,12 @@ def in_between(before: StampedGrey, after: StampedGrey, size_px: float = 1.0
 
     Dense flow by DIS (Kroeger et al., 2016) from one uint8 picture to the other tells how many
     are needed, at most MOST_PICTURES.  A picture at the share s of the time mixes both, moved:
-    (1 - s) before(x - s flow(x)) + s after(x + (1 - s) flow(x)).
+    (1 - s) before(x - s flow(x)) + s after(x + (1 - s) flow(x)).  In pictures of under
+    SMALLEST_PX nothing is taken to move.
     """
+    if min(after.grey.shape) < SMALLEST_PX:
+        yield after
+        return
     first, last = (np.asarray(picture.grey, np.uint8) for picture in (before, after))
     flow = np.zeros((*first.shape, 2), np.float32)
     cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, last, flow)

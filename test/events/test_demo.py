@@ -22,6 +22,7 @@ from asyncmde_ros.events.recording import open_recording
 from asyncmde_ros.events.window import Window, Windows
 from asyncmde_ros.images.picture import read_picture
 from asyncmde_ros.lab.media.frames import FrameSource, VideoFrame
+from asyncmde_ros.pipeline.results import DepthResult, PipelineState
 
 SIZE = (60, 80)
 
@@ -59,12 +60,14 @@ def busy(path: Path) -> Path:
 
 def test_a_recording_makes_a_picture(tmp_path: Path) -> None:
     recording = open_recording(busy(tmp_path / 'a.raw'))
-    path = demo.run(recording, cast(Model, FakeModel()), tmp_path,
-                    Windows(SIZE, duration_ns=20_000_000))
-    assert path == tmp_path / 'events.png'
-    sheet = read_picture(path, oriented=False)
-    # Three pictures in a row, four moments.
-    assert sheet.shape[1] // 3 in range(80, 90) and sheet.shape[0] // 4 in range(60, 70)
+    outcome = demo.run(recording, cast(Model, FakeModel()), tmp_path,
+                       Windows(SIZE, duration_ns=20_000_000))
+    assert outcome.picture == tmp_path / 'events.png'
+    assert (outcome.windows, outcome.blind) == (5, 0)
+    # Three pictures in a row, as many rows as there are moments to show.
+    sheet = read_picture(outcome.picture, oriented=False)
+    rows = min(demo.MOMENTS, outcome.with_depth or outcome.windows)
+    assert sheet.shape[1] // 3 in range(80, 90) and sheet.shape[0] // rows in range(60, 70)
 
 
 def test_a_recording_without_events_says_so(tmp_path: Path) -> None:
@@ -97,11 +100,23 @@ def test_moments_are_spread_over_a_run_of_any_length() -> None:
             window = Window(no_events(SIZE), number, number + 1, False, thinned=2)
             sheet.add(window, EventDepth(Picture(np.zeros(SIZE, np.uint8), 0.0), None))
         kept = [window.begin_ns for window, _ in sheet._kept]
-        assert sheet.thinned == 2 * count
-        assert min(count, demo.MOMENTS) <= len(kept) <= 2 * demo.MOMENTS
+        assert (sheet.windows, sheet.blind, sheet.thinned) == (count, count, 2 * count)
+        assert min(count, demo.MOST_MOMENTS) <= len(kept) <= 2 * demo.MOST_MOMENTS
         gaps = np.diff(kept)
         assert len(set(gaps.tolist())) <= 1, kept
         assert kept[-1] >= count // 2
+
+
+def test_moments_that_have_depth_are_shown_if_any_have() -> None:
+    picture = Picture(np.zeros(SIZE, np.uint8), 1.0)
+    for shown, rows in (((), 4), ((3, 7), 2), (range(3, 16), 4)):
+        sheet = demo._Sheet()
+        for number in range(16):
+            depth = np.ones(SIZE, np.float32) if number in shown else None
+            sheet.add(Window(no_events(SIZE), number, number + 1, False),
+                      EventDepth(picture, DepthResult(PipelineState.READY, number, depth)))
+        assert sheet.with_depth == len(shown)
+        assert sheet.drawn().shape[0] // rows in range(60, 70)
 
 
 def test_the_last_event_of_a_pixel_is_drawn() -> None:

@@ -70,8 +70,13 @@ def scores(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str],
 def test_all_inputs_are_scored_on_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                                   ) -> None:
     found = scores(sequence(tmp_path / 'a'), monkeypatch)
-    assert list(found) == [(name, schedule) for name in ('grey', 'events')
-                           for schedule in ('every frame', 'async:30')]
+    assert list(found) == [*((name, schedule) for name in ('grey', 'events')
+                             for schedule in ('every frame', 'async:30')),
+                           ('flat', '-'), ('ramp', '-')]
+    # The plane's depth does not depend on the row, and is scored as flat events are.
+    flat, ramp = found.pop(('flat', '-')), found.pop(('ramp', '-'))
+    assert flat.absrel == pytest.approx(ramp.absrel, rel=1e-3)
+    assert flat.absrel == pytest.approx(found['events', 'every frame'].absrel)
     for (name, schedule), score in found.items():
         assert score.sequence == 'a'
         missing = 0 if schedule == 'every frame' else 1

@@ -160,6 +160,14 @@ def test_what_stands_still_needs_no_picture_between() -> None:
     assert len(list(in_between(StampedGrey(blob(0), 0), StampedGrey(blob(0), 9)))) == 1
 
 
+@pytest.mark.parametrize('size', [(1, 1), (11, 40), (12, 12)])
+def test_small_pictures_are_no_error(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    before, after = (StampedGrey(random.integers(0, 255, size, np.uint8), stamp)
+                     for stamp in (0, 1000))
+    assert list(in_between(before, after))[-1] is after
+
+
 def test_a_jump_needs_no_more_than_the_most() -> None:
     random = np.random.default_rng(0)
     first, last = (random.integers(0, 255, (64, 96), np.uint8) for _ in range(2))
