@@ -16,7 +16,6 @@ import numpy.typing as npt
 import openvino
 import torch
 
-from asyncmde_ros import weights
 from asyncmde_ros.engine.interface import Precision
 from asyncmde_ros.engine.loader import Model, Threads
 from asyncmde_ros.events.network.attention import CrossAttention
@@ -94,9 +93,11 @@ def _compiled(exported: bytes, inputs: Sequence[torch.Tensor]) -> Callable[[], o
 
 
 def foundation(size: Size) -> Callable[[], object]:
-    """Return Depth Anything V2 Small's depth of one picture, on one thread in float32."""
+    """Return Depth Anything V2 Small's depth of one picture, on one thread in float32.
+
+    Raises WeightsError where its weights were never fetched.
+    """
     size = network_size(size, min(size))
-    weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     engine = Model(DEFAULT_MODEL, 'openvino', Precision.FP32, Threads(1, 1)).compile(size).slow
     buffers = {name: engine.allocate(name) for name in (*engine.inputs, *engine.outputs)}
     return lambda: engine.run(buffers)
