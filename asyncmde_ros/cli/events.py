@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from asyncmde_ros import weights
+from asyncmde_ros.cli import events_train
 from asyncmde_ros.engine.choice import CPU_SHORT_SIDE
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import ensure_writable, make_directory, write_atomically
@@ -74,6 +75,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     actions = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
     _add_demo(actions)
     _add_eval(actions)
+    events_train.add_parser(actions)
 
 
 def _add_demo(actions: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:

@@ -205,7 +205,7 @@ def _make(recipe: Recipe, teacher: Teacher, path: Path,
     header = {'kind': recipe.kind, 'name': recipe.name, 'size': json.dumps(recipe.size)}
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
-        pictures = _pictures(recipe, teacher)
+        pictures = pictures_of(recipe, teacher)
     except MediaError as error:
         logger.warning('%s', error)
         header['dropped'] = 'cannot be read'
@@ -228,7 +228,7 @@ def _stacked(pictures: Sequence[Picture], targets: Sequence[Targets],
         name: np.stack([target[name] for target in targets]) for name in names}
 
 
-def _pictures(recipe: Recipe, teacher: Teacher) -> list[Picture]:
+def pictures_of(recipe: Recipe, teacher: Teacher) -> list[Picture]:
     """Return the clip's frames at its network size; MediaError where the source is unreadable."""
     if recipe.kind == 'rendered':
         return rendered_clip(recipe.frames, recipe.size,

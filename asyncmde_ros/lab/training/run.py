@@ -73,11 +73,7 @@ def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str
     Raises AsyncMDEError for input that cannot be used, before anything slow is started, and
     KeyboardInterrupt where it is interrupted; what was prepared and learned is kept.
     """
-    if request.resume and not (request.out / CHECKPOINT).is_file():
-        raise TrainingError(f'{request.out / CHECKPOINT} is missing: nothing to resume')
-    if not request.resume and (request.out / CHECKPOINT).is_file():
-        raise TrainingError(f'{request.out} holds a run already: --resume goes on with it; or '
-                            'name another folder, or delete that one')
+    check_folder(request.out, request.resume)
     if config.student is not None and request.encoder is not None:
         raise TrainingError('--encoder: a student has none; leave it out')
     sources = find(request.data, config.data)
@@ -88,7 +84,7 @@ def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str
         files.make_directory(path)
     files.sweep(request.out / CHECKPOINT)
     # Whatever an engine in this process was given before.
-    torch.set_num_threads(_threads())
+    torch.set_num_threads(thread_count())
     teacher = Teacher(config.model.name, request.device)
     prepared = prepare(recipes(sources, config), teacher, request.cache, config.data.quality)
     for name, reason in prepared.dropped.items():
@@ -100,10 +96,20 @@ def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str
     report = trained | {
         'data': {'clips': _count(prepared.clips), 'licences': licence_table(sources),
                  'dropped': prepared.dropped},
-        'device': _device_name(request.device), 'config': to_tables(config),
+        'device': device_name(request.device), 'config': to_tables(config),
         'machine': dataclasses.asdict(machine.describe(arguments))}
     files.write_atomically(request.out / REPORT, json.dumps(report, indent=1).encode())
     return report
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Raise TrainingError unless a run can begin in a folder, or go on there."""
+    checkpoint = out / CHECKPOINT
+    if resume and not checkpoint.is_file():
+        raise TrainingError(f'{checkpoint} is missing: nothing to resume')
+    if not resume and checkpoint.is_file():
+        raise TrainingError(f'{out} holds a run already: --resume goes on with it; or '
+                            'name another folder, or delete that one')
 
 
 def _train_fast(config: TrainConfig, request: TrainingRequest, teacher: Teacher,
@@ -146,7 +152,7 @@ def _outcome(path: Path, scores: dict[str, float], trainer: Loop[Any]) -> dict[s
             'minutes': round(trainer.progress.minutes, 2)}
 
 
-def _threads() -> int:
+def thread_count() -> int:
     """Return OMP_NUM_THREADS, of a list for nested work the first, or the cores to be had."""
     wanted = os.environ.get('OMP_NUM_THREADS', '').partition(',')[0].strip()
     return int(wanted) if re.fullmatch('[1-9][0-9]{0,3}', wanted) else len(
@@ -248,5 +254,5 @@ def _count(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'

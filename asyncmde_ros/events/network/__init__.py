@@ -1,0 +1,1 @@
+"""EventSPD's network (PyTorch): depth at the points that are asked for."""

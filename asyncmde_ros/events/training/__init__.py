@@ -1,0 +1,1 @@
+"""How EventSPD is trained, on events that are simulated."""

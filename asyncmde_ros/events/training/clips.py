@@ -1,0 +1,203 @@
+"""Clips as an event camera sees them, with what is known of their depth; made once and kept."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor
+from tqdm import tqdm
+
+from asyncmde_ros import files
+from asyncmde_ros.errors import MediaError
+from asyncmde_ros.events.packets import Events
+from asyncmde_ros.events.representation import voxel_grid
+from asyncmde_ros.events.simulator import Simulator, StampedGrey, simulated
+from asyncmde_ros.events.training.config import COARSEST_SAMPLED, EventTrainConfig
+from asyncmde_ros.lab.training.cache import Recipe, pictures_of, recipes
+from asyncmde_ros.lab.training.quality import reason_to_drop
+from asyncmde_ros.lab.training.rendered import rendered_clip
+from asyncmde_ros.lab.training.sources import TrainingSource
+from asyncmde_ros.lab.training.teacher import Picture, Teacher
+from asyncmde_ros.model.preprocess import normalise
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised when the same recipe gives other clips."""
+
+FRAME_NS = 33_333_333
+"""Between two pictures, and so the length of a window: most videos have 30 a second."""
+
+TEACHER_TAPS = (1, 3)
+"""Of the four that Depth Anything V2 Small taps: after the 6th and the 12th block."""
+
+DEPTH = 'depth'
+NAMES = ('voxels', 'counts', DEPTH, 'features3', 'features4')
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Footage(NamedTuple):
+    """A clip's pictures, (H, W, 3) uint8 RGB each, and its depth.
+
+    ``inverse_m``: exact inverse depth (H, W), 1/m, 0 in the sky; empty where it is not known.
+    """
+
+    pictures: list[Picture]
+    inverse_m: list[npt.NDArray[np.float32]]
+
+
+def event_recipes(sources: Sequence[TrainingSource], config: EventTrainConfig) -> list[Recipe]:
+    """Return which clips there are to make: of each kind as many as asked for, drawn at random."""
+    found = recipes(sources, config)
+    chosen: list[Recipe] = []
+    for number, (kind, count) in enumerate(config.events.clips.items()):
+        whole = [recipe for recipe in found
+                 if recipe.kind == kind and recipe.frames > config.events.windows]
+        order = np.random.default_rng([config.seed, 5, number]).permutation(len(whole))
+        chosen += [whole[index] for index in order[:count]]
+    return chosen
+
+
+def footage(recipe: Recipe, teacher: Teacher) -> Footage:
+    """Return what the sensor is shown.  MediaError where the source is unreadable."""
+    if recipe.kind != 'rendered':
+        return Footage(pictures_of(recipe, teacher), [])
+    clip = rendered_clip(recipe.frames, recipe.size, np.random.default_rng(recipe.seed))
+    return Footage(clip.images, [np.asarray(1 / depth, np.float32) for depth in clip.depth_m])
+
+
+def seen(pictures: Sequence[Picture], seed: int) -> list[Events]:
+    """Return the events between each two pictures, one less than those."""
+    grey = [StampedGrey(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8),
+                        index * FRAME_NS) for index, picture in enumerate(pictures)]
+    return list(simulated(grey, Simulator(grey[0].grey.shape, seed=seed)))
+
+
+class EventClip:
+    """One cached clip, read window by window from its file.
+
+    ``metric``: its depth is exact, in 1/m; else it is Depth Anything V2's of the picture at the
+    window's end, of unknown scale and shift.
+    """
+
+    def __init__(self, path: Path, header: dict[str, str], recipe: Recipe) -> None:
+        self.path, self.recipe = path, recipe
+        self.kind, self.name = recipe.kind, recipe.name
+        self.validation, self.size = recipe.validation, recipe.size
+        self.metric = recipe.kind == 'rendered'
+        self.windows = int(header['windows'])
+
+    def read(self, first: int, count: int) -> dict[str, Tensor]:
+        """Return windows: ``voxels`` (count, bins, H, W), ``counts`` of events (count, H/8, W/8).
+
+        ``depth``: inverse depth (count, H, W); ``features3`` and ``features4``: Depth Anything's
+        after its 6th and 12th block, (count, 384, H/14, W/14).  All float32.
+        """
+        with safe_open(self.path, 'pt') as tensors:
+            return {name: tensors.get_slice(name)[first:first + count].float() for name in NAMES}
+
+
+class PreparedEvents(NamedTuple):
+    """The clips of a run; ``dropped`` counts why others were left out."""
+
+    clips: list[EventClip]
+    dropped: dict[str, int]
+
+
+def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,
+            config: EventTrainConfig) -> PreparedEvents:
+    """Make the clips that ``directory`` does not hold yet; return all that are good enough.
+
+    A clip is written whole or not at all, so that an interrupted run goes on where it stopped.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    clips: list[EventClip] = []
+    dropped: Counter[str] = Counter()
+    for recipe in tqdm(wanted, unit='clip', desc='events and targets', mininterval=1.0):
+        path = directory / f'events-{_key(recipe, teacher, config)}.safetensors'
+        header = _header(path)
+        if header is None:
+            arrays, header = _make(recipe, teacher, config)
+            files.write_atomically(path, save(arrays, header))
+        if 'dropped' in header:
+            dropped[header['dropped']] += 1
+        else:
+            clips.append(EventClip(path, header, recipe))
+    return PreparedEvents(clips, dict(dropped))
+
+
+def _key(recipe: Recipe, teacher: Teacher, config: EventTrainConfig) -> str:
+    described = {'clip': recipe.key(teacher.id, config.data.quality), 'version': VERSION,
+                 'bins': config.network.bins, 'least': config.events.least_events}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _header(path: Path) -> dict[str, str] | None:
+    try:
+        with safe_open(path, 'np') as tensors:
+            return dict(tensors.metadata())
+    except FileNotFoundError:
+        return None
+    except SafetensorError:
+        logger.warning('%s is damaged; made again', path)
+        return None
+
+
+def _make(recipe: Recipe, teacher: Teacher,
+          config: EventTrainConfig) -> tuple[Arrays, dict[str, str]]:
+    """Return a clip's arrays and header; none where the header says why it is dropped."""
+    try:
+        shown = footage(recipe, teacher)
+    except MediaError as error:
+        logger.warning('%s', error)
+        return {}, {'dropped': 'cannot be read'}
+    if len(shown.pictures) <= config.events.unroll:
+        return {}, {'dropped': 'too short'}
+    windows = seen(shown.pictures, recipe.seed)
+    counts = np.stack([_counts(events) for events in windows])
+    if counts.sum() < config.events.least_events * len(windows) * np.prod(recipe.size):
+        return {}, {'dropped': 'hardly any events'}
+    found = [_teacher_sees(picture, teacher) for picture in shown.pictures[1:]]
+    inverse = shown.inverse_m[1:] or [depth for depth, *_ in found]
+    reason = reason_to_drop(found[len(found) // 2][0], config.data.quality)
+    if reason is not None:
+        return {}, {'dropped': reason}
+    voxels = np.stack([voxel_grid(events, config.network.bins) for events in windows])
+    arrays = (voxels, counts, np.stack(inverse), *(np.stack([levels[1 + number]
+                                                             for levels in found])
+                                                   for number in range(len(TEACHER_TAPS))))
+    return ({name: array.astype(np.float16) for name, array in zip(NAMES, arrays, strict=True)},
+            {'windows': str(len(windows))})
+
+
+def _counts(events: Events) -> npt.NDArray[np.float32]:
+    """Return how many events (rows / 8, cols / 8) squares have."""
+    rows, cols = events.size
+    by_pixel = np.bincount(events.pixels, minlength=rows * cols).astype(np.float32)
+    side = COARSEST_SAMPLED
+    return by_pixel.reshape(rows // side, side, cols // side, side).sum((1, 3))
+
+
+@torch.inference_mode()
+def _teacher_sees(picture: Picture, teacher: Teacher) -> list[npt.NDArray[np.float32]]:
+    """Return inverse depth (H, W) and the features of TEACHER_TAPS, (384, H/14, W/14) each."""
+    size = picture.shape[:2]
+    image = np.empty((1, 3, *size), np.float32)
+    normalise(picture, image)
+    device = next(teacher.module.parameters()).device
+    positions = torch.from_numpy(teacher.positions(size)).to(device)
+    taps = teacher.module.pretrained(torch.from_numpy(image).to(device), positions,
+                                     teacher.config.taps)
+    head = teacher.module.depth_head
+    depth = head.scratch.decode(head.memory(taps), size)
+    return [depth[0, 0].cpu().numpy(), *(taps[tap][0].cpu().numpy() for tap in TEACHER_TAPS)]
