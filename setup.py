@@ -26,6 +26,8 @@ KILTED = ['ros-kilted-rclpy[fastrtps]==9.1.2',
           'ros-kilted-diagnostic-msgs==5.5.1']
 GPU = ['cuda-bindings>=12.6', 'onnx>=1.17']
 RTX = ['tensorrt-rtx>=1.4,<2; platform_machine == "x86_64"']
+# Recordings of event cameras: HDF5 and AEDAT4.
+EVENTS = ['h5py>=3.12', 'dv-processing>=2.0.1,<3', *BAGS]
 # The versions that were tried: Rerun's API changes from one to the next.
 VIEW = ['rerun-sdk>=0.23.4,<0.42', *BAGS]
 EVAL = ['matplotlib>=3.7', 'pandas>=2.2,<4', 'jinja2>=3.1,<4']
@@ -57,7 +59,8 @@ setup(
         'ros-kilted': [*KILTED, *BAGS],
         'train': TRAIN,
         'eval': EVAL,
-        'test': [*TRAIN, *GPU, *RTX, *VIEW, 'pytest>=7', 'pytest-xdist>=3.2',
+        'events': [*EVENTS, 'hdf5plugin>=6'],
+        'test': [*TRAIN, *GPU, *RTX, *VIEW, *EVENTS, 'pytest>=7', 'pytest-xdist>=3.2',
                  'pytest-timeout>=2.3,<3', 'hypothesis>=6.80',
                  'huggingface_hub>=1,<3',  # only to see that its cache is read as it writes it
                  'onnxruntime>=1.18', 'packaging>=21', 'pyyaml>=5', 'setuptools>=64',

@@ -8,11 +8,22 @@ import sys
 from collections.abc import Sequence
 
 from asyncmde_ros import __version__
-from asyncmde_ros.cli import bench, build, demo, eval, export, soak, train, view, weights
+from asyncmde_ros.cli import (
+    bench,
+    build,
+    demo,
+    eval,
+    events,
+    export,
+    soak,
+    train,
+    view,
+    weights,
+)
 from asyncmde_ros.errors import AsyncMDEError, in_words
 from asyncmde_ros.streams import secure_streams
 
-COMMANDS = (demo, view, weights, eval, bench, soak, build, train, export)
+COMMANDS = (demo, view, weights, eval, events, bench, soak, build, train, export)
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 """As a shell tells of programs that a signal ended."""

@@ -20,6 +20,7 @@ LAYERS = [{'errors', 'files', 'processes', 'resources', 'streams'},
           {'pipeline'},
           {'ros'},
           {'lab'},
+          {'events'},
           {'cli'}]
 """Who may import whom: each room and root module those of the lines above it, and itself."""
 
@@ -100,6 +101,15 @@ def test_running_on_a_cpu_imports_neither_torch_nor_ros() -> None:
     program = ('import sys, asyncmde_ros.pipeline.depth_pipeline, asyncmde_ros.engine.openvino, '
                'asyncmde_ros.cli.main; '
                'print([m for m in ("torch", "rclpy", "onnx") if m in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                          check=True)
+    assert done.stdout.strip() == '[]'
+
+
+def test_events_need_neither_torch_nor_ros_nor_a_recordings_package() -> None:
+    program = ('import sys, asyncmde_ros.events.demo, asyncmde_ros.events.evaluation; '
+               'print([m for m in ("torch", "rclpy", "rosbags", "h5py", "dv_processing", "av") '
+               'if m in sys.modules])')
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
                           check=True)
     assert done.stdout.strip() == '[]'
