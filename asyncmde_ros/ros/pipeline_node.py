@@ -144,6 +144,9 @@ class PipelineNode(PatientNode):
         """Return ``around``, which holds for an inactive node, with what the sensor's input adds.
         """
 
+    def check(self) -> None:
+        """Raise AsyncMDEError where the parameters ask for what cannot be, before it is loaded."""
+
     def more_diagnostics(self) -> list[DiagnosticStatus]:
         """Return what else /diagnostics says."""
         return []
@@ -177,6 +180,7 @@ class PipelineNode(PatientNode):
     async def prepare(self) -> TransitionCallbackReturn:
         self.get_logger().info('loading the networks')
         try:
+            self.check()
             self._loading = Loading(self._recipe(), self.executor)
             pipeline = await self._loading.result()
         except Exception as error:
