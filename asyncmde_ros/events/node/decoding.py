@@ -42,8 +42,9 @@ class Decoder:
         except ValueError as error:
             raise ValueError(f'the message {error}') from None
         _check(message.size)
-        return Packet(message.size, message.frame_id, self._messages.events(message),
-                      message.stamp_ns if kind == PACKET else None)
+        # Of a packet that nobody stamped the sensor's own time is all that there is.
+        stamp_ns = message.stamp_ns or None if kind == PACKET else None
+        return Packet(message.size, message.frame_id, self._messages.events(message), stamp_ns)
 
     def _of_cloud(self, cloud: PointCloud2) -> Packet:
         if self._sensor is None:

@@ -21,7 +21,7 @@ MOST_MESSAGES = 4096
 LOOK_S = 0.01
 """How often it is looked whether a window has passed without events."""
 
-PATIENCE_S = 0.5
+PATIENCE_S = 0.3
 """Longest wait for the thread's end."""
 
 OVERRUN, DAMAGED = 'overrun', 'damaged'

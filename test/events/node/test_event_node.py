@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip('rclpy', reason='left out: needs rclpy')
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from support.clouds import table
 from support.event_clouds import SIZE, STEP_NS, Swaying
-from support.ros_rig import NodeProcess, Peer
+from support.ros_rig import DEADLINE_S, NodeProcess, Peer
 
 from asyncmde_ros.events.node.diagnostics import NO_EVENTS, NOTHING_MOVES
 from asyncmde_ros.ros.messages import to_nanoseconds
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 PERIOD_S = STEP_NS / 1e9
 WINDOW_NS = 33_000_000
 END_S = 1.0
+PROGRAM = ('-m', 'asyncmde_ros.events.node.main')
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_events_give_depth_at_a_grid_and_at_points_until_the_sensor_stands_still
         tmp_path: Path, foundation_path: Path, peer: Peer) -> None:
     node = NodeProcess(tmp_path / 'node.log', '-p', 'query.grid:=8x6',
                        '-p', f'events.sensor:={SIZE[1]}x{SIZE[0]}', '-p', 'events.decay:=0.1',
-                       program=('-m', 'asyncmde_ros.events.node.main'))
+                       program=PROGRAM)
     try:
         _converse(node, peer)
         status, took_s = node.interrupt()
@@ -70,7 +72,7 @@ def _converse(node: NodeProcess, peer: Peer) -> None:
 
     def known() -> list[PointCloud2]:
         return [answer for answer in of_kind(answers, Kind.GRID) if reasons(answer) == {0}]
-    peer.until(lambda: len(known()) >= 20, see, PERIOD_S)
+    peer.until(lambda: len(known()) >= 10, see, PERIOD_S)
     stamps = np.array([to_nanoseconds(answer.header.stamp)
                        for answer in of_kind(answers, Kind.GRID)])
     # Windows follow on one another from the first event on; on a busy machine one may be skipped.
@@ -108,7 +110,7 @@ def _converse(node: NodeProcess, peer: Peer) -> None:
 
     # It stands still: answers go on, without depth and with a reason.
     answers.clear()
-    peer.until(lambda: len(answers) >= 20 and all(
+    peer.until(lambda: len(answers) >= 10 and all(
         reasons(answer) == {Reason.WITHHELD} for answer in answers[-10:]))
     peer.until(lambda: peer.newest(': depth').get('message', '') in (NOTHING_MOVES, NO_EVENTS))
     assert int(peer.newest(': depth')['dropped_blind']) > 0
@@ -126,3 +128,16 @@ def _converse(node: NodeProcess, peer: Peer) -> None:
     peer.node.destroy_publisher(sensor)
     peer.node.create_publisher(Image, '/events', 1)
     peer.until(lambda: 'sensor_msgs/Image' in peer.newest(': events').get('message', ''))
+
+
+@pytest.mark.proves('event-type')
+@pytest.mark.skipif(find_spec('dvs_msgs') is not None, reason='left out: dvs_msgs is installed')
+def test_a_type_that_is_asked_for_and_not_installed_ends_the_node_with_what_to_install(
+        tmp_path: Path) -> None:
+    node = NodeProcess(tmp_path / 'node.log', '-p', 'events.message:=array', program=PROGRAM)
+    try:
+        assert node.process.wait(DEADLINE_S) == 1
+        assert 'cannot configure' in node.text() and 'ros-$ROS_DISTRO-dvs-msgs' in node.text()
+        assert 'Traceback' not in node.text()
+    finally:
+        node.close()
