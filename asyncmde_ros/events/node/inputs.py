@@ -11,7 +11,7 @@ from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.events import ros_messages
 from asyncmde_ros.events.node.settings import ARRAY, AUTO, CLOUD, PACKET
 from asyncmde_ros.ros.following import FollowingInput
-from asyncmde_ros.ros.topics import published_types, type_name
+from asyncmde_ros.ros.topics import published_types, type_name, type_words
 
 QUEUE = 500
 """Messages that may wait while a picture has its depth: drivers send up to a thousand a second."""
@@ -25,7 +25,7 @@ KINDS = {type_name(PointCloud2): CLOUD,
 def missing(name: str) -> str:
     """Say what to install for messages of a type, such as 'dvs_msgs/msg/EventArray'."""
     package = name.partition('/')[0]
-    return (f'{name.replace("/msg/", "/")} needs the package {package}, which is not installed: '
+    return (f'{type_words([name])} needs the package {package}, which is not installed: '
             f'sudo apt install ros-$ROS_DISTRO-{package.replace("_", "-")}, or build it from '
             'source; or have a bridge publish sensor_msgs/PointCloud2')
 
@@ -74,10 +74,9 @@ class EventInput(FollowingInput):
         lacking = [name for name in types if name in self._names]
         if lacking:
             return f'{self.topic} carries what cannot be read: {missing(lacking[0])}'
-        words = ' or '.join(name.replace('/msg/', '/') for name in self._names)
+        words = ' or '.join(type_words([name]) for name in self._names)
         if types:
-            found = ' and '.join(name.replace('/msg/', '/') for name in types)
-            return f'{self.topic} carries {found}, and this node takes {words}'
+            return f'{self.topic} carries {type_words(types)}, and this node takes {words}'
         return (f'no publisher on {self.topic}: is that the topic of the event camera\'s driver? '
                 f'(ros2 topic list; it carries {words})')
 

@@ -145,11 +145,13 @@ class EventStream:
     def _run(self) -> None:
         lower_this()
         while (letters := self._backlog.take(LOOK_S)) is not None:
+            # Whatever had come by now is read before it is said that nothing has.
+            taken_ns = time.monotonic_ns()
             for letter in letters:
                 self._read(letter)
                 if self._live.waiting > MOST_EVENTS:
                     self._look()
-            self._live.wait(time.monotonic_ns())
+            self._live.wait(taken_ns)
             self._look()
 
     def _read(self, letter: _Letter) -> None:
