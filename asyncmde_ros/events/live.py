@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asyncmde_ros.events.packets import LATE_NS, Events, Sieve, joined
+from asyncmde_ros.events.packets import Events, Sieve, joined
 from asyncmde_ros.events.reconstruction import Picture, Reconstruction
 from asyncmde_ros.events.window import Window, Windows
 from asyncmde_ros.events.words import Raw
@@ -17,6 +17,10 @@ from asyncmde_ros.model.geometry import Size
 
 PATIENCE_NS = 100_000_000
 """How much longer than the time itself the events of a window are waited for."""
+
+LATE_FOR_NS = 500_000_000
+"""Events that are late for so long are no stragglers: the sensor's time stood still, as that of a
+recording that is paused, and all begins anew."""
 
 SLEW = 0.01
 """Of the time that passes, the most by which the two clocks are brought together: far above any
@@ -101,6 +105,7 @@ class LiveEvents:
         self._reconstruction = Reconstruction(size, self._decay_ns)
         self._clock = SensorClock()
         self.size, self._newest_ns, self._ended = size, None, []
+        self._late_since_ns: int | None = None
 
     def push(self, packet: Packet, now_ns: int) -> None:
         """Take a packet, which came at ``now_ns`` of a steady clock.
@@ -114,12 +119,13 @@ class LiveEvents:
             self._clock.saw(int(packet.events.t[0]), packet.stamp_ns)
         events = self._in_time(self._sifted(packet.events))
         if len(events):
+            self._late_since_ns = None
             self.events += len(events)
             self._newest_ns, self._arrived_ns = int(events.t[-1]), now_ns
             self._ended.extend(self._windows.push(events))
 
     def wait(self, now_ns: int) -> None:
-        """End the windows that have passed by ``now_ns`` without an event after them.
+        """End the windows that have passed by ``now_ns``, until which all that came was pushed.
 
         Time goes on from the newest event's arrival, so that a recording that is played slowly is
         not cut short.
@@ -154,10 +160,14 @@ class LiveEvents:
         return events
 
     def _in_time(self, events: Events) -> Events:
-        """Leave out events of windows that are over, unless the sensor's time has gone back."""
-        begin_ns = self._windows.begin_ns
-        if begin_ns is None or not len(events) or not (
-                begin_ns - LATE_NS <= events.t[0] < begin_ns):
+        """Leave out events of windows that have ended without them."""
+        begin_ns, newest_ns = self._windows.begin_ns, self._newest_ns
+        if begin_ns is None or newest_ns is None or not len(events) or not (
+                newest_ns <= events.t[0] < begin_ns):
+            return events  # where time has gone back they are a new beginning
+        if self._late_since_ns is None:
+            self._late_since_ns = int(events.t[0])
+        if events.t[-1] - self._late_since_ns > LATE_FOR_NS:
             return events
         late = int(np.searchsorted(events.t, begin_ns))
         self.faults['late'] += late

@@ -70,6 +70,18 @@ def test_events_of_windows_that_are_over_are_late(live: LiveEvents) -> None:
     assert ends(live) == [40] and live.faults['late'] == 2
 
 
+@pytest.mark.proves('event-silence')
+def test_a_sensor_whose_time_stood_still_begins_anew_after_a_moment(live: LiveEvents) -> None:
+    live.push(packet(0, 4), 0)
+    live.wait(3000 * MS + PATIENCE_NS)
+    assert len(ends(live)) == 300
+    for step in range(60):
+        live.push(packet(10 + 10 * step, 12 + 10 * step), 3000 * MS)
+    assert live.faults['late'] == 2 * 51 - 2, 'those of half a second'
+    moment = live.look()
+    assert moment is not None and moment.begins_anew and moment.stamp_ns < 700 * MS
+
+
 def test_a_recording_that_is_played_slowly_is_not_cut_short(live: LiveEvents) -> None:
     for step in range(20):
         live.wait(step * 90 * MS)

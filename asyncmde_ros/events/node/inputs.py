@@ -82,7 +82,10 @@ class EventInput(FollowingInput):
 
     def _on_message(self, serialised: bytes, info: Mapping[str, Any]) -> None:
         self._take(self.message, serialised, self.missed(info))
-        # What else has come: the executor gives one message in its turn.
+        self.drain()
+
+    def drain(self) -> None:
+        """Take what else has come: the executor gives one message in its turn."""
         subscription = self._subscription
         if subscription is None:
             return

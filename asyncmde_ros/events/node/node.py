@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
 from rclpy.qos import ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
@@ -32,6 +33,9 @@ from asyncmde_ros.ros.qos import newest_only
 from asyncmde_ros.ros.queries import SeenFrame
 from asyncmde_ros.ros.tokens import OVERRUN
 
+LOOK_S = 0.02
+"""How often it is looked whether a window has passed without events."""
+
 
 class EventDepthNode(PipelineNode):
     """An event camera's events to depth: windows of them to pictures, and those as images."""
@@ -47,6 +51,9 @@ class EventDepthNode(PipelineNode):
             Image, 'events/image', newest_only(ReliabilityPolicy.RELIABLE),
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
         self._ready = self.create_guard_condition(guarded(self, self._on_ready))
+        # Not in the stream's thread: while this one is busy, what has come has not been taken.
+        self.create_timer(LOOK_S, guarded(self, self._pass_time),
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _start(self) -> None:
         self._sight, self._rates = Sight(), Rates()
@@ -78,6 +85,11 @@ class EventDepthNode(PipelineNode):
         if self._stream is not None:
             self._stream.lost(missed)
             self._stream.offer(kind, serialised)
+
+    def _pass_time(self) -> None:
+        if self._events is not None and self._stream is not None:
+            self._events.drain()
+            self._stream.passed()
 
     # Windows
 

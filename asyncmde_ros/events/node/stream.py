@@ -18,9 +18,6 @@ MOST_BYTES = 1 << 23
 
 MOST_MESSAGES = 4096
 
-LOOK_S = 0.01
-"""How often it is looked whether a window has passed without events."""
-
 PATIENCE_S = 0.3
 """Longest wait for the thread's end."""
 
@@ -41,6 +38,7 @@ class Backlog:
         self._most_bytes = most_bytes
         self._letters: deque[_Letter] = deque()
         self._bytes = 0
+        self._passed_ns: int | None = None
         self._changed = threading.Condition()
         self._closed = False
 
@@ -58,15 +56,24 @@ class Backlog:
             self._changed.notify()
         return dropped
 
-    def take(self, timeout_s: float) -> list[_Letter] | None:
-        """Return what waits, all of it, after at most ``timeout_s``; None at the end."""
+    def passed(self, now_ns: int) -> None:
+        """Tell that whatever came by now was put."""
         with self._changed:
-            if not self._letters and not self._closed:
-                self._changed.wait(timeout_s)
-            letters = list(self._letters)
+            self._passed_ns = now_ns
+            self._changed.notify()
+
+    def take(self) -> tuple[list[_Letter], int | None] | None:
+        """Wait for something; return what waits, all of it, and what :meth:`passed` told since.
+
+        None at the end.
+        """
+        with self._changed:
+            while not (self._letters or self._passed_ns or self._closed):
+                self._changed.wait()
+            taken = list(self._letters), self._passed_ns
             self._letters.clear()
-            self._bytes = 0
-            return None if self._closed else letters
+            self._bytes, self._passed_ns = 0, None
+            return None if self._closed else taken
 
     @property
     def closed(self) -> bool:
@@ -118,6 +125,10 @@ class EventStream:
             self._messages += 1
             self._dropped[OVERRUN] += dropped
 
+    def passed(self) -> None:
+        """Tell that whatever has come by now was offered; windows end by that, too."""
+        self._backlog.passed(time.monotonic_ns())
+
     def lost(self, messages: int) -> None:
         """Count messages that never came."""
         with self._lock:
@@ -144,14 +155,14 @@ class EventStream:
 
     def _run(self) -> None:
         lower_this()
-        while (letters := self._backlog.take(LOOK_S)) is not None:
-            # Whatever had come by now is read before it is said that nothing has.
-            taken_ns = time.monotonic_ns()
+        while (taken := self._backlog.take()) is not None:
+            letters, passed_ns = taken
             for letter in letters:
                 self._read(letter)
                 if self._live.waiting > MOST_EVENTS:
                     self._look()
-            self._live.wait(taken_ns)
+            if passed_ns is not None:
+                self._live.wait(passed_ns)
             self._look()
 
     def _read(self, letter: _Letter) -> None:

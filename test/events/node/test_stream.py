@@ -32,11 +32,14 @@ def letter(size: int, name: str = 'cloud') -> _Letter:
 def test_of_messages_that_wait_the_oldest_go_and_the_newest_stays_whatever_its_size() -> None:
     backlog = Backlog(100)
     assert [backlog.put(letter(size)) for size in (40, 40, 40, 10, 900)] == [0, 0, 1, 0, 3]
-    assert [len(each.serialised) for each in backlog.take(0.0) or []] == [900]
+    assert backlog.take() == ([letter(900)], None)
     assert backlog.put(letter(100)) == 0, 'what was taken does not count any more'
-    assert backlog.take(0.0) == [letter(100)] and backlog.take(0.0) == []
+    backlog.passed(7)
+    assert backlog.take() == ([letter(100)], 7)
+    backlog.passed(8)
+    assert backlog.take() == ([], 8)
     backlog.close()
-    assert backlog.take(10.0) is None and backlog.closed
+    assert backlog.take() is None and backlog.closed
 
 
 class Slow:
@@ -73,8 +76,7 @@ def test_whatever_comes_meanwhile_and_is_not_fetched_is_one_picture() -> None:
         stream.lost(2)
         decoder.go_on.set()
         while (moment := stream.fetch()) is None or moment.stamp_ns < 41 * MS:
-            # Of 1, 11, 21 and 31 ms on, and perhaps of what follows without any event.
-            assert ready.acquire(timeout=DEADLINE_S)
+            assert ready.acquire(timeout=DEADLINE_S)  # of windows that begin at 1, 11, 21, 31 ms
         heard = stream.heard
         assert (heard.messages, heard.events, heard.sensor) == (6, 5, '32x24')
         assert heard.dropped == {'overrun': 2, 'damaged': 1} and heard.trouble == ''
