@@ -11,7 +11,6 @@ from asyncmde_ros.errors import in_words
 from asyncmde_ros.events.live import LiveEvents, Moment
 from asyncmde_ros.events.node.decoding import Decoder
 from asyncmde_ros.events.window import MOST_EVENTS
-from asyncmde_ros.pipeline.priority import lower_this
 
 MOST_BYTES = 1 << 23
 """Of messages that wait; of more the oldest go.  A quarter of a second of a busy sensor."""
@@ -154,7 +153,6 @@ class EventStream:
         self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
-        lower_this()
         while (taken := self._backlog.take()) is not None:
             letters, passed_ns = taken
             for letter in letters:
