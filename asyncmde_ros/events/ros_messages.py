@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asyncmde_ros.events.packets import LARGEST_SIDE
 from asyncmde_ros.events.ros_packets import PacketDecoder, event_array, packet_decoder
 from asyncmde_ros.events.words import Raw
 from asyncmde_ros.model.geometry import Size
@@ -16,6 +17,9 @@ TYPES = {'event_camera_msgs/msg/EventPacket': PACKET,
 """What messages of these types are read as."""
 
 NANOSECONDS = 10**9
+
+LATEST_NS = 1 << 62
+"""In the year 2116; times are signed, and those of events come on top."""
 
 
 class Opened(NamedTuple):
@@ -71,13 +75,15 @@ def opened(kind: str, serialised: bytes) -> Opened:
     stamp_ns = cursor.number('<i4') * NANOSECONDS + cursor.number('<u4')
     frame_id = cursor.text()
     size = cursor.number('<u4'), cursor.number('<u4')
-    if not 0 < size[0] * size[1]:
-        raise ValueError('tells of a sensor without pixels')
+    if not all(0 < side <= LARGEST_SIDE for side in size):
+        raise ValueError(f'tells of a sensor of {size[1]} x {size[0]} pixels')
     if kind == ARRAY:
         number = cursor.number('<u4')
         return Opened(stamp_ns, frame_id, size, serialised[4:], cursor.at, number)
     cursor.number('<u8')  # seq
     time_base = cursor.number('<u8')
+    if time_base > LATEST_NS:
+        raise ValueError(f'tells of the time {time_base} ns')
     encoding = cursor.text()
     cursor.number('u1')  # is_bigendian
     return Opened(stamp_ns, frame_id, size, b'', encoding=encoding, time_base=time_base,
