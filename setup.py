@@ -80,6 +80,7 @@ setup(
     license_files=['LICENSE'],
     entry_points={'console_scripts': [
         f'depth_node = {PACKAGE}.ros.main:main',
+        f'event_depth_node = {PACKAGE}.events.node.main:main',
         f'asyncmde = {PACKAGE}.cli.main:main',
     ]},
 )

@@ -4,14 +4,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from asyncmde_ros.errors import MediaError, in_words
-from asyncmde_ros.events.packets import LARGEST_SIDE
 from asyncmde_ros.events.recording import Recording
-from asyncmde_ros.events.ros_packets import PacketDecoder, event_array, packet_decoder
+from asyncmde_ros.events.ros_messages import TYPES, MessageDecoder, opened
 from asyncmde_ros.events.words import Raw
 from asyncmde_ros.model.geometry import Size
 
@@ -20,16 +16,7 @@ try:
 except ImportError as error:
     raise MediaError('reading bags needs rosbags: pip install "rosbags>=0.11.7"') from error
 
-LATEST_NS = 1 << 62
-"""In the year 2116; times are signed, and those of events come on top."""
-
 LOG = logging.getLogger(__name__)
-
-PACKET, ARRAY = 'EventPacket', 'EventArray'
-TYPES = {'event_camera_msgs/msg/EventPacket': PACKET,
-         'event_array_msgs/msg/EventArray': PACKET,  # what it was called before 2023
-         'dvs_msgs/msg/EventArray': ARRAY,
-         'prophesee_event_msgs/msg/EventArray': ARRAY}
 
 
 class EventBag(Recording):
@@ -76,17 +63,17 @@ class EventBag(Recording):
     def _first_size(self) -> Size:
         for kind, serialised in self._messages():
             try:
-                return _opened(kind, serialised).size
+                return opened(kind, serialised).size
             except ValueError:
                 continue
         raise MediaError(f'{self._path}: {self._topic}: none of its messages can be read')
 
     def _read(self) -> Iterator[Raw]:
-        decoders: dict[str, PacketDecoder] = {}
+        decoder = MessageDecoder()
         with self._damage_named():
             for kind, serialised in self._messages():
                 try:
-                    message = _opened(kind, serialised)
+                    message = opened(kind, serialised)
                     if message.size != self.size:
                         raise ValueError(f'is of a sensor of {message.size[1]} x '
                                          f'{message.size[0]} pixels, the others are not')
@@ -96,12 +83,7 @@ class EventBag(Recording):
                                     error)
                     self.faults['damaged'] += 1
                     continue
-                if kind == ARRAY:
-                    yield event_array(message.body, message.at, message.number)
-                    continue
-                if message.encoding not in decoders:
-                    decoders[message.encoding] = packet_decoder(message.encoding)
-                yield decoders[message.encoding](message.data, message.time_base)
+                yield decoder.events(message)
         if self._files.damaged:
             self.faults['damaged'] += self._files.damaged
 
@@ -115,60 +97,3 @@ class EventBag(Recording):
         except Exception as error:
             raise MediaError(f'{self._path} cannot be read as a ROS 2 bag: '
                              f'{in_words(error)}') from error
-
-
-class _Message(NamedTuple):
-    # Of either type; `data` of the one, `number` of events from `at` on in `body` of the other.
-    size: Size
-    body: bytes
-    at: int = 0
-    number: int = 0
-    encoding: str = ''
-    time_base: int = 0
-    data: bytes = b''
-
-
-class _Cursor:
-    """Reads CDR fields one after the other.  Raises ValueError where there are no more bytes."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.at = 0
-
-    def number(self, kind: str) -> int:
-        width = np.dtype(kind).itemsize
-        self.at += -self.at % width
-        return int(np.frombuffer(self._taken(width), kind)[0])
-
-    def sequence(self) -> bytes:
-        return self._taken(self.number('<u4'))
-
-    def _taken(self, count: int) -> bytes:
-        if self.at + count > len(self._body):
-            raise ValueError(f'has {len(self._body)} bytes and tells of more')
-        self.at += count
-        return self._body[self.at - count:self.at]
-
-
-def _opened(kind: str, serialised: bytes) -> _Message:
-    """Read what a message tells before its events.  Raises ValueError, which says what it does.
-
-    Both types begin with a std_msgs/Header, height and width, as uint32.
-    """
-    if serialised[:2] != b'\x00\x01':
-        raise ValueError('is not serialised as little-endian CDR')
-    cursor = _Cursor(serialised[4:])
-    cursor.number('<i4'), cursor.number('<u4'), cursor.sequence()
-    size = cursor.number('<u4'), cursor.number('<u4')
-    if not all(0 < side <= LARGEST_SIDE for side in size):
-        raise ValueError(f'tells of a sensor of {size[1]} x {size[0]} pixels')
-    if kind == ARRAY:
-        number = cursor.number('<u4')
-        return _Message(size, serialised[4:], cursor.at, number)
-    cursor.number('<u8')  # seq
-    time_base = cursor.number('<u8')
-    if time_base > LATEST_NS:
-        raise ValueError(f'tells of the time {time_base} ns')
-    encoding = cursor.sequence().rstrip(b'\0').decode('ascii', 'replace')
-    cursor.number('u1')  # is_bigendian
-    return _Message(size, b'', encoding=encoding, time_base=time_base, data=cursor.sequence())

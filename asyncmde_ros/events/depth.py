@@ -18,6 +18,22 @@ Process = Callable[[RGB, int], DepthResult]
 """As ``DepthPipeline.process``."""
 
 
+class Sight:
+    """Whether a sensor sees enough to tell depth; one that stands still does not."""
+
+    def __init__(self) -> None:
+        self.blind = True
+
+    def look(self, picture: Picture, begins_anew: bool) -> bool:
+        """Take the next window's picture; return whether what is known is to be forgotten.
+
+        It is where a window ``begins_anew``, and where the sensor becomes blind: it may have been
+        carried away meanwhile.
+        """
+        before, self.blind = self.blind, picture.seen < LEAST_SEEN
+        return begins_anew or (self.blind and not before)
+
+
 class EventDepth(NamedTuple):
     """The picture of a window's end, and its depth; None where too little was seen to tell."""
 
@@ -33,20 +49,17 @@ class DepthOfEvents:
         """``process`` and ``reset`` are a ``DepthPipeline``'s."""
         self._reconstruction = reconstruction
         self._process, self._reset = process, reset
-        self._blind = True
+        self._sight = Sight()
 
     def see(self, window: Window) -> EventDepth:
         """Return the depth at a window's end.
 
-        Where too few pixels have had events the pipeline is not asked, and forgets what it knew:
-        a sensor that stands still sees nothing, and may have been carried away meanwhile.
+        Where too few pixels have had events the pipeline is not asked.
         """
         picture = self._reconstruction.add(window)
-        blind = picture.seen < LEAST_SEEN
-        if window.begins_anew or (blind and not self._blind):
+        if self._sight.look(picture, window.begins_anew):
             self._reset()
-        self._blind = blind
-        if blind:
+        if self._sight.blind:
             return EventDepth(picture, None)
         return EventDepth(picture, self._process(as_rgb(picture), window.end_ns))
 

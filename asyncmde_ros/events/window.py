@@ -79,6 +79,21 @@ class Windows:
             self._last_ns = int(part.t[-1])
             yield from (self._by_time(part) if self._count is None else self._by_count(part))
 
+    def wait(self, now_ns: int) -> Iterator[Window]:
+        """Yield the windows of a duration that end by ``now_ns``: all events until then have come.
+
+        None before the first event.
+        """
+        assert self._duration_ns is not None
+        while self._begin_ns is not None and self._begin_ns + self._duration_ns <= now_ns:
+            yield self._window(self._begin_ns + self._duration_ns)
+            self._last_ns = max(self._last_ns, self._begin_ns)
+
+    @property
+    def begin_ns(self) -> int | None:
+        """Return where the window that is open begins; None before the first event."""
+        return self._begin_ns
+
     def finish(self) -> Iterator[Window]:
         """Yield what is held as a last window, if anything is; what follows begins anew."""
         if self._held_count:

@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import textwrap
+from collections.abc import Sequence
 
 from asyncmde_ros.pipeline.declaration import Declaration, Settable
 from asyncmde_ros.ros.configuration import PARAMETERS
@@ -64,10 +65,10 @@ def _row(declaration: Declaration) -> str:
             f'{declaration.settable.value} | {declaration.description} |\n')
 
 
-def parameter_file() -> str:
-    """Return config/depth.yaml: every parameter with its default and what it does."""
-    parts = [YAML_HEAD]
-    for group, members in itertools.groupby(PARAMETERS, lambda member: member.group):
+def parameter_file(head: str = YAML_HEAD, declared: Sequence[Declaration] = PARAMETERS) -> str:
+    """Return a node's parameter file: every parameter with its default and what it does."""
+    parts = [head]
+    for group, members in itertools.groupby(declared, lambda member: member.group):
         indent = ' ' * 4
         if group:
             parts.append(f'{indent}{group}:\n')

@@ -1,8 +1,9 @@
-"""What the node reads when it is configured, and every parameter that it has."""
+"""What nodes read when they are configured, and every parameter of the depth node."""
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from asyncmde_ros.engine.choice import (
     AUTO_BACKEND,
@@ -41,8 +42,10 @@ def _quaternion(numbers: tuple[float, ...]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """The parameters that act when the node is configured; each is declared with what it does.
+class EngineConfiguration:
+    """The parameters that act when a node is configured, whatever sensor its depth is of.
+
+    Each is declared with what it does.
 
     ``imu_rotation`` is a quaternion (x, y, z, w), zeros where tf tells it; ``size`` (rows, cols).
     """
@@ -85,14 +88,6 @@ class Configuration:
         'Size HxW in pixels, multiples of 14, at which the network sees the upright image. auto: '
         f"the camera's aspect ratio, with a short side of {CPU_SHORT_SIDE} on a CPU and "
         f'{GPU_SHORT_SIDE} on a GPU.', text=AUTO_SIZE, parse=parse_size)
-    image_transport: str = _configured(
-        'raw', 'input.image_transport',
-        'Message type of the input. raw: sensor_msgs/Image. compressed: '
-        'sensor_msgs/CompressedImage on <image>/compressed.', choices=('raw', 'compressed'))
-    reliability: str = _configured(
-        'auto', 'input.reliability',
-        'Reliability (QoS) of the image subscription. auto: reliable if every publisher offers '
-        'it.', choices=('auto', 'reliable', 'best_effort'))
     fast_path: FastPathModel = _configured(
         DEFAULT_FAST_PATH, 'fast_path.model',
         "How each frame gets its depth. glance: a keyframe's depth is moved with the image and "
@@ -103,11 +98,6 @@ class Configuration:
         Threads.fast, 'fast_path.threads',
         'Cores for the fast network, or for glances. 0: chosen by the machine.',
         low=0, high=MAX_THREADS)
-    overload: str = _configured(
-        'warp', 'fast_path.overload',
-        'What a frame gets that comes too late for the network. warp: the last depth, moved with '
-        'the camera. drop: nothing. Used with fast_path.model spatial_memory.',
-        choices=('warp', 'drop'))
     slow_threads: int = _configured(
         Threads.slow, 'slow_path.threads',
         'Cores for the foundation model. 0: chosen by the machine; with fast_path.model glance '
@@ -124,13 +114,34 @@ class Configuration:
         return Threads(self.fast_threads, self.slow_threads)
 
 
-def _grouped(found: list[Declaration]) -> tuple[Declaration, ...]:
-    """Return them with those of a group together, in the order of the groups' first ones."""
+@dataclass(frozen=True)
+class Configuration(EngineConfiguration):
+    """Those of the depth node: what images need besides."""
+
+    image_transport: str = _configured(
+        'raw', 'input.image_transport',
+        'Message type of the input. raw: sensor_msgs/Image. compressed: '
+        'sensor_msgs/CompressedImage on <image>/compressed.', choices=('raw', 'compressed'))
+    reliability: str = _configured(
+        'auto', 'input.reliability',
+        'Reliability (QoS) of the image subscription. auto: reliable if every publisher offers '
+        'it.', choices=('auto', 'reliable', 'best_effort'))
+    overload: str = _configured(
+        'warp', 'fast_path.overload',
+        'What a frame gets that comes too late for the network. warp: the last depth, moved with '
+        'the camera. drop: nothing. Used with fast_path.model spatial_memory.',
+        choices=('warp', 'drop'))
+
+
+def declared(*settings: type[Any]) -> tuple[Declaration, ...]:
+    """Return the parameters that are fields of some dataclasses.
+
+    Those of a group are together, in the order of the groups' first ones.
+    """
+    found = [declaration for each in settings for declaration in declarations(each).values()]
     groups = list(dict.fromkeys(declaration.group for declaration in found))
     return tuple(sorted(found, key=lambda declaration: groups.index(declaration.group)))
 
 
-PARAMETERS = _grouped([
-    declaration for settings in (Configuration, Settings, MetricSettings, QuerySettings)
-    for declaration in declarations(settings).values()])
+PARAMETERS = declared(Configuration, Settings, MetricSettings, QuerySettings)
 BY_NAME = {declaration.name: declaration for declaration in PARAMETERS}

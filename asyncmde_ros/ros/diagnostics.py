@@ -37,10 +37,11 @@ from asyncmde_ros.ros.tokens import (
 class Circumstances:
     """What the node knows beside the pipeline.
 
-    ``active``: it listens to images; ``loading``: the networks are being loaded; ``progress``:
+    ``active``: it listens to a sensor; ``loading``: the networks are being loaded; ``progress``:
     how far a build of engines is, empty without one, and ``building`` what is built;
     ``publishers``: how many publish images; ``trouble``: why nobody does, empty for no reason;
-    ``refused``: why the newest image cannot be used, empty where it can.
+    ``refused``: why the newest image cannot be used, empty where it can; ``inputs``: what comes,
+    or does not; ``withheld``: why the sensor's newest picture tells nothing, empty where it does.
     """
 
     active: bool
@@ -50,6 +51,8 @@ class Circumstances:
     publishers: int = 1
     trouble: str = ''
     refused: str = ''
+    inputs: str = 'images'
+    withheld: str = ''
 
 
 def diagnose(name: str, figures: Snapshot, status: PipelineStatus | None,
@@ -95,9 +98,12 @@ def _verdict(figures: Snapshot, status: PipelineStatus | None, around: Circumsta
     if stalled_s > REAL.stall_s:
         return DiagnosticStatus.ERROR, f'{STALLED}: for {stalled_s:.0f} s'
     if figures.input_hz == 0:
-        return DiagnosticStatus.WARN, ': '.join(filter(None, ('no images', around.trouble)))
+        return DiagnosticStatus.WARN, ': '.join(filter(None, (
+            f'no {around.inputs}', around.trouble)))
     if around.refused and figures.output_hz == 0:
-        return DiagnosticStatus.WARN, f'images are dropped: {around.refused}'
+        return DiagnosticStatus.WARN, f'{around.inputs} are dropped: {around.refused}'
+    if around.withheld:
+        return DiagnosticStatus.WARN, around.withheld
     if status.state is not PipelineState.READY:
         return DiagnosticStatus.WARN, ': '.join(filter(None, (
             STATES[status.state], around.progress)))

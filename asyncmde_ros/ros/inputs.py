@@ -1,18 +1,16 @@
 """What the node listens to: images, their calibration, and an IMU."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
+from std_msgs.msg import Header
 
 from asyncmde_ros.images.codec import Stream
 from asyncmde_ros.model.geometry import Size
@@ -23,143 +21,35 @@ from asyncmde_ros.pipeline.rotation import (
     quaternion_matrix,
 )
 from asyncmde_ros.ros.camera_info import view_of
-from asyncmde_ros.ros.guard import guarded
+from asyncmde_ros.ros.following import FollowingInput
 from asyncmde_ros.ros.messages import to_nanoseconds
-from asyncmde_ros.ros.qos import newest_only, offered_reliability
-from asyncmde_ros.ros.releases import with_message_info
-from asyncmde_ros.ros.topics import image_topic, instead, type_name, why_no_images
+from asyncmde_ros.ros.qos import newest_only
+from asyncmde_ros.ros.topics import image_topic, instead, why_no_images
 from asyncmde_ros.ros.transforms import Rotations, tf_rotations
-
-DISCOVERY_PERIOD_S = 0.5
-"""How often the camera's publishers are looked up, to ask for the reliability that they offer."""
-
-PATIENCE_LOOKS = 10
-"""After so many looks without a publisher that is said, once until one comes."""
-
-MISTYPED_LOOKS = 2
-"""So, where there are publishers, but of another type: what is there need not be waited for."""
 
 IMU_QUEUE = 200
 """Measurements that may wait while a frame is computed: half a second of a fast IMU."""
-
-INT64_MAX = 2**63 - 1
 
 RECENT_INFOS = 8
 PATIENCE_FRAMES = 60
 """Depth maps without a calibration before that is said."""
 
-IMAGE_POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
-"""Overridable by ``qos_overrides``.  Reliability has a parameter: it may follow the camera's."""
 
-
-class Gaps:
-    """Counts what a publisher sent and the subscription did not give, by sequence numbers."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Take the next message for the first."""
-        self._last: int | None = None
-        self._before_fall = INT64_MAX
-
-    def missed(self, number: int | None) -> int:
-        """Return how many are missing between the last message and number ``number``.
-
-        None or a number outside a signed one's range, where a middleware does not count, is
-        ignored; so is one that is not larger than the last: the publisher started anew, or
-        another one came, and then so is the way back up to the first one's numbers.
-        """
-        if number is None or not 0 < number <= INT64_MAX:
-            return 0
-        last, self._last = self._last, number
-        if last is None:
-            return 0
-        if number <= last:
-            self._before_fall = last
-            return 0
-        if number > self._before_fall:
-            self._before_fall = INT64_MAX
-            return 0
-        return number - last - 1
-
-
-class ImageInput:
-    """The image subscription, which follows the reliability that the publishers offer."""
+class ImageInput(FollowingInput):
+    """The image subscription."""
 
     def __init__(self, node: Node, callback: Callable[..., None], transport: str,
                  reliability: str, depth: int) -> None:
         """``transport``: raw or compressed; ``reliability``: auto, reliable or best_effort."""
-        self._node, self._callback = node, with_message_info(callback)
         self._kind: Any = CompressedImage if transport == 'compressed' else Image
-        self._wanted, self._depth = reliability, depth
-        self._subscription: Subscription | None = None
-        self._chosen: ReliabilityPolicy | None = None
-        self._gaps = Gaps()
-        self.publishers = self._looks_in_vain = 0
-        self.trouble = ''
-        """Why no images are to be expected, and what to do; empty where there is no reason."""
-        self._name = image_topic(node, transport)
-        self.topic = node.resolve_topic_name(self._name)
+        super().__init__(node, image_topic(node, transport), callback, reliability, depth)
         self.stream = Stream(self.topic)
-        self._choose()
-        # Not the node's clock, which stands still with a paused simulation.
-        self._timer: Timer = node.create_timer(DISCOVERY_PERIOD_S, guarded(node, self._choose),
-                                               clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def close(self) -> None:
-        self._node.destroy_timer(self._timer)
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+    def kind(self, types: Collection[str]) -> Any:
+        return self._kind
 
-    def missed(self, info: Mapping[str, Any]) -> int:
-        """Return how many images a newer one replaced, or the way lost, before that of ``info``.
-
-        Not known, and so zero, while several publishers number theirs independently.
-        """
-        return (self._gaps.missed(info.get('publication_sequence_number'))
-                if self.publishers == 1 else 0)
-
-    def _choose(self) -> None:
-        """Subscribe, again where the publishers' offer has changed."""
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
-        offers = [info.qos_profile.reliability for info in publishers
-                  if info.topic_type == type_name(self._kind)]
-        self._explain(bool(offers), bool(publishers))
-        if len(offers) != self.publishers:
-            self.publishers = len(offers)
-            self._gaps.reset()
-        if self._wanted == 'auto':
-            reliability = offered_reliability(offers)
-            if not offers and self._subscription is not None:
-                return  # the camera is away; what it offered last is the best guess
-        else:
-            reliability = ReliabilityPolicy[self._wanted.upper()]
-        if self._subscription is not None:
-            if reliability is self._chosen:
-                return
-            self._node.destroy_subscription(self._subscription)
-            self._gaps.reset()
-        self._chosen = reliability
-        profile: QoSProfile = newest_only(reliability, self._depth)
-        self._subscription = self._node.create_subscription(
-            self._kind, self._name, self._callback, profile,
-            qos_overriding_options=QoSOverridingOptions(IMAGE_POLICIES))
-        self._node.get_logger().info(f'listening to {self.topic} ({reliability.name.lower()})')
-
-    def _explain(self, published: bool, otherwise: bool) -> None:
-        """Say once why there are no images; ``otherwise``: something is published there."""
-        if published:
-            self._looks_in_vain, self.trouble = 0, ''
-            return
-        self._looks_in_vain += 1
-        if self._looks_in_vain < (MISTYPED_LOOKS if otherwise else PATIENCE_LOOKS):
-            return
-        trouble = why_no_images(self._node, self.topic, self._kind)
-        if trouble != self.trouble:
-            self.trouble = trouble
-            self._node.get_logger().warning(trouble)
+    def why_nothing(self) -> str:
+        return why_no_images(self._node, self.topic, self._kind)
 
 
 class Calibration:
@@ -180,14 +70,14 @@ class Calibration:
     def _on_info(self, message: CameraInfo) -> None:
         self._recent.append(message)
 
-    def of(self, message: Image | CompressedImage) -> CameraInfo | None:
-        """Return the calibration of the image's stamp, else the newest from before it, else any.
+    def of(self, header: Header) -> CameraInfo | None:
+        """Return the calibration of an image's stamp, else the newest from before it, else any.
 
         A camera's calibration seldom changes, so another is right where that of this image is
         late or lost; what is published with it gets the image's header all the same.  None if
         there has been none.
         """
-        stamp_ns = to_nanoseconds(message.header.stamp)
+        stamp_ns = to_nanoseconds(header.stamp)
         before = None
         for info in reversed(self._recent):
             info_ns = to_nanoseconds(info.header.stamp)

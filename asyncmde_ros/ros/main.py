@@ -1,13 +1,18 @@
-"""Entry point of ``depth_node``; light, so that Ctrl-C is handled before the heavy imports."""
+"""Entry point of nodes; light, so that Ctrl-C is handled before the heavy imports."""
 
 import contextlib
 import gc
 import os
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from asyncmde_ros.errors import one_line
 from asyncmde_ros.ros.signals import end_if_stuck, stop_on_signal
 from asyncmde_ros.streams import secure_streams
+
+if TYPE_CHECKING:
+    from asyncmde_ros.ros.pipeline_node import PipelineNode
 
 SPIN_S = 0.1
 """Longest wait for work, and so for noticing a signal."""
@@ -27,11 +32,27 @@ PATIENCE_S = 8.0
 """A node that is asked to end does within a second; launch kills it after ten."""
 
 
+class Program(NamedTuple):
+    """A node's name, what ``--help`` says, and what imports its class."""
+
+    name: str
+    help: str
+    node: 'Callable[[], Callable[[], PipelineNode]]'
+
+
 def main() -> None:
-    """Run the depth node until a signal; exit status 0, or 1 where it could not start."""
+    """Run the depth node."""
+    def node() -> 'Callable[[], PipelineNode]':
+        from asyncmde_ros.ros.node import DepthNode
+        return DepthNode
+    run(Program('depth_node', HELP, node))
+
+
+def run(program: Program) -> None:
+    """Run a node until a signal; exit status 0, or 1 where it could not start."""
     secure_streams()
     if {'-h', '--help'} & set(sys.argv[1:]):
-        print(HELP)
+        print(program.help)
         return
     stop = stop_on_signal()
     end_if_stuck(PATIENCE_S)
@@ -41,21 +62,21 @@ def main() -> None:
         import rclpy
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-        from asyncmde_ros.ros.node import DepthNode
         from asyncmde_ros.ros.startup import start_ros
+        node_class = program.node()
     except ImportError as error:
         advice = ('source a ROS 2 installation, or without one run pip install ".[ros]" in the '
                   "package's source folder"
                   if (error.name or '').startswith('rclpy') else f'install {error.name}')
-        print(f'depth_node: cannot start, {error}: {advice}', file=sys.stderr)
+        print(f'{program.name}: cannot start, {error}: {advice}', file=sys.stderr)
         sys.exit(1)
     if stop.is_set():
         return
     try:
         start_ros()
-        node = DepthNode()
+        node = node_class()
     except Exception as error:  # a parameter of the wrong type, say: one line, not a traceback
-        print(f'depth_node: {one_line(error)}', file=sys.stderr)
+        print(f'{program.name}: {one_line(error)}', file=sys.stderr)
         rclpy.try_shutdown()
         sys.exit(1)
     executor = SingleThreadedExecutor()

@@ -57,6 +57,11 @@ def millimetre_image(header: Header, values: npt.NDArray[np.uint16]) -> Image:
     return _image(header, values, '16UC1', values.itemsize)
 
 
+def grey_image(header: Header, grey: npt.NDArray[np.uint8]) -> Image:
+    """Return (H, W) uint8 as a mono8 image."""
+    return _image(header, grey, 'mono8', 1)
+
+
 def rgb_image(header: Header, rgb: npt.NDArray[np.uint8]) -> Image:
     """Return (H, W, 3) uint8 as an rgb8 image."""
     return _image(header, rgb, 'rgb8', 3)

@@ -1,7 +1,8 @@
-"""The node's parameters in ROS: declared, checked when they are set, read into dataclasses."""
+"""A node's parameters in ROS: declared, checked when they are set, read into dataclasses."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -14,11 +15,11 @@ from rclpy.parameter import Parameter
 
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.pipeline.declaration import Declaration, Settable, read
-from asyncmde_ros.pipeline.settings import ROTATION_BY_TF, Settings
-from asyncmde_ros.ros.configuration import BY_NAME, PARAMETERS, Configuration
-from asyncmde_ros.ros.metric_settings import MetricSettings
-from asyncmde_ros.ros.query_settings import QuerySettings
+from asyncmde_ros.pipeline.settings import ROTATION_BY_TF
 from asyncmde_ros.ros.transitions import PatientNode
+
+Kind = TypeVar('Kind')
+ByName = Mapping[str, Declaration]
 
 ALIKE = 0.8
 """Names at least this much alike, by difflib's measure, are one and its misspelling."""
@@ -57,21 +58,22 @@ def descriptor(declaration: Declaration) -> ParameterDescriptor:
     return description
 
 
-def declare(node: PatientNode) -> None:
-    """Declare every parameter; from now on refuse bad values, and changes that come too late.
+def declare(node: PatientNode, declared: ByName) -> None:
+    """Declare every parameter of ``declared``.
 
-    Raises AsyncMDEError for a value that was given at start and is bad; warns of misspelt names.
+    From now on bad values are refused, and changes that come too late.  Raises AsyncMDEError
+    for a value that was given at start and is bad; warns of misspelt names.
     """
     def check(parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
-            trouble = _objection(node, parameter)
+            trouble = _objection(node, declared, parameter)
             if trouble is not None:
                 return SetParametersResult(successful=False, reason=f'{parameter.name}: {trouble}')
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(check)
     given = getattr(node, '_parameter_overrides', {})  # rclpy has no public way to them
-    for declaration in PARAMETERS:
+    for declaration in declared.values():
         default = declaration.default
         if declaration.name in given:
             try:
@@ -82,14 +84,14 @@ def declare(node: PatientNode) -> None:
         node.declare_parameter(declaration.name,
                                list(default) if isinstance(default, tuple) else default,
                                descriptor(declaration))
-    for name, meant in misspelt(given).items():
+    for name, meant in misspelt(given, declared).items():
         node.get_logger().warning(f'the parameter {name} is unknown and has no effect: did you '
                                   f'mean {meant}?')
 
 
-def _objection(node: PatientNode, parameter: Parameter) -> str | None:
+def _objection(node: PatientNode, declared: ByName, parameter: Parameter) -> str | None:
     """Say why a parameter cannot be set to this value now, None where it can."""
-    declaration = BY_NAME.get(parameter.name)
+    declaration = declared.get(parameter.name)
     if declaration is None:  # one of ROS's own
         return None
     try:
@@ -117,46 +119,31 @@ def too_late(state: str, node: str) -> str | None:
     return f'{said}; it needs cleanup first: {", then ".join(steps)}'
 
 
-def misspelt(given: Iterable[str]) -> dict[str, str]:
-    """Map each given name that is no parameter, but like one, to that one.
+def misspelt(given: Iterable[str], declared: Iterable[str]) -> dict[str, str]:
+    """Map each given name that is not ``declared``, but like one, to that one.
 
     ROS ignores what a node does not declare, since a file of parameters may serve several nodes.
     """
-    names = {name: name for name in BY_NAME}
-    names |= {name.rpartition('.')[2]: name for name in BY_NAME}  # without its group
+    names = {name: name for name in declared}
+    names |= {name.rpartition('.')[2]: name for name in [*names]}  # without its group
     found = {}
     for name in given:
         alike = difflib.get_close_matches(name, names, n=1, cutoff=ALIKE)
-        if name not in BY_NAME and alike:
+        if name not in names.values() and alike:
             found[name] = names[alike[0]]
     return found
 
 
-def any_live(parameters: Iterable[Parameter]) -> bool:
+def any_live(parameters: Iterable[Parameter], declared: ByName) -> bool:
     """Tell whether one of them is of those that act on the running node."""
-    return any(parameter.name in BY_NAME
-               and BY_NAME[parameter.name].settable is Settable.ALWAYS
+    return any(parameter.name in declared
+               and declared[parameter.name].settable is Settable.ALWAYS
                for parameter in parameters)
 
 
-def read_settings(node: Node) -> Settings:
-    """Return the live settings as they are now."""
-    return read(Settings, lambda name: node.get_parameter(name).value)
-
-
-def read_configuration(node: Node) -> Configuration:
-    """Return what is read at configure, as it is now."""
-    return read(Configuration, lambda name: node.get_parameter(name).value)
-
-
-def read_metric_settings(node: Node) -> MetricSettings:
-    """Return what is asked for in metres, as it is now."""
-    return read(MetricSettings, lambda name: node.get_parameter(name).value)
-
-
-def read_query_settings(node: Node) -> QuerySettings:
-    """Return what is asked for with every frame, as it is now."""
-    return read(QuerySettings, lambda name: node.get_parameter(name).value)
+def read_as(node: Node, kind: type[Kind]) -> Kind:
+    """Return a dataclass of parameters as they are now."""
+    return read(kind, lambda name: node.get_parameter(name).value)
 
 
 def turns_by_tf(node: Node) -> bool:

@@ -1,6 +1,7 @@
 """sensor_msgs/PointCloud2: its points as an array, and one from a cloud."""
 
 import sys
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,38 +13,49 @@ from asyncmde_ros.scale.cloud import Cloud
 from asyncmde_ros.scale.observations import Array
 
 AXES = ('x', 'y', 'z')
-FORMATS = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8', PointField.INT16: 'i2',
-           PointField.INT32: 'i4'}
+FLOATS = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8', PointField.INT16: 'i2',
+          PointField.INT32: 'i4'}
+"""What is taken for coordinates."""
+
+INTEGERS = {PointField.UINT8: 'u1', PointField.UINT16: 'u2', PointField.UINT32: 'u4',
+            PointField.INT8: 'i1', PointField.INT16: 'i2', PointField.INT32: 'i4'}
 COLOR = 'rgb'
 """As PCL and RViz have it: the bytes b, g, r, 0 of a float32."""
 
 
-def points_of(message: PointCloud2) -> Array:
-    """Return the points (n, 3) of a cloud in its own frame.
+def table_of(message: PointCloud2, names: Sequence[str], formats: Mapping[int, str], wanted: str
+             ) -> npt.NDArray[np.void]:
+    """Return fields of a cloud's points, (rows, cols), without a copy.
 
-    ValueError where it has no x, y and z, or its sizes do not agree.
+    ``formats`` are numpy's of the types that are taken, which ``wanted`` names.  ValueError where
+    a field is not there, or of another type, or the sizes do not agree.
     """
     fields = {field.name: field for field in message.fields}
-    missing = [axis for axis in AXES if axis not in fields]
+    missing = [name for name in names if name not in fields]
     if missing:
         raise ValueError(f'the cloud has no field {missing[0]}, but {", ".join(fields) or "none"}')
     order = '>' if message.is_bigendian else '<'
-    formats = []
-    for axis in AXES:
-        if fields[axis].datatype not in FORMATS:
-            raise ValueError(f'the cloud\'s field {axis} has the type {fields[axis].datatype}: '
-                             'floats are wanted')
-        formats.append(order + FORMATS[fields[axis].datatype])
+    chosen = []
+    for name in names:
+        if fields[name].datatype not in formats:
+            raise ValueError(f'the cloud\'s field {name} has the type {fields[name].datatype}: '
+                             f'{wanted} are wanted')
+        chosen.append(order + formats[fields[name].datatype])
     rows, cols, step = message.height, message.width, message.point_step
     try:
-        point = np.dtype({'names': list(AXES), 'formats': formats, 'itemsize': step,
-                          'offsets': [fields[axis].offset for axis in AXES]})
-        table = np.ndarray((rows, cols), point, np.asarray(message.data, np.uint8).data,
-                           strides=(message.row_step, step))
+        point = np.dtype({'names': list(names), 'formats': chosen, 'itemsize': step,
+                          'offsets': [fields[name].offset for name in names]})
+        return np.ndarray((rows, cols), point, np.asarray(message.data, np.uint8).data,
+                          strides=(message.row_step, step))
     except (ValueError, TypeError) as error:
         raise ValueError(f'the cloud\'s sizes do not agree ({rows} x {cols} points of {step} '
                          f'bytes, rows of {message.row_step}, {len(message.data)} bytes): {error}'
                          ) from error
+
+
+def points_of(message: PointCloud2) -> Array:
+    """Return the points (n, 3) of a cloud in its own frame; ValueError as :func:`table_of`."""
+    table = table_of(message, AXES, FLOATS, 'floats')
     return np.stack([table[axis].ravel() for axis in AXES], axis=1).astype(np.float64)
 
 

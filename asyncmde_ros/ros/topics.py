@@ -43,23 +43,24 @@ def instead(node: Node, topic: str, kind: Any) -> str:
     wanted = type_name(kind)
     if not types or wanted in types:
         return ''
-    return f', which carries {_words(types)} and not {_words([wanted])}'
+    return f', which carries {type_words(types)} and not {type_words([wanted])}'
 
 
 def why_no_images(node: Node, topic: str, kind: Any) -> str:
     """Say why nobody publishes images of type ``kind`` on ``topic``, and what to do about it."""
     types = published_types(node, topic)
     if types:
-        return f'{topic} carries {_words(types)}: {_remedy(topic, types)}'
+        return f'{topic} carries {type_words(types)}: {_remedy(topic, types)}'
     base = (topic.removesuffix(COMPRESSED) or topic) if kind is CompressedImage else topic
     for near in (base, base + COMPRESSED):
         types = published_types(node, near) if near != topic else []
         if _readable(near, types):
-            return (f'no publisher on {topic}, but {near} carries {_words(types)}: '
+            return (f'no publisher on {topic}, but {near} carries {type_words(types)}: '
                     + _remedy(near, types, base))
     beneath = {name: published_types(node, name) for name, _ in node.get_topic_names_and_types()
                if name.rpartition('/')[0] == base}
-    found = [f'{name} carries {_words(types)}' for name, types in sorted(beneath.items()) if types]
+    found = [f'{name} carries {type_words(types)}'
+             for name, types in sorted(beneath.items()) if types]
     if found:
         return f'no publisher on {topic}; {", ".join(found)}, which {_UNREADABLE}'
     return f'no publisher on {topic}: is that the camera\'s topic? (ros2 topic list)'
@@ -88,5 +89,6 @@ def _remedy(topic: str, types: list[str], remapped: str | None = None) -> str:
     return f'input.image_transport:=compressed{remap}'
 
 
-def _words(types: Iterable[str]) -> str:
+def type_words(types: Iterable[str]) -> str:
+    """Return types as people write them: 'sensor_msgs/Image and std_msgs/String'."""
     return ' and '.join(name.replace('/msg/', '/') for name in types)

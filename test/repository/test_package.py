@@ -33,7 +33,8 @@ def text(tag: str) -> str:
 
 def test_every_import_of_the_ros_layer_is_declared() -> None:
     declared = {element.text for element in MANIFEST if element.tag.endswith('depend')}
-    paths = [*(ROOT / 'asyncmde_ros/ros').glob('*.py'), *(ROOT / 'launch').glob('*.py')]
+    paths = [path for folder in ('asyncmde_ros/ros', 'asyncmde_ros/events/node', 'launch')
+             for path in (ROOT / folder).glob('*.py')]
     assert len(paths) > 10
     missing = {path.name: names for path in paths
                if (names := {KEYS.get(root, root) for root in imported(path)} - declared)}

@@ -22,8 +22,9 @@ from asyncmde_ros.errors import ImageError
 from asyncmde_ros.images.codec import Stream
 from asyncmde_ros.pipeline.rotation import RotationSensor, rotation_homography, rotation_matrix
 from asyncmde_ros.ros import images, inputs
+from asyncmde_ros.ros.following import Gaps
 from asyncmde_ros.ros.images import to_rgb
-from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, Gaps, ImuRotation
+from asyncmde_ros.ros.inputs import RECENT_INFOS, Calibration, ImuRotation
 from asyncmde_ros.ros.transforms import tf_transforms
 
 MS = 10**6
@@ -69,18 +70,18 @@ def stamped(stamp_ns: int, frame: str = 'camera') -> Header:
 
 def test_the_calibration_of_the_stamp_else_one_from_before(node: Node) -> None:
     calibration = Calibration(node)
-    assert calibration.of(Image(header=stamped(5))) is None
+    assert calibration.of(stamped(5)) is None
     infos = [CameraInfo(header=stamped(index), width=index) for index in range(RECENT_INFOS + 4)]
     for info in infos:
         node.subscribed['camera_info'](info)  # type: ignore[attr-defined]
     for index in (RECENT_INFOS + 3, RECENT_INFOS, 4):
-        assert calibration.of(Image(header=stamped(index))) is infos[index]
-    assert calibration.of(Image(header=stamped(1))) is infos[-1], 'too long ago to be kept'
+        assert calibration.of(stamped(index)) is infos[index]
+    assert calibration.of(stamped(1)) is infos[-1], 'too long ago to be kept'
     odd = Calibration(node)
     for info in infos[:8:2]:
         node.subscribed['camera_info'](info)  # type: ignore[attr-defined]
-    assert odd.of(Image(header=stamped(3))) is infos[2], 'its own was lost, and it has not seen 4'
-    assert calibration.of(Image(header=stamped(99))) is infos[-1], 'not there yet'
+    assert odd.of(stamped(3)) is infos[2], 'its own was lost, and it has not seen 4'
+    assert calibration.of(stamped(99)) is infos[-1], 'not there yet'
     calibration.close()
 
 

@@ -67,6 +67,8 @@ def refused(words: Sequence[str], **environment: str) -> str:
                          'backend', 'model', 'precision', 'params_file', 'namespace', 'log_level',
                          'viewer')),
     ('cameras.launch.py', ('cameras', 'image_topics', 'backend', 'log_level')),
+    ('events.launch.py', ('events_topic', 'window', 'sensor', 'grid', 'params_file', 'namespace',
+                          'log_level')),
     ('demo.launch.py', ('video', 'loop', 'image_topic', 'viewer'))])
 def test_arguments_are_described(file: str, names: Sequence[str]) -> None:
     shown = subprocess.run(['ros2', 'launch', 'asyncmde_ros', file, '--show-args'],

@@ -118,7 +118,7 @@ def test_values_are_judged(name: str, value: object, right: bool) -> None:
     ('qos_overrides./camera/image_raw.subscription.depth', None), ('exposure.auto', None)])
 def test_a_misspelt_name_is_recognised_and_a_foreign_one_left_alone(name: str, meant: str | None
                                                                     ) -> None:
-    assert misspelt([name]) == ({} if meant is None else {name: meant})
+    assert misspelt([name], BY_NAME) == ({} if meant is None else {name: meant})
 
 
 @pytest.mark.parametrize('declaration', PARAMETERS, ids=lambda declaration: declaration.name)

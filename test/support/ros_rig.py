@@ -136,8 +136,12 @@ class Peer:
     """A camera and a listener in this process, which never has our Fast DDS profile."""
 
     def __init__(self, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
-                 dense: bool = True) -> None:
-        """Without ``dense`` it does not listen to depth maps, so that none are made for it."""
+                 dense: bool = True, of: str = 'depth_node') -> None:
+        """Without ``dense`` it does not listen to depth maps, so that none are made for it.
+
+        ``of`` is the node that it talks to.
+        """
+        self._of = of
         assert not any(os.environ.get(name) for name in PROFILES)
         os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
         self.context = rclpy.Context()
@@ -184,7 +188,7 @@ class Peer:
             self.executor.spin_once(timeout_sec=0.01)
 
     def call(self, kind: type, name: str, request: object) -> object:
-        client = self.node.create_client(kind, f'/depth_node/{name}')
+        client = self.node.create_client(kind, f'/{self._of}/{name}')
         assert client.wait_for_service(DISCOVERY_S), f'no service {name}'
         future = client.call_async(request)
         self.until(future.done)
