@@ -1,5 +1,7 @@
 """The filter beside the textbook's equations."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,8 +27,11 @@ def test_two_fits_are_blended_by_kalmans_equations(unit: float, correlation: flo
                                                    error: float) -> None:
     """Whatever the map's unit, which is that of a."""
     a, sigmas = 0.04 * unit, (0.01 * unit, 0.05)
+    # The second one errs as the correlation has it: anything else is doubted the more the closer
+    # that is to one.
     fits = [some_fit(a, 0.05, sigmas, correlation),
-            some_fit(a + error * sigmas[0], 0.05 - error * sigmas[1], sigmas, correlation)]
+            some_fit(a + error * sigmas[0], 0.05 + math.copysign(error, correlation * error)
+                     * sigmas[1], sigmas, correlation)]
     level = a * TYPICAL / unit
     state = np.array([a, 0.0])
     known = np.diag([(FIRST_SCALE * a) ** 2, (FIRST_SHIFT * level) ** 2])
@@ -37,7 +42,10 @@ def test_two_fits_are_blended_by_kalmans_equations(unit: float, correlation: flo
         state = state + gain @ ((fit.a, fit.b) - state)
         known = (np.eye(2) - gain) @ known
     assert filtered.state == pytest.approx(tuple(state), rel=1e-6, abs=1e-9)
-    assert filtered.covariance == pytest.approx(known, rel=1e-5, abs=1e-12 * known[0, 0])
+    sigma = np.sqrt(np.diag(known))
+    # In units of the deviations: a correlation near 0 is a difference of larger numbers.
+    assert filtered.covariance / np.outer(sigma, sigma) == pytest.approx(
+        known / np.outer(sigma, sigma), rel=1e-5, abs=1e-6)
 
 
 def doubtful(share: float) -> Fit:
