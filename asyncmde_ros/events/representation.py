@@ -7,6 +7,9 @@ from asyncmde_ros.events.packets import Events
 
 Grid = npt.NDArray[np.float32]
 
+ROUNDING = 1e-9
+"""Of an event's weight: what is left of weights that cancel, or at the next bin's very time."""
+
 SMALLEST_DEVIATION = 1e-6
 
 
@@ -35,7 +38,8 @@ def voxel_grid(events: Events, bins: int) -> Grid:
     volume = np.bincount(cell, sign * (1 - share), bins * rows * cols)
     if bins > 1:
         volume += np.bincount(cell + rows * cols, sign * share, bins * rows * cols)
-    seen = volume != 0
+    seen = np.abs(volume) > ROUNDING
+    volume[~seen] = 0
     values = volume[seen]
     if values.size:
         volume[seen] = (values - values.mean()) / max(values.std(), SMALLEST_DEVIATION)
