@@ -1,11 +1,11 @@
 """``asyncmde events train``: the network for event cameras, for any budget."""
 
 import argparse
-import contextlib
 import dataclasses
 import sys
 from pathlib import Path
 
+from asyncmde_ros.cli.training import NEEDS, chosen_device, resumable
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import cache_directory
 from asyncmde_ros.lab.arguments import count_from_zero, number_from_zero, positive_count
@@ -60,37 +60,22 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     try:
-        import torch
-
         from asyncmde_ros.events.training.config import EventTrainConfig
         from asyncmde_ros.events.training.run import train_events
-        from asyncmde_ros.lab.training.interruption import ended_alike
-        from asyncmde_ros.lab.training.loop import CHECKPOINT, Budget
+        from asyncmde_ros.lab.training.loop import Budget
         from asyncmde_ros.lab.training.run import TrainingRequest
     except ImportError as error:
-        raise AsyncMDEError(
-            f'training needs {error.name}: pip install ".[train]" in its source') from error
-    name = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if name == 'cuda' and not torch.cuda.is_available():
-        raise AsyncMDEError('--device cuda: PyTorch sees no CUDA device here')
+        raise AsyncMDEError(NEEDS.format(error.name)) from error
+    device = chosen_device(args.device)
     start = EventTrainConfig()
     config = dataclasses.replace(
         start, seed=args.seed, data=dataclasses.replace(start.data, sizes={args.size: 1.0}),
         events=dataclasses.replace(start.events, network=args.network, queries=args.queries,
                                    batch=args.batch))
-    try:
-        with ended_alike():
-            report = train_events(config, TrainingRequest(
-                args.data, args.out, args.cache or cache_directory() / 'events',
-                Budget(args.minutes, args.steps), torch.device(name), args.resume), sys.argv[1:])
-    except KeyboardInterrupt:
-        checkpoint = args.out / CHECKPOINT
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f'asyncmde: interrupted; {checkpoint} has what was learned: the same command '
-                  'with --resume goes on' if checkpoint.is_file() else
-                  'asyncmde: interrupted; what was prepared is kept: the same command goes on',
-                  file=sys.stderr, flush=True)
-        raise
+    with resumable(args.out):
+        report = train_events(config, TrainingRequest(
+            args.data, args.out, args.cache or cache_directory() / 'events',
+            Budget(args.minutes, args.steps), device, args.resume), sys.argv[1:])
     print(f'{args.out / report["weights"]}: {report["steps"]} steps in {report["minutes"]:.1f} '
           'minutes\nheld-out clips, aligned in every frame (error 1 is the best constant):')
     print(table(('clips', 'method', 'windows', 'error', 'AbsRel', 'RMSE (m)'),

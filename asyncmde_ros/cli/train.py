@@ -1,10 +1,10 @@
 """``asyncmde train``: the fast network, or a student of the foundation model, for any budget."""
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 
+from asyncmde_ros.cli.training import NEEDS, chosen_device, resumable
 from asyncmde_ros.errors import AsyncMDEError
 from asyncmde_ros.files import cache_directory
 from asyncmde_ros.lab.arguments import count_from_zero, number_from_zero
@@ -72,33 +72,18 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     try:
-        import torch
-
         from asyncmde_ros.lab.training import run as training
         from asyncmde_ros.lab.training.config import load
-        from asyncmde_ros.lab.training.interruption import ended_alike
-        from asyncmde_ros.lab.training.loop import CHECKPOINT, Budget
+        from asyncmde_ros.lab.training.loop import Budget
     except ImportError as error:
-        raise AsyncMDEError(
-            f'training needs {error.name}: pip install ".[train]" in its source') from error
-    name = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if name == 'cuda' and not torch.cuda.is_available():
-        raise AsyncMDEError('--device cuda: PyTorch sees no CUDA device here')
+        raise AsyncMDEError(NEEDS.format(error.name)) from error
+    device = chosen_device(args.device)
     config = load(args.config or share_directory() / 'config' / 'training' / 'full.toml')
-    try:
-        with ended_alike():
-            report = training.train(config, training.TrainingRequest(
-                args.data, args.out, args.cache or cache_directory() / 'training',
-                Budget(args.minutes, args.steps), torch.device(name), args.resume, args.encoder,
-                args.start), sys.argv[1:])
-    except KeyboardInterrupt:
-        checkpoint = args.out / CHECKPOINT
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f'asyncmde: interrupted; {checkpoint} has what was learned: the same command '
-                  'with --resume goes on' if checkpoint.is_file() else
-                  'asyncmde: interrupted; what was prepared is kept: the same command goes on',
-                  file=sys.stderr, flush=True)
-        raise
+    with resumable(args.out):
+        report = training.train(config, training.TrainingRequest(
+            args.data, args.out, args.cache or cache_directory() / 'training',
+            Budget(args.minutes, args.steps), device, args.resume, args.encoder,
+            args.start), sys.argv[1:])
     print(f'{args.out / report["weights"]}: {report["steps"]} steps in {report["minutes"]:.1f} '
           f'minutes\n{_scores(report["validation"])}\ncurves: {args.out / "curves.png"}')
     return 0
