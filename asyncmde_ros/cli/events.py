@@ -58,8 +58,9 @@ one topic of a bag:
 EVAL = """\
 Scores depth of events that are simulated from sequences with ground truth, beside depth of the
 same images in grey: AbsRel and delta1, aligned per frame, of the foundation model on every frame
-and of the pipeline on its real schedule; and what one gets without looking at anything (one depth
-everywhere, or a ramp from top to bottom).  Prints a table and writes DIR/events.json.  Simulated
+and of the pipeline on its real schedule; of events with the foundation model as it is and as it
+is adapted to them; and what one gets without looking at anything (one depth everywhere, or a ramp
+from top to bottom).  Prints a table and writes DIR/events.json.  Simulated
 events are kind: this says which of two ways is better, and not how good a real sensor would be."""
 
 EVAL_EPILOG = """\
@@ -93,6 +94,7 @@ def _add_demo(actions: 'argparse._SubParsersAction[argparse.ArgumentParser]') ->
                         help='a picture every so many milliseconds (default: %(default)g)')
     parser.add_argument('--seconds', type=positive_number, default=SECONDS, metavar='S',
                         help='stop after so much of the recording (default: %(default)g)')
+    _add_adapter(parser)
     parser.add_argument('--out', type=Path, default=Path('events_output'), metavar='DIR',
                         help='folder for events.png (default: events_output)')
     parser.set_defaults(run=run_demo)
@@ -110,15 +112,24 @@ def _add_eval(actions: 'argparse._SubParsersAction[argparse.ArgumentParser]') ->
     parser.add_argument('--schedule', default=SCHEDULE, metavar='S',
                         help="the pipeline's, as of asyncmde eval (default: %(default)s, with the "
                              'latencies of two cores)')
+    _add_adapter(parser)
     parser.add_argument('--seed', type=int, default=0, metavar='N',
                         help="of the simulated sensor's thresholds and noise (default: 0)")
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.set_defaults(run=run_eval)
 
 
+def _add_adapter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--adapter', type=Path, metavar='FILE',
+                        help='what adapts the foundation model to pictures of events, as of '
+                             'asyncmde events train; none: nothing does (default: the shipped '
+                             'one)')
+
+
 def run_demo(args: argparse.Namespace) -> int:
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.events.demo import SimulatedRecording, run
+    from asyncmde_ros.events.foundation import adapter
     from asyncmde_ros.events.recording import Recording, open_recording
     from asyncmde_ros.events.window import Windows
     from asyncmde_ros.lab.media.example import example_video
@@ -137,8 +148,9 @@ def run_demo(args: argparse.Namespace) -> int:
     make_directory(args.out)
     weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     print('loading the networks')
+    model = Model(adapter=adapter(DEFAULT_MODEL, args.adapter))
     windows = Windows(recording.size, round(args.window * 1e6))
-    outcome = run(recording, Model(), args.out, windows, args.seconds)
+    outcome = run(recording, model, args.out, windows, args.seconds)
     print(f'depth at {outcome.with_depth} of {outcome.windows} windows; nothing moved at '
           f'{outcome.blind}')
     print(f'picture: {outcome.picture}')
@@ -148,6 +160,7 @@ def run_demo(args: argparse.Namespace) -> int:
 def run_eval(args: argparse.Namespace) -> int:
     from asyncmde_ros.engine.loader import Model
     from asyncmde_ros.events.evaluation import Request, evaluate
+    from asyncmde_ros.events.foundation import adapter
     from asyncmde_ros.lab import machine
     from asyncmde_ros.lab.evaluation import latency
     from asyncmde_ros.lab.evaluation.schedule import parse
@@ -156,7 +169,9 @@ def run_eval(args: argparse.Namespace) -> int:
     weights.fetch(weights.registry.model(DEFAULT_MODEL).foundation)
     request = Request(args.sequences, args.frames, CPU_SHORT_SIDE, parse(args.schedule),
                       latency.read(share_directory() / LATENCIES), args.seed)
-    scores = list(evaluate(Model(), request))
+    found = adapter(DEFAULT_MODEL, args.adapter)
+    adapted = None if found is None else Model(adapter=found)
+    scores = list(evaluate(Model(), request, adapted))
     content = {'machine': dataclasses.asdict(machine.describe(sys.argv[1:])),
                'scores': [dataclasses.asdict(score) for score in scores]}
     make_directory(args.out)

@@ -98,12 +98,14 @@ class Model:
                  precision: Precision = DEFAULT_PRECISION, threads: Threads = Threads(),
                  foundation: Path | None = None, fast: Path | None = None,
                  engines: Path | None = None, progress: Progress = log_progress,
-                 glance: Path | None = None) -> None:
+                 glance: Path | None = None, adapter: Path | None = None) -> None:
         """Load and verify the weights.
 
         ``foundation``, ``fast`` and ``glance`` (an adapter) replace the registry's files,
         ``engines`` the folder of built TensorRT engines; ``progress`` is told of engines being
-        built.  Raises WeightsError or EngineError with what to do about it.
+        built.  ``adapter`` turns the foundation model into one for other pictures, that of
+        glances as well, and ``glance`` is then not used.  Raises WeightsError or EngineError with
+        what to do about it.
         """
         self.name = name
         self.choice = choose(backend)
@@ -118,11 +120,14 @@ class Model:
             raise EngineError(f'no fast network is shipped for {name!r}: train one and pass its '
                               'file (parameter model.fast_weights)')
         fast_path = weights.locate(entry.fast, fast)
+        of_foundation = weights.load(weights.locate(entry.foundation, foundation))
+        if adapter is not None:
+            of_foundation = weights.adapter.apply(of_foundation, weights.load(adapter))
         self._weights: dict[str, npt.NDArray[np.floating]] = {
-            **_prefixed('foundation', weights.load(weights.locate(entry.foundation, foundation))),
-            **_prefixed('fast', weights.load(fast_path))}
-        self._glance = (None if glance is None and entry.glance is None else
-                        weights.load(weights.locate(entry.glance, glance)))
+            **_prefixed('foundation', of_foundation), **_prefixed('fast', weights.load(fast_path))}
+        self._glance = (
+            None if adapter is not None or (glance is None and entry.glance is None) else
+            weights.load(weights.locate(entry.glance, glance)))
         # What gives the memory its width; the backends name anything else that does not fit.
         if self._weights.get(OUTPUT_CONV_KEY, np.empty(0)).ndim != CONVOLUTION_AXES:
             raise WeightsError(f'{fast_path} holds no fast network: it has no convolution '

@@ -36,7 +36,7 @@ from asyncmde_ros.pipeline.settings import Settings
 WARM_UP = 10
 """First frames, which are not scored: events have to add up to something."""
 
-GREY, EVENTS = 'grey', 'events'
+GREY, EVENTS, ADAPTED = 'grey', 'events', 'events, adapted'
 FLAT, RAMP = 'flat', 'ramp'
 EVERY_FRAME, NO_SCHEDULE = 'every frame', '-'
 
@@ -45,10 +45,11 @@ EVERY_FRAME, NO_SCHEDULE = 'every frame', '-'
 class Score:
     """Mean scores of a sequence's frames after WARM_UP, aligned per frame in inverse depth.
 
-    ``input`` is GREY (the images, as a camera of the simulated sensor's size would see them) or
-    EVENTS.  For FLAT (one depth everywhere) and RAMP (inverse depth rises evenly from the top to
-    the bottom) nothing is looked at.  ``schedule`` is EVERY_FRAME (the foundation model on each)
-    or the pipeline's.  ``frames`` were scored; of ``withheld`` ones there was no depth.
+    ``input`` is GREY (the images, as a camera of the simulated sensor's size would see them),
+    EVENTS, or ADAPTED, where the foundation model is one for events.  For FLAT (one depth
+    everywhere) and RAMP (inverse depth rises evenly from the top to the bottom) nothing is looked
+    at.  ``schedule`` is EVERY_FRAME (the foundation model on each) or the pipeline's.  ``frames``
+    were scored; of ``withheld`` ones there was no depth.
     """
 
     sequence: str
@@ -89,9 +90,10 @@ class Request:
     seed: int = 0
 
 
-def evaluate(model: Model, request: Request) -> Iterator[Score]:
+def evaluate(model: Model, request: Request, adapted: Model | None = None) -> Iterator[Score]:
     """Yield the scores, sequence by sequence; depth of every frame is kept for the next time.
 
+    ``adapted`` is a model for pictures of events, which ``model`` is not; None leaves it out.
     Raises MediaError or AsyncMDEError for a sequence that cannot be used.
     """
     footages = [open_sequence(path, request.frames) for path in request.sequences]
@@ -104,18 +106,20 @@ def evaluate(model: Model, request: Request) -> Iterator[Score]:
     for path, footage in zip(request.sequences, footages, strict=True):
         truth = [footage.depth(index) for index in range(footage.length)]
         grey, events, blind = _pictures(footage, request.seed)
-        for name, pictures in ((GREY, grey), (EVENTS, events)):
+        nothing = np.zeros(footage.length, np.bool_)
+        inputs = [(GREY, model, grey, nothing), (EVENTS, model, events, blind)]
+        if adapted is not None:
+            inputs.append((ADAPTED, adapted, events, blind))
+        for name, seeing, pictures, hidden in inputs:
             seen = _as_seen(footage, name, pictures)
-            hidden = blind if name == EVENTS else np.zeros(footage.length, np.bool_)
             sizes = Sizes.of(network_size(seen.rgb(0).shape[:2], request.short_side))
-            stage = Stage(model, Settings(), request.latencies, path, seen, sizes)
+            stage = Stage(seeing, Settings(), request.latencies, path, seen, sizes)
             yield _score(footage, name, EVERY_FRAME, stage.teacher, truth, hidden)
             pipeline = MovedRow('async').predict(stage, request.schedule)
             yield _score(footage, name, request.schedule.name, pipeline.maps, truth, hidden)
         for name, column in ((FLAT, np.ones(2)), (RAMP, np.arange(2.0))):
             maps = np.broadcast_to(column[:, None], (footage.length, 2, 2))
-            yield _score(footage, name, NO_SCHEDULE, maps, truth,
-                         np.zeros(footage.length, np.bool_))
+            yield _score(footage, name, NO_SCHEDULE, maps, truth, nothing)
 
 
 def _as_seen(footage: Footage, name: str, pictures: Sequence[RGB]) -> _Seen:

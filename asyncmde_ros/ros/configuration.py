@@ -26,7 +26,7 @@ MAX_THREADS = 256
 _configured = partial(parameter, settable=Settable.UNCONFIGURED)
 
 
-def _path(text: str) -> Path | None:
+def user_path(text: str) -> Path | None:
     """Return the path that a text holds, None where it is empty."""
     try:
         return Path(text).expanduser() if text else None
@@ -70,19 +70,19 @@ class EngineConfiguration:
     foundation_weights: Path | None = _configured(
         None, 'model.foundation_weights',
         'Path of a weights file for the foundation model. Empty: the fetched one.',
-        text='', parse=_path)
+        text='', parse=user_path)
     fast_weights: Path | None = _configured(
         None, 'model.fast_weights',
         'Path of a weights file for the fast network. Empty: the shipped one.',
-        text='', parse=_path)
+        text='', parse=user_path)
     glance_weights: Path | None = _configured(
         None, 'model.glance_weights',
         'Path of an adapter file with which the foundation model sees glances. Empty: the '
-        'shipped one.', text='', parse=_path)
+        'shipped one.', text='', parse=user_path)
     engine_directory: Path | None = _configured(
         None, 'engine.directory',
         "Path of the folder in which TensorRT engines are looked for and built. Empty: a folder "
-        "in the user's cache.", text='', parse=_path)
+        "in the user's cache.", text='', parse=user_path)
     size: Size | None = _configured(
         None, 'input.size',
         'Size HxW in pixels, multiples of 14, at which the network sees the upright image. auto: '

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -227,18 +228,23 @@ class PipelineNode(PatientNode):
     def _asked(self) -> EngineConfiguration:
         return parameters.read_as(self, self._configuration)
 
+    @staticmethod
+    def adapter(asked: EngineConfiguration) -> Path | None:
+        """Return what adapts the foundation model to the node's pictures: to images nothing."""
+        return None
+
     def _recipe(self) -> Recipe:
         """Return what builds the pipeline as the parameters say; it does not hold the node.
 
         At the end of the process it may still be at work, and nothing of the node may then be.
         """
         asked, settings = self._asked(), parameters.read_as(self, Settings)
-        progress = self._building
+        progress, adapter = self._building, self.adapter
 
         def build(cancel: threading.Event) -> DepthPipeline:
             model = Model(asked.model, asked.backend, asked.precision, asked.threads,
                           asked.foundation_weights, asked.fast_weights, asked.engine_directory,
-                          progress, asked.glance_weights)
+                          progress, asked.glance_weights, adapter(asked))
             model.log_choice()
             return DepthPipeline(model, settings, asked.size, cancel, asked.fast_path)
         return build

@@ -113,13 +113,15 @@ class FoundationWeights(Weights):
 class ModelEntry:
     """A pairing that can be run; ``fast`` is None where no fast network is shipped.
 
-    ``glance``: an adapter that lets the foundation model see with few tokens, None without one.
+    ``glance``: an adapter that lets the foundation model see with few tokens, and ``events`` one
+    for pictures of an event camera's events; None without one.
     """
 
     name: str
     foundation: str
     fast: str | None
     glance: str | None
+    events: str | None
     slow_graph: str
     fast_graph: str
     tail_graph: str
@@ -139,7 +141,7 @@ def read(path: Path) -> Registry:
     content = json.loads(path.read_text(encoding='utf-8'))
     foundations = {name: _foundation(name, entry)
                    for name, entry in content['foundation'].items()}
-    shipped = {name: Weights(name, **entry) for section in ('fast', 'glance')
+    shipped = {name: Weights(name, **entry) for section in ('fast', 'glance', 'events')
                for name, entry in content[section].items()}
     return Registry({name: ModelEntry(name, **entry) for name, entry in content['models'].items()},
                     foundations | shipped)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from asyncmde_ros.cli.main import EXIT_INTERRUPTED, main
-from asyncmde_ros.events.training import run
+from asyncmde_ros.events.training import adapter, run
+from asyncmde_ros.events.training.adapter_config import AdapterTrainConfig
 from asyncmde_ros.events.training.config import EventTrainConfig
 from asyncmde_ros.lab.training.run import TrainingRequest
 
@@ -39,6 +40,36 @@ def test_what_is_asked_for_reaches_the_run(monkeypatch: pytest.MonkeyPatch,
     out = capsys.readouterr().out
     assert 'eventspd.safetensors: 7 steps in 1.5 minutes' in out
     assert out.splitlines()[3].split() == ['rendered', 'queries', '40', '0.512', '0.250', '-']
+
+
+def test_an_adapter_is_asked_for_by_the_network_that_it_adapts(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[tuple[AdapterTrainConfig, TrainingRequest]] = []
+
+    def train(config: AdapterTrainConfig, request: TrainingRequest,
+              arguments: Sequence[str]) -> dict[str, Any]:
+        seen.append((config, request))
+        return {'weights': adapter.ADAPTER, 'steps': 7, 'minutes': 1.5,
+                'validation': {'error': 0.3, 'error_video': 0.25, 'error_rendered': 0.35}}
+    monkeypatch.setattr(adapter, 'train_adapter', train)
+    assert main([*COMMAND, '--steps', '9', '--network', 'foundation', '--size', '140x182',
+                 '--batch', '3', '--start', 'before.safetensors', '--device', 'cpu']) == 0
+    (config, request), = seen
+    assert (config.adapter.batch, config.sizes()) == (3, [((140, 182), 1.0)])
+    assert (request.budget.steps, request.start) == (9, Path('before.safetensors'))
+    out = capsys.readouterr().out
+    assert 'events_vits.safetensors: 7 steps' in out
+    assert '0.300 (video 0.250, rendered 0.350)' in out
+
+
+@pytest.mark.parametrize(('network', 'option', 'words'), [
+    ('foundation', ('--queries', '5'), 'EventSPD is asked queries'),
+    ('small', ('--start', 'a.safetensors'), 'EventSPD begins from nothing')])
+def test_options_of_the_other_network_are_refused(network: str, option: tuple[str, str],
+                                                  words: str, capsys: pytest.CaptureFixture[str]
+                                                  ) -> None:
+    assert main([*COMMAND, '--steps', '1', '--network', network, *option]) == 1
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('held', 'words'), [

@@ -37,13 +37,14 @@ def sequence(folder: Path, moving: int = FRAMES, frames: int = FRAMES) -> Path:
 
 
 class Perfect:
-    """A stage that sees inverse depth as it is in grey, and of events nothing."""
+    """A stage that sees inverse depth as it is in grey, and of events only an adapted model."""
 
     def __init__(self, model: object, settings: object, latencies: object, path: Path,
                  footage: Any, sizes: object) -> None:
         slope = np.tile(np.linspace(1, 3, SIZE[1]), (SIZE[0], 1))
         flat = np.ones(SIZE)
-        self.teacher = np.stack([flat if 'events' in footage.name else slope] * footage.length)
+        blind = 'events' in footage.name and model is None
+        self.teacher = np.stack([flat if blind else slope] * footage.length)
 
 
 class Late:
@@ -58,13 +59,27 @@ class Late:
         return type('Predicted', (), {'maps': maps})()
 
 
-def scores(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Score]:
+def scores(path: Path, monkeypatch: pytest.MonkeyPatch, adapted: object = None
+           ) -> dict[tuple[str, str], Score]:
     monkeypatch.setattr(evaluation, 'Stage', Perfect)
     monkeypatch.setattr(evaluation, 'MovedRow', Late)
     request = Request([path], None, 252, parse('async:30'), latency.read(
         share_directory() / 'config' / 'latencies' / 'two_cores.json'))
     return {(score.input, score.schedule): score
-            for score in evaluation.evaluate(cast(Model, None), request)}
+            for score in evaluation.evaluate(cast(Model, None), request,
+                                             cast(Model | None, adapted))}
+
+
+def test_an_adapted_model_looks_at_the_same_events(tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    path = sequence(tmp_path / 'a')
+    plain, both = scores(path, monkeypatch), scores(path, monkeypatch, 'adapted')
+    added = {key: score for key, score in both.items() if key not in plain}
+    assert {key: both[key] for key in plain} == plain
+    assert list(added) == [('events, adapted', 'every frame'), ('events, adapted', 'async:30')]
+    for (_, schedule), score in added.items():
+        assert score.absrel == plain['grey', schedule].absrel
+        assert score.frames == plain['events', schedule].frames
 
 
 def test_all_inputs_are_scored_on_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch

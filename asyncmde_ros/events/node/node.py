@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
@@ -10,6 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from asyncmde_ros.events import foundation
 from asyncmde_ros.events.depth import Sight, as_rgb
 from asyncmde_ros.events.live import LiveEvents, Moment
 from asyncmde_ros.events.node.decoding import Decoder
@@ -25,6 +27,7 @@ from asyncmde_ros.events.node.settings import BY_NAME, EventConfiguration
 from asyncmde_ros.events.node.stream import EventStream
 from asyncmde_ros.pipeline.results import DepthResult, PipelineState
 from asyncmde_ros.ros import parameters
+from asyncmde_ros.ros.configuration import EngineConfiguration
 from asyncmde_ros.ros.diagnostics import Circumstances
 from asyncmde_ros.ros.guard import guarded
 from asyncmde_ros.ros.messages import NANOSECONDS, from_nanoseconds, grey_image
@@ -60,6 +63,11 @@ class EventDepthNode(PipelineNode):
         self._rates_now: tuple[float, ...] = (0.0, 0.0, 0.0)
         self._seen: float | None = None
         self._windows = 0
+
+    @staticmethod
+    def adapter(asked: EngineConfiguration) -> Path | None:
+        assert isinstance(asked, EventConfiguration)
+        return foundation.adapter(asked.model, asked.adapter)
 
     def check(self) -> None:
         readable(parameters.read_as(self, EventConfiguration).message)

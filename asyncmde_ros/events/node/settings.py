@@ -3,13 +3,14 @@
 import re
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from asyncmde_ros.events.packets import check_sensor
 from asyncmde_ros.events.reconstruction import DECAY_NS
 from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.pipeline.declaration import Settable, parameter
 from asyncmde_ros.pipeline.settings import Settings
-from asyncmde_ros.ros.configuration import EngineConfiguration, declared
+from asyncmde_ros.ros.configuration import EngineConfiguration, declared, user_path
 from asyncmde_ros.ros.metric_settings import MetricSettings
 from asyncmde_ros.ros.query_settings import QuerySettings
 
@@ -56,6 +57,10 @@ class EventConfiguration(EngineConfiguration):
         DECAY_NS / 1e9, 'events.decay',
         'After how long an event counts 1/e in the picture [s]. Longer shows more of what moves '
         'slowly, and smears what moves fast.', low=0.01, high=10.0)
+    adapter: Path | None = _configured(
+        None, 'events.adapter',
+        'Path of a file that adapts the foundation model to pictures of events, also for glances. '
+        'none: nothing does. Empty: the shipped one.', text='', parse=user_path)
 
 
 PARAMETERS = declared(EventConfiguration, Settings, MetricSettings, QuerySettings)

@@ -6,8 +6,9 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from asyncmde_ros.model.geometry import Size
 from asyncmde_ros.model.preprocess import at_size, shrink
 
 logger = logging.getLogger(__name__)
+
+Arrays = dict[str, npt.NDArray[Any]]
+Header = dict[str, str]
 
 VERSION = 1
 """Raised when the same recipe gives other clips."""
@@ -169,7 +173,7 @@ def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,
             quality: Thresholds) -> Prepared:
     """Make the clips that ``directory`` does not hold yet; return all that are good enough.
 
-    A clip is written whole or not at all, so that an interrupted run goes on where it stopped.
+    An interrupted run goes on where it stopped.
     """
     directory.mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
@@ -178,9 +182,7 @@ def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,
               desc='targets of the foundation model', mininterval=1.0) as bar:
         for recipe in wanted:
             path = directory / f'{recipe.key(teacher.id, quality)}.safetensors'
-            header = _header(path)
-            if header is None:
-                header = _make(recipe, teacher, path, quality)
+            header = kept(path, partial(_make, recipe, teacher, quality))
             if 'dropped' in header:
                 dropped[recipe.name] = header['dropped']
             else:
@@ -189,7 +191,20 @@ def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,
     return Prepared(clips, dropped)
 
 
-def _header(path: Path) -> dict[str, str] | None:
+def kept(path: Path, make: Callable[[], tuple[Arrays, Header]]) -> Header:
+    """Return the header of a clip's file; unless it is there and whole, ``make`` its content.
+
+    The file is written whole or not at all.  A header with ``dropped`` says why a clip is not to
+    be used; it has no arrays.
+    """
+    header = _header(path)
+    if header is None:
+        arrays, header = make()
+        files.write_atomically(path, save(arrays, header))
+    return header
+
+
+def _header(path: Path) -> Header | None:
     try:
         with safe_open(path, 'np') as tensors:
             return dict(tensors.metadata())
@@ -200,30 +215,24 @@ def _header(path: Path) -> dict[str, str] | None:
         return None
 
 
-def _make(recipe: Recipe, teacher: Teacher, path: Path,
-          quality: Thresholds) -> dict[str, str]:
+def _make(recipe: Recipe, teacher: Teacher, quality: Thresholds) -> tuple[Arrays, Header]:
     header = {'kind': recipe.kind, 'name': recipe.name, 'size': json.dumps(recipe.size)}
-    arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         pictures = pictures_of(recipe, teacher)
     except MediaError as error:
         logger.warning('%s', error)
-        header['dropped'] = 'cannot be read'
-    else:
-        targets = list(teacher.targets(pictures))
-        middle = targets[len(targets) // 2]['depth'].astype(np.float32)
-        reason = reason_to_drop(middle, quality)
-        header['frames'] = str(len(pictures))
-        if reason is None:
-            arrays = _stacked(pictures, targets, recipe.targets)
-        else:
-            header['dropped'] = reason
-    files.write_atomically(path, save(arrays, header))
-    return header
+        return {}, header | {'dropped': 'cannot be read'}
+    targets = list(teacher.targets(pictures))
+    header['frames'] = str(len(pictures))
+    middle = targets[len(targets) // 2]['depth'].astype(np.float32)
+    reason = reason_to_drop(middle, quality)
+    if reason is not None:
+        return {}, header | {'dropped': reason}
+    return _stacked(pictures, targets, recipe.targets), header
 
 
 def _stacked(pictures: Sequence[Picture], targets: Sequence[Targets],
-             names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+             names: Sequence[str]) -> Arrays:
     return {'images': np.stack(pictures)} | {
         name: np.stack([target[name] for target in targets]) for name in names}
 

@@ -94,7 +94,7 @@ def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str
     else:
         trained = _train_student(config, config.student, request, teacher, prepared.clips)
     report = trained | {
-        'data': {'clips': _count(prepared.clips), 'licences': licence_table(sources),
+        'data': {'clips': count_clips(prepared.clips), 'licences': licence_table(sources),
                  'dropped': prepared.dropped},
         'device': device_name(request.device), 'config': to_tables(config),
         'machine': dataclasses.asdict(machine.describe(arguments))}
@@ -127,7 +127,7 @@ def _train_fast(config: TrainConfig, request: TrainingRequest, teacher: Teacher,
     network.cpu()
     path = request.out / f'asyncmde_{config.model.name}.safetensors'
     save(network, path)
-    return _outcome(path, scores, trainer) | {
+    return outcome(path, scores, trainer) | {
         'export_difference': export_difference(model, network, path, teacher)}
 
 
@@ -144,10 +144,10 @@ def _train_student(config: TrainConfig, settings: StudentConfig, request: Traini
     scores = trainer.run()
     path = request.out / f'glance_{config.model.name}.safetensors'
     files.write_atomically(path, safetensors.numpy.save(student.adapter(), {'format': 'pt'}))
-    return _outcome(path, scores, trainer)
+    return outcome(path, scores, trainer)
 
 
-def _outcome(path: Path, scores: dict[str, float], trainer: Loop[Any]) -> dict[str, Any]:
+def outcome(path: Path, scores: dict[str, float], trainer: Loop[Any]) -> dict[str, Any]:
     return {'weights': path.name, 'validation': scores, 'steps': trainer.progress.step,
             'minutes': round(trainer.progress.minutes, 2)}
 
@@ -245,7 +245,7 @@ def random_step(engine: Engine) -> npt.NDArray[np.float32]:
     return buffers['depth'].array.copy()
 
 
-def _count(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
+def count_clips(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for clip in clips:
         side = counts.setdefault('validation' if clip.validation else 'training', {})

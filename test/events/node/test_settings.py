@@ -30,7 +30,7 @@ def test_the_defaults_that_users_read_are_those_of_the_code() -> None:
 def test_what_is_not_of_images_is_the_depth_nodes() -> None:
     own = set(BY_NAME) - set(configuration.BY_NAME)
     assert own == {f'events.{name}' for name in (
-        'message', 'reliability', 'sensor', 'window', 'decay')}
+        'message', 'reliability', 'sensor', 'window', 'decay', 'adapter')}
     assert set(configuration.BY_NAME) - set(BY_NAME) == {
         'input.image_transport', 'input.reliability', 'fast_path.overload'}
 

@@ -6,7 +6,7 @@ pytest.importorskip('av', reason='left out: needs av')
 pytest.importorskip('torch', reason='left out: needs torch')
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 from support import pictures
+from support.teachers import FakeTeacher
 from support.videos import png_bomb
 
 from asyncmde_ros.lab.media.video import VideoWriter
@@ -29,7 +30,7 @@ from asyncmde_ros.lab.training.config import (
 )
 from asyncmde_ros.lab.training.quality import Thresholds
 from asyncmde_ros.lab.training.sources import find
-from asyncmde_ros.lab.training.teacher import TARGETS, Targets, Teacher
+from asyncmde_ros.lab.training.teacher import TARGETS, Teacher
 from asyncmde_ros.model.geometry import Size, memory_sizes, patch_grid
 from asyncmde_ros.model.preprocess import shrink
 
@@ -45,26 +46,6 @@ LOSSY_GREY_LEVELS = 12
 
 BFLOAT16 = 0.02
 """Of the largest value: on CPUs that have it the teacher's convolutions are in bfloat16."""
-
-
-class FakeTeacher:
-    """Sees grey: ``depth`` is the picture's mean over colours, a level the same, made smaller."""
-
-    def __init__(self, name: str = 'grey', fails_at: int | None = None) -> None:
-        self.id = name
-        self.fails_at = fails_at
-        self.seen: list[np.ndarray] = []
-
-    def targets(self, pictures: Sequence[np.ndarray]) -> Iterator[Targets]:
-        for picture in pictures:
-            if len(self.seen) == self.fails_at:
-                raise KeyboardInterrupt
-            self.seen.append(picture.copy())
-            grey = picture.astype(np.float32).mean(2) / 255
-            sizes = memory_sizes(patch_grid(grey.shape))
-            yield {f'm{level}': cv2.resize(grey, size[::-1])[None].astype(np.float16)
-                   for level, size in enumerate(sizes, start=1)} | {
-                       'depth': grey.astype(np.float16)}
 
 
 def texture(seed: int, shape: Size = (96, 120)) -> np.ndarray:
