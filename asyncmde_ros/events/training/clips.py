@@ -95,7 +95,7 @@ class EventClip:
         self.kind, self.name = recipe.kind, recipe.name
         self.validation, self.size = recipe.validation, recipe.size
         self.metric = recipe.kind == 'rendered'
-        self.windows = int(header['windows'])
+        self.frames = self.windows = int(header['windows'])
 
     def read(self, first: int, count: int) -> dict[str, Tensor]:
         """Return windows: ``voxels`` (count, bins, H, W), ``counts`` of events (count, H/8, W/8).

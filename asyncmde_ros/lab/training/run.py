@@ -5,10 +5,10 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from asyncmde_ros.lab.training.cache import Clip, prepare, recipes
 from asyncmde_ros.lab.training.config import StudentConfig, TrainConfig, to_tables
 from asyncmde_ros.lab.training.initial import fit_projector, initial_network, save
 from asyncmde_ros.lab.training.loop import CHECKPOINT, Budget, Loop, TrainingError
-from asyncmde_ros.lab.training.sources import find, licence_table
+from asyncmde_ros.lab.training.sources import TrainingSource, find, licence_table
 from asyncmde_ros.lab.training.student import Student, whole
 from asyncmde_ros.lab.training.student_trainer import StudentTrainer
 from asyncmde_ros.lab.training.teacher import Teacher
@@ -45,6 +45,14 @@ ENCODER_PREFIX = 'frame_encoder.encoder.'
 FIT_FRAMES = 240
 REPORT = 'training.json'
 CHECKED_SIZES: tuple[Size, ...] = ((252, 336), (196, 252), (252, 448))
+
+
+class Counted(Protocol):
+    """A clip, as a report counts them: by side and kind, and by frames."""
+
+    validation: bool
+    kind: str
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -73,9 +81,27 @@ def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str
     Raises AsyncMDEError for input that cannot be used, before anything slow is started, and
     KeyboardInterrupt where it is interrupted; what was prepared and learned is kept.
     """
-    check_folder(request.out, request.resume)
     if config.student is not None and request.encoder is not None:
         raise TrainingError('--encoder: a student has none; leave it out')
+    sources, teacher = begin(config, request)
+    prepared = prepare(recipes(sources, config), teacher, request.cache, config.data.quality)
+    for name, reason in prepared.dropped.items():
+        logger.info('%s: left out, %s', name, reason)
+    if config.student is None:
+        trained = _train_fast(config, request, teacher, prepared.clips)
+    else:
+        trained = _train_student(config, config.student, request, teacher, prepared.clips)
+    return write_report(trained, prepared.clips, prepared.dropped, sources, config, request,
+                        arguments)
+
+
+def begin(config: TrainConfig, request: TrainingRequest
+          ) -> tuple[list[TrainingSource], Teacher]:
+    """Check what is asked for, and prepare folders and threads; return footage and teacher.
+
+    Raises AsyncMDEError for what cannot be used, before anything slow is started.
+    """
+    _check_folder(request.out, request.resume)
     sources = find(request.data, config.data)
     for path in (request.encoder, request.start):
         if path is not None:
@@ -84,25 +110,24 @@ def train(config: TrainConfig, request: TrainingRequest, arguments: Sequence[str
         files.make_directory(path)
     files.sweep(request.out / CHECKPOINT)
     # Whatever an engine in this process was given before.
-    torch.set_num_threads(thread_count())
-    teacher = Teacher(config.model.name, request.device)
-    prepared = prepare(recipes(sources, config), teacher, request.cache, config.data.quality)
-    for name, reason in prepared.dropped.items():
-        logger.info('%s: left out, %s', name, reason)
-    if config.student is None:
-        trained = _train_fast(config, request, teacher, prepared.clips)
-    else:
-        trained = _train_student(config, config.student, request, teacher, prepared.clips)
+    torch.set_num_threads(_thread_count())
+    return sources, Teacher(config.model.name, request.device)
+
+
+def write_report(trained: dict[str, Any], clips: Sequence[Counted],
+                 dropped: Mapping[str, Any], sources: Sequence[TrainingSource],
+                 config: TrainConfig, request: TrainingRequest, arguments: Sequence[str]
+                 ) -> dict[str, Any]:
+    """Write what a run did beside its weights, and return it; ``trained`` is :func:`outcome`."""
     report = trained | {
-        'data': {'clips': count_clips(prepared.clips), 'licences': licence_table(sources),
-                 'dropped': prepared.dropped},
-        'device': device_name(request.device), 'config': to_tables(config),
+        'data': {'clips': _count(clips), 'licences': licence_table(sources), 'dropped': dropped},
+        'device': _device_name(request.device), 'config': to_tables(config),
         'machine': dataclasses.asdict(machine.describe(arguments))}
     files.write_atomically(request.out / REPORT, json.dumps(report, indent=1).encode())
     return report
 
 
-def check_folder(out: Path, resume: bool) -> None:
+def _check_folder(out: Path, resume: bool) -> None:
     """Raise TrainingError unless a run can begin in a folder, or go on there."""
     checkpoint = out / CHECKPOINT
     if resume and not checkpoint.is_file():
@@ -152,7 +177,7 @@ def outcome(path: Path, scores: dict[str, float], trainer: Loop[Any]) -> dict[st
             'minutes': round(trainer.progress.minutes, 2)}
 
 
-def thread_count() -> int:
+def _thread_count() -> int:
     """Return OMP_NUM_THREADS, of a list for nested work the first, or the cores to be had."""
     wanted = os.environ.get('OMP_NUM_THREADS', '').partition(',')[0].strip()
     return int(wanted) if re.fullmatch('[1-9][0-9]{0,3}', wanted) else len(
@@ -245,7 +270,7 @@ def random_step(engine: Engine) -> npt.NDArray[np.float32]:
     return buffers['depth'].array.copy()
 
 
-def count_clips(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
+def _count(clips: Sequence[Counted]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for clip in clips:
         side = counts.setdefault('validation' if clip.validation else 'training', {})
@@ -254,5 +279,5 @@ def count_clips(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def device_name(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
