@@ -140,3 +140,18 @@ def test_a_type_that_is_asked_for_and_not_installed_ends_the_node_with_what_to_i
         assert 'Traceback' not in node.text()
     finally:
         node.close()
+
+
+def test_an_adapter_that_is_none_ends_the_node_with_its_name(tmp_path: Path,
+                                                             foundation_path: Path) -> None:
+    (tmp_path / 'other.safetensors').write_bytes(b'?')
+    for file, words in (('absent', 'does not exist'), ('other', 'cannot')):
+        path = tmp_path / f'{file}.safetensors'
+        node = NodeProcess(tmp_path / f'{file}.log', '-p', f'events.adapter:={path}',
+                           program=PROGRAM)
+        try:
+            assert node.process.wait(DEADLINE_S) == 1
+            assert f'cannot configure: {path} {words}' in node.text()
+            assert 'Traceback' not in node.text()
+        finally:
+            node.close()
