@@ -56,7 +56,7 @@ class AdapterTrainConfig(TrainConfig):
         appearance=Appearance(strength=0.5, white_balance_probability=0.0,
                               exposure_probability=0.0))
     student: StudentConfig | None = StudentConfig(
-        shrink=1, rate=2.5e-4, shares={'video': 0.45, 'virtual': 0.25, 'rendered': 0.3})
+        shrink=1, shares={'video': 0.45, 'virtual': 0.25, 'rendered': 0.3})
     pictures: PictureConfig = PictureConfig()
 
     @property
