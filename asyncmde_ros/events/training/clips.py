@@ -5,26 +5,32 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from asyncmde_ros import files
 from asyncmde_ros.errors import MediaError
 from asyncmde_ros.events.network.inputs import StemInput
 from asyncmde_ros.events.packets import Events
 from asyncmde_ros.events.simulator import Simulator, StampedGrey, simulated
 from asyncmde_ros.events.training.config import COARSEST_SAMPLED, EventTrainConfig
 from asyncmde_ros.events.window import Window
-from asyncmde_ros.lab.training.cache import Recipe, pictures_of, recipes
+from asyncmde_ros.lab.training.cache import (
+    Arrays,
+    Header,
+    Recipe,
+    kept,
+    pictures_of,
+    recipes,
+)
 from asyncmde_ros.lab.training.quality import reason_to_drop
 from asyncmde_ros.lab.training.rendered import rendered_clip
 from asyncmde_ros.lab.training.sources import TrainingSource
@@ -46,7 +52,6 @@ DEPTH = 'depth'
 EVENTS = 'events'
 LABELS = ('counts', DEPTH, 'features3', 'features4')
 NAMES = (EVENTS, *LABELS)
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Footage(NamedTuple):
@@ -133,17 +138,14 @@ def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,
             config: EventTrainConfig) -> PreparedEvents:
     """Make the clips that ``directory`` does not hold yet; return all that are good enough.
 
-    A clip is written whole or not at all, so that an interrupted run goes on where it stopped.
+    An interrupted run goes on where it stopped.
     """
     directory.mkdir(parents=True, exist_ok=True)
     clips: list[EventClip] = []
     dropped: Counter[str] = Counter()
     for recipe in tqdm(wanted, unit='clip', desc='events and targets', mininterval=1.0):
         path = directory / f'events-{_key(recipe, teacher, config)}.safetensors'
-        header = _header(path)
-        if header is None:
-            arrays, header = _make(recipe, teacher, config)
-            files.write_atomically(path, save(arrays, header))
+        header = kept(path, partial(_make, recipe, teacher, config))
         if 'dropped' in header:
             dropped[header['dropped']] += 1
         else:
@@ -158,19 +160,8 @@ def _key(recipe: Recipe, teacher: Teacher, config: EventTrainConfig) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _header(path: Path) -> dict[str, str] | None:
-    try:
-        with safe_open(path, 'np') as tensors:
-            return dict(tensors.metadata())
-    except FileNotFoundError:
-        return None
-    except SafetensorError:
-        logger.warning('%s is damaged; made again', path)
-        return None
-
-
 def _make(recipe: Recipe, teacher: Teacher,
-          config: EventTrainConfig) -> tuple[Arrays, dict[str, str]]:
+          config: EventTrainConfig) -> tuple[Arrays, Header]:
     """Return a clip's arrays and header; none where the header says why it is dropped."""
     try:
         shown = footage(recipe, teacher)
