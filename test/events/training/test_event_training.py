@@ -13,11 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import safetensors.torch
 import torch
 from safetensors import safe_open
 
+from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.events.network.config import CONFIGS, SMALL
-from asyncmde_ros.events.network.event_spd import EventSPD
+from asyncmde_ros.events.network.weights_file import CONFIG_KEY, load, save
 from asyncmde_ros.events.representation import voxel_grid
 from asyncmde_ros.events.training import clips, comparison, trainer
 from asyncmde_ros.events.training.clips import (
@@ -30,7 +32,6 @@ from asyncmde_ros.events.training.clips import (
 )
 from asyncmde_ros.events.training.comparison import _score, compare
 from asyncmde_ros.events.training.config import Augmentation, EventConfig, EventTrainConfig
-from asyncmde_ros.events.training.run import CONFIG_KEY, save
 from asyncmde_ros.events.training.trainer import EventBatch, EventTrainer, Learned
 from asyncmde_ros.lab.training import curves
 from asyncmde_ros.lab.training.cache import Recipe
@@ -291,11 +292,31 @@ def test_without_clips_for_both_sides_it_says_so(made: list[EventClip], tmp_path
 
 
 def test_weights_say_which_network_they_are_of(tmp_path: Path) -> None:
-    network = EventSPD(TINY)
-    save(network, tmp_path / 'weights.safetensors')
-    with safe_open(tmp_path / 'weights.safetensors', 'pt') as stored:
+    learned, path = Learned(CONFIG), tmp_path / 'weights.safetensors'
+    save(learned.network, learned.dense, path)
+    with safe_open(path, 'pt') as stored:
         assert stored.metadata()[CONFIG_KEY] == 'tiny'
-        assert set(stored.keys()) == set(network.state_dict())
+        assert {name for name in stored.keys() if not name.startswith('dense.')} == set(
+            learned.network.state_dict())
+    found = load(path)
+    for ours, theirs in zip(found, (learned.network, learned.dense), strict=True):
+        assert not ours.training
+        assert all(torch.equal(value, theirs.state_dict()[name].half().float())
+                   for name, value in ours.state_dict().items())
+
+
+def test_other_files_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned, path = Learned(CONFIG), tmp_path / 'weights.safetensors'
+    for content in (None, b'', safetensors.torch.save({'x': torch.ones(1)}),
+                    safetensors.torch.save({'x': torch.ones(1)}, {CONFIG_KEY: 'tiny'})):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r'weights\.safetensors has no weights of EventSPD'):
+            load(path)
+    save(learned.network, learned.dense, path)
+    monkeypatch.setitem(CONFIGS, TINY.name, replace(TINY, anchors=3, adaptive=3))
+    with pytest.raises(WeightsError, match='size mismatch'):
+        load(path)
 
 
 def test_the_configuration_goes_into_a_checkpoint() -> None:
