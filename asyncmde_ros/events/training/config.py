@@ -69,7 +69,7 @@ class EventConfig:
     windows: int = 9
     labelled_every: int = 3
     shares: dict[str, float] = field(
-        default_factory=lambda: {'video': 0.4, 'virtual': 0.4, 'rendered': 0.2})
+        default_factory=lambda: {'video': 0.3, 'virtual': 0.5, 'rendered': 0.2})
     least_events: float = 0.01
     batch: int = 4
     unroll: int = 4
