@@ -26,7 +26,7 @@ validation.csv and training.json in DIR, and the best weights by validation on h
 Ctrl-C leaves a checkpoint, from which --resume goes on; a second one ends at once, without.
 
   --network small, published  EventSPD, which gives depth at the points that are asked for, from
-                              nothing: eventspd.safetensors (about 0.75 MB a window are kept)
+                              nothing: eventspd.safetensors (about 0.65 MB a window are kept)
   --network foundation        Depth Anything V2 Small adapted to the pictures that events add up
                               to: events_vits.safetensors (about 0.75 MB a clip are kept)"""
 EPILOG = """\
@@ -60,7 +60,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--queries', type=positive_count, metavar='K',
                         help='of EventSPD in each window (default: 128; the document: 2048)')
     parser.add_argument('--batch', type=positive_count, metavar='B',
-                        help='clips a step, of four windows each (default: 2); for foundation '
+                        help='clips a step (default: 4); for foundation '
                              'pictures (default: 8)')
     parser.add_argument('--start', type=Path, metavar='FILE',
                         help='an adapter to go on from (foundation only)')

@@ -74,6 +74,11 @@ class Reconstruction:
         self._darker = np.zeros(count, np.float32)
         self._range: tuple[float, float] | None = None
 
+    @property
+    def activity(self) -> Sums:
+        """Return how many events of each pixel have not faded, (rows, cols)."""
+        return (self._brighter + self._darker).reshape(self._size)
+
     def add(self, window: Window) -> Picture:
         """Take a window's events; return the picture at its end.  One that begins anew resets."""
         if window.begins_anew:
@@ -84,7 +89,7 @@ class Reconstruction:
             age_ns = window.end_ns - window.events.t[chosen]
             sums += np.bincount(window.events.pixels[chosen], np.exp(-age_ns / self._decay_ns),
                                 len(sums)).astype(np.float32)
-        activity = (self._brighter + self._darker).reshape(self._size)
+        activity = self.activity
         sums = (self._brighter - self._darker).reshape(self._size)
         hot = _hot(activity)
         if hot.any():

@@ -64,7 +64,7 @@ def measure(work: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict
 def parts(network: EventSPD, size: Size) -> dict[str, Callable[[], object]]:
     """Return what is to be timed: precomputation, the dense head, the decoder for each K."""
     rows, cols = size
-    events = torch.randn(1, network.config.bins, rows, cols)
+    events = torch.randn(1, network.config.inputs, rows, cols)
     hidden = network.no_memory(1, rows, cols)
     with torch.no_grad():
         context = network.shared(events, hidden)

@@ -8,16 +8,20 @@ STRIDES = (4, 8, 16, 32)
 SAMPLED_LEVELS = (1, 2, 3)
 """Which levels (as indices) B4 reads: L2, L3, L4."""
 
+ADDED_UP = 2
+"""Channels of what events have added up to, which our stem reads behind the bins."""
+
 
 @dataclass(frozen=True)
 class EventNetworkConfig:
     """One size of the network; the resolution is no part of it, any works.
 
-    ``bins`` of the voxel grid are read by our stem, whose output has ``encoded`` channels, as F3
-    ds2 has 64.  ``channels``, ``blocks`` and ``kernels`` are those of A2 (L1 to L4; kernels of L1
-    and L2); ``window`` is L3's, in cells.  ``dim`` is d of the decoder, which L3's width must
-    equal (B1 takes L3 as it is); ``heads`` of every attention; ``anchors`` is R, ``samples`` M
-    for each head and level; ``adaptive`` of B1's tokens of L1 choose their own place.
+    ``bins`` of the voxel grid and ADDED_UP channels are read by our stem, whose output has
+    ``encoded`` channels, as F3 ds2 has 64.  ``channels``, ``blocks`` and ``kernels`` are those of
+    A2 (L1 to L4; kernels of L1 and L2); ``window`` is L3's, in cells.  ``dim`` is d of the
+    decoder, which L3's width must equal (B1 takes L3 as it is); ``heads`` of every attention;
+    ``anchors`` is R, ``samples`` M for each head and level; ``adaptive`` of B1's tokens of L1
+    choose their own place.
     """
 
     name: str
@@ -41,6 +45,11 @@ class EventNetworkConfig:
         for name, width in (('dim', self.dim), ('the width of L4', self.channels[3])):
             if width % self.heads:
                 raise ValueError(f'{name}, {width}, is no multiple of {self.heads} heads')
+
+    @property
+    def inputs(self) -> int:
+        """Return how many channels our stem reads."""
+        return self.bins + ADDED_UP
 
 
 PUBLISHED = EventNetworkConfig('published')

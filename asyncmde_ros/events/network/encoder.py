@@ -25,15 +25,19 @@ class EventEncoder(Protocol):
 
 
 class LightStem(nn.Module):
-    """Our encoder: two convolutions on a voxel grid."""
+    """Our encoder: two convolutions on what :class:`~.inputs.StemInput` makes of a window.
+
+    That has the window's voxel grid and what all events until its end have added up to: of one
+    window alone little is seen, and the memory is of L4, too coarse to keep what was seen before.
+    """
 
     def __init__(self, config: EventNetworkConfig) -> None:
         super().__init__()
-        self.halve = nn.Conv2d(config.bins, config.encoded, 5, stride=2, padding=2)
+        self.halve = nn.Conv2d(config.inputs, config.encoded, 5, stride=2, padding=2)
         self.norm = ChannelNorm(config.encoded)
         self.mix = nn.Conv2d(config.encoded, config.encoded, 3, padding=1)
 
     def forward(self, events: Tensor) -> Tensor:
-        """Map a voxel grid (B, bins, H, W) to (B, encoded, ceil(H/2), ceil(W/2))."""
+        """Map (B, bins + ADDED_UP, H, W) to (B, encoded, ceil(H/2), ceil(W/2))."""
         x = F.gelu(self.norm(self.halve(events)))                           # (B, C, H/2, W/2)
         return x + self.mix(x)

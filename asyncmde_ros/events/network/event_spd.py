@@ -33,6 +33,11 @@ class SharedPhase(nn.Module):
         return self.precompute(self.pyramid(self.encoder(events), hidden))
 
 
+    def remembered(self, events: Tensor, hidden: Tensor) -> Tensor:
+        """Return only the next window's memory."""
+        return self.pyramid(self.encoder(events), hidden).l4
+
+
 class EventSPD(nn.Module):
     """Both phases."""
 

@@ -36,7 +36,7 @@ class DecoderGraph(nn.Module):
 
 
 def export_shared(network: EventSPD, events: Tensor) -> bytes:
-    """Return phase A for events of the shape of ``events``, (1, bins, H, W) for our encoder.
+    """Return phase A for events of the shape of ``events``, (1, inputs, H, W) for our encoder.
 
     Outputs are the fields of :class:`Context`; ``l4`` is the next window's ``hidden``.
     """

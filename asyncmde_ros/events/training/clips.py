@@ -5,25 +5,32 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from asyncmde_ros import files
 from asyncmde_ros.errors import MediaError
+from asyncmde_ros.events.network.inputs import StemInput
 from asyncmde_ros.events.packets import Events
-from asyncmde_ros.events.representation import voxel_grid
 from asyncmde_ros.events.simulator import Simulator, StampedGrey, simulated
 from asyncmde_ros.events.training.config import COARSEST_SAMPLED, EventTrainConfig
-from asyncmde_ros.lab.training.cache import Recipe, pictures_of, recipes
+from asyncmde_ros.events.window import Window
+from asyncmde_ros.lab.training.cache import (
+    Arrays,
+    Header,
+    Recipe,
+    kept,
+    pictures_of,
+    recipes,
+)
 from asyncmde_ros.lab.training.quality import reason_to_drop
 from asyncmde_ros.lab.training.rendered import rendered_clip
 from asyncmde_ros.lab.training.sources import TrainingSource
@@ -32,7 +39,7 @@ from asyncmde_ros.model.preprocess import normalise
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when the same recipe gives other clips."""
 
 FRAME_NS = 33_333_333
@@ -42,8 +49,9 @@ TEACHER_TAPS = (1, 3)
 """Of the four that Depth Anything V2 Small taps: after the 6th and the 12th block."""
 
 DEPTH = 'depth'
-NAMES = ('voxels', 'counts', DEPTH, 'features3', 'features4')
-Arrays = dict[str, npt.NDArray[Any]]
+EVENTS = 'events'
+LABELS = ('counts', DEPTH, 'features3', 'features4')
+NAMES = (EVENTS, *LABELS)
 
 
 class Footage(NamedTuple):
@@ -76,35 +84,47 @@ def footage(recipe: Recipe, teacher: Teacher) -> Footage:
     return Footage(clip.images, [np.asarray(1 / depth, np.float32) for depth in clip.depth_m])
 
 
-def seen(pictures: Sequence[Picture], seed: int) -> list[Events]:
-    """Return the events between each two pictures, one less than those."""
+def seen(pictures: Sequence[Picture], seed: int) -> list[Window]:
+    """Return the windows between each two pictures, one less than those."""
     grey = [StampedGrey(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8),
                         index * FRAME_NS) for index, picture in enumerate(pictures)]
-    return list(simulated(grey, Simulator(grey[0].grey.shape, seed=seed)))
+    return [Window(events, index * FRAME_NS, (index + 1) * FRAME_NS, index == 0) for index, events
+            in enumerate(simulated(grey, Simulator(grey[0].grey.shape, seed=seed)))]
 
 
 class EventClip:
     """One cached clip, read window by window from its file.
 
     ``metric``: its depth is exact, in 1/m; else it is Depth Anything V2's of the picture at the
-    window's end, of unknown scale and shift.
+    window's end, of unknown scale and shift.  ``labelled``: which windows have depth.
     """
 
-    def __init__(self, path: Path, header: dict[str, str], recipe: Recipe) -> None:
+    def __init__(self, path: Path, header: dict[str, str], recipe: Recipe, every: int) -> None:
         self.path, self.recipe = path, recipe
         self.kind, self.name = recipe.kind, recipe.name
         self.validation, self.size = recipe.validation, recipe.size
         self.metric = recipe.kind == 'rendered'
         self.frames = self.windows = int(header['windows'])
+        self._every = every
+        self.labelled = labelled(self.windows, every)
 
     def read(self, first: int, count: int) -> dict[str, Tensor]:
-        """Return windows: ``voxels`` (count, bins, H, W), ``counts`` of events (count, H/8, W/8).
+        """Return ``events`` of windows, (count, inputs, H, W), and what the L labelled ones have.
 
-        ``depth``: inverse depth (count, H, W); ``features3`` and ``features4``: Depth Anything's
-        after its 6th and 12th block, (count, 384, H/14, W/14).  All float32.
+        ``counts`` of events (L, H/8, W/8); ``depth``: inverse depth (L, H, W); ``features3`` and
+        ``features4``: Depth Anything's after its 6th and 12th block, (L, 384, H/14, W/14).  All
+        float32.
         """
+        end = first + count
         with safe_open(self.path, 'pt') as tensors:
-            return {name: tensors.get_slice(name)[first:first + count].float() for name in NAMES}
+            found = {EVENTS: tensors.get_slice(EVENTS)[first:end].float()}
+            return found | {name: tensors.get_slice(name)[
+                first // self._every:end // self._every].float() for name in LABELS}
+
+
+def labelled(windows: int, every: int) -> list[int]:
+    """Return which of ``windows`` have depth: one in ``every``, the last of those each time."""
+    return list(range(every - 1, windows, every))
 
 
 class PreparedEvents(NamedTuple):
@@ -118,64 +138,54 @@ def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,
             config: EventTrainConfig) -> PreparedEvents:
     """Make the clips that ``directory`` does not hold yet; return all that are good enough.
 
-    A clip is written whole or not at all, so that an interrupted run goes on where it stopped.
+    An interrupted run goes on where it stopped.
     """
     directory.mkdir(parents=True, exist_ok=True)
     clips: list[EventClip] = []
     dropped: Counter[str] = Counter()
     for recipe in tqdm(wanted, unit='clip', desc='events and targets', mininterval=1.0):
         path = directory / f'events-{_key(recipe, teacher, config)}.safetensors'
-        header = _header(path)
-        if header is None:
-            arrays, header = _make(recipe, teacher, config)
-            files.write_atomically(path, save(arrays, header))
+        header = kept(path, partial(_make, recipe, teacher, config))
         if 'dropped' in header:
             dropped[header['dropped']] += 1
         else:
-            clips.append(EventClip(path, header, recipe))
+            clips.append(EventClip(path, header, recipe, config.events.labelled_every))
     return PreparedEvents(clips, dict(dropped))
 
 
 def _key(recipe: Recipe, teacher: Teacher, config: EventTrainConfig) -> str:
     described = {'clip': recipe.key(teacher.id, config.data.quality), 'version': VERSION,
-                 'bins': config.network.bins, 'least': config.events.least_events}
+                 'bins': config.network.bins, 'least': config.events.least_events,
+                 'every': config.events.labelled_every}
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _header(path: Path) -> dict[str, str] | None:
-    try:
-        with safe_open(path, 'np') as tensors:
-            return dict(tensors.metadata())
-    except FileNotFoundError:
-        return None
-    except SafetensorError:
-        logger.warning('%s is damaged; made again', path)
-        return None
-
-
 def _make(recipe: Recipe, teacher: Teacher,
-          config: EventTrainConfig) -> tuple[Arrays, dict[str, str]]:
+          config: EventTrainConfig) -> tuple[Arrays, Header]:
     """Return a clip's arrays and header; none where the header says why it is dropped."""
     try:
         shown = footage(recipe, teacher)
     except MediaError as error:
         logger.warning('%s', error)
         return {}, {'dropped': 'cannot be read'}
-    if len(shown.pictures) <= config.events.unroll:
+    if len(shown.pictures) <= config.events.windows:
         return {}, {'dropped': 'too short'}
     windows = seen(shown.pictures, recipe.seed)
-    counts = np.stack([_counts(events) for events in windows])
+    counts = np.stack([_counts(window.events) for window in windows])
     if counts.sum() < config.events.least_events * len(windows) * np.prod(recipe.size):
         return {}, {'dropped': 'hardly any events'}
-    found = [_teacher_sees(picture, teacher) for picture in shown.pictures[1:]]
-    inverse = shown.inverse_m[1:] or [depth for depth, *_ in found]
+    chosen = labelled(len(windows), config.events.labelled_every)
+    found = [_teacher_sees(shown.pictures[1 + window], teacher) for window in chosen]
+    inverse = ([shown.inverse_m[1 + window] for window in chosen] if shown.inverse_m
+               else [depth for depth, *_ in found])
     reason = reason_to_drop(found[len(found) // 2][0], config.data.quality)
     if reason is not None:
         return {}, {'dropped': reason}
-    voxels = np.stack([voxel_grid(events, config.network.bins) for events in windows])
-    arrays = (voxels, counts, np.stack(inverse), *(np.stack([levels[1 + number]
-                                                             for levels in found])
-                                                   for number in range(len(TEACHER_TAPS))))
+    inputs = StemInput(windows[0].events.size, config.network.bins)
+    events = np.stack([inputs.add(window) for window in windows])
+    features = [np.stack([levels[1 + number] for levels in found])
+                for number in range(len(TEACHER_TAPS))]
+    arrays = (events, counts[chosen], np.stack(inverse), *features)
     return ({name: array.astype(np.float16) for name, array in zip(NAMES, arrays, strict=True)},
             {'windows': str(len(windows))})
 

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import torch
 
 from asyncmde_ros.events.reconstruction import Reconstruction
-from asyncmde_ros.events.training.clips import DEPTH, FRAME_NS, EventClip, footage, seen
+from asyncmde_ros.events.training.clips import DEPTH, EVENTS, EventClip, footage, seen
 from asyncmde_ros.events.training.sampling import at
 from asyncmde_ros.events.training.trainer import Learned, by_kind, query_grid
-from asyncmde_ros.events.window import Window
 from asyncmde_ros.lab.evaluation import metrics
 from asyncmde_ros.lab.evaluation.alignment import fit, inverse_truth, to_depth
 from asyncmde_ros.lab.evaluation.metrics import mean_of_defined
@@ -27,8 +26,8 @@ from asyncmde_ros.model.preprocess import at_size
 WARM_UP = 4
 """First windows of a clip, which are not scored: memory and picture have to form."""
 
-CLIPS = 6
-"""Of each kind, at most."""
+CLIPS = 16
+"""Of each kind, at most; the last ones, as the first ones are those that choose the weights."""
 
 FARTHEST_M = 80.0
 SHORT_SIDE = 252
@@ -66,8 +65,8 @@ def compare(learned: Learned, clips: Sequence[EventClip], teacher: Teacher) -> l
     mean_map = _mean_map([clip for clip in clips if not clip.validation])
     found: dict[tuple[str, str], list[tuple[float, float | None, float | None]]] = {}
     held = by_kind([clip for clip in clips if clip.validation])
-    for clip in [clip for same in held.values() for clip in same[:CLIPS]]:
-        truths = _sampled(clip.read(0, clip.windows)[DEPTH].numpy(), clip.size)[WARM_UP:]
+    for clip in [clip for same in held.values() for clip in same[-CLIPS:]]:
+        truths = _truths(clip)[-len(_scored(clip)):]
         for method, maps in _predictions(learned, clip, teacher, mean_map):
             found.setdefault((clip.kind, method), []).extend(
                 _score(inverse, truth, clip.metric)
@@ -80,31 +79,40 @@ def compare(learned: Learned, clips: Sequence[EventClip], teacher: Teacher) -> l
 
 def _predictions(learned: Learned, clip: EventClip, teacher: Teacher, mean_map: Map
                  ) -> Iterator[tuple[str, Sequence[Map]]]:
-    """Yield each method's inverse depth at the points, one map a window after WARM_UP.
+    """Yield each method's inverse depth at the points, one map for each window of _scored.
 
     Of pictures the foundation model's depth is the truth itself, unless that is exact.
     """
-    scored = clip.windows - WARM_UP
-    yield CONSTANT, [np.ones_like(mean_map)] * scored
-    yield MEAN_MAP, [mean_map] * scored
+    scored = _scored(clip)
+    yield CONSTANT, [np.ones_like(mean_map)] * len(scored)
+    yield MEAN_MAP, [mean_map] * len(scored)
     queries, dense = [], []
     points = query_grid(clip.size, CPU)
     with torch.no_grad():
-        for context in learned.contexts(clip.read(0, clip.windows)['voxels'][:, None]):
+        for context in learned.contexts(clip.read(0, clip.windows)[EVENTS][:, None],
+                                        wanted=scored):
             inverse = learned.network.decoder(context, points.flatten(0, 1)[None])
             queries.append(inverse.reshape(points.shape[:2]).numpy())
             dense.append(learned.dense(context)[0][0, 0].numpy())
-    yield QUERIES, queries[WARM_UP:]
-    yield DENSE, dense[WARM_UP:]  # L2's cells are the points
+    yield QUERIES, queries
+    yield DENSE, dense  # L2's cells are the points
     shown = footage(clip.recipe, teacher)
     reconstruction = Reconstruction(clip.size)
-    pictures = [
-        reconstruction.add(Window(events, index * FRAME_NS, (index + 1) * FRAME_NS, index == 0))
-        for index, events in enumerate(seen(shown.pictures, clip.recipe.seed))]
-    yield EVENT_PICTURE, _foundation([np.repeat(picture.grey[..., None], 3, axis=2)
-                                      for picture in pictures[WARM_UP:]], teacher)
+    pictures = [reconstruction.add(window)
+                for window in seen(shown.pictures, clip.recipe.seed)]
+    yield EVENT_PICTURE, _foundation([np.repeat(pictures[window].grey[..., None], 3, axis=2)
+                                      for window in scored], teacher)
     if clip.metric:
-        yield PICTURE, _foundation(shown.pictures[1 + WARM_UP:], teacher)
+        yield PICTURE, _foundation([shown.pictures[1 + window] for window in scored], teacher)
+
+
+def _scored(clip: EventClip) -> list[int]:
+    return [window for window in clip.labelled if window >= WARM_UP]
+
+
+def _truths(clip: EventClip) -> Map:
+    """Return the depth of the labelled windows at the points, (windows, rows, cols)."""
+    return _sampled(clip.read(0, clip.windows)[DEPTH].numpy(), clip.size)
 
 
 def _foundation(pictures: Sequence[Picture], teacher: Teacher) -> list[Map]:
@@ -125,7 +133,7 @@ def _sampled(maps: Map, size: Size) -> Map:
 def _mean_map(clips: Sequence[EventClip]) -> Map:
     total = np.zeros(0, np.float32)
     for clip in clips:
-        maps = _sampled(clip.read(0, clip.windows)[DEPTH].numpy(), clip.size)
+        maps = _truths(clip)
         maps = (maps - maps.mean((1, 2), keepdims=True)) / (maps.std((1, 2), keepdims=True) + 1e-6)
         total = total + maps.mean(0) if total.size else maps.mean(0)
     return np.asarray(total / len(clips), np.float32)

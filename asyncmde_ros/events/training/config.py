@@ -27,6 +27,16 @@ class QueryShares:
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """How often a clip is mirrored, inverted (bright is dark) and zoomed into, and how far."""
+
+    mirrored: float = 0.5
+    inverted: float = 0.25
+    zoomed: float = 0.5
+    largest_zoom: float = 1.4
+
+
+@dataclass(frozen=True)
 class EventLosses:
     """Weights of eqs. 28 to 32.
 
@@ -45,30 +55,34 @@ class EventLosses:
 class EventConfig:
     """How EventSPD is trained.
 
-    ``clips``: how many of each kind are made, of ``windows`` windows each; ``shares``: how often
-    each kind is drawn.  A step learns from ``batch`` clips, ``unroll`` windows of each one after
-    the other (BPTT), with ``queries`` queries in each window.  ``least_events`` a pixel and window
-    must have been seen in a clip's mean: a camera at rest shows nothing to learn from.
+    ``clips``: how many of each kind are made, of ``windows`` windows each, of which every
+    ``labelled_every``-th has depth: the foundation model, which gives that, costs most of a clip.
+    ``shares``: how often each kind is drawn.  A step goes through ``unroll`` windows of ``batch``
+    clips, one after the other, and learns from those with depth, with ``queries`` queries in each;
+    the others only hand the memory on.  ``least_events`` a pixel and window must have been seen in
+    a clip's mean: a camera at rest shows nothing to learn from.
     """
 
     network: str = SMALL.name
     clips: dict[str, int] = field(
-        default_factory=lambda: {'video': 60, 'virtual': 36, 'rendered': 36})
-    windows: int = 12
+        default_factory=lambda: {'video': 420, 'virtual': 520, 'rendered': 200})
+    windows: int = 9
+    labelled_every: int = 3
     shares: dict[str, float] = field(
-        default_factory=lambda: {'video': 0.5, 'virtual': 0.2, 'rendered': 0.3})
+        default_factory=lambda: {'video': 0.3, 'virtual': 0.5, 'rendered': 0.2})
     least_events: float = 0.01
-    batch: int = 2
+    batch: int = 4
     unroll: int = 4
     queries: int = 128
     sampling: QueryShares = QueryShares()
+    augmentation: Augmentation = Augmentation()
     losses: EventLosses = EventLosses()
     hard_average: float = 0.99
     rate: float = 1e-3
     offset_rate: float = 0.1
     final_rate_share: float = 0.02
     warmup_steps: int = 50
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     gradient_clip: float = 1.0
     average: float = 0.99
 
@@ -78,10 +92,10 @@ class EventTrainConfig(TrainConfig):
     """A whole run; of what it inherits, it is the data, the seed and the schedule that count."""
 
     data: DataConfig = DataConfig(
-        sizes={'168x224': 1.0}, segment_frames=13, virtual_clips=60, virtual_frames=13,
-        rendered_clips=60, rendered_frames=13, photo_views=0, validation_share=0.15)
+        sizes={'168x224': 1.0}, segment_frames=10, virtual_clips=900, virtual_frames=10,
+        rendered_clips=240, rendered_frames=10, photo_views=0, validation_share=0.15)
     events: EventConfig = EventConfig()
-    validation_minutes: float = 4.0
+    validation_minutes: float = 5.0
     checkpoint_minutes: float = 4.0
 
     def __post_init__(self) -> None:

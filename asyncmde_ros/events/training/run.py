@@ -3,14 +3,11 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
-from asyncmde_ros import files
-from asyncmde_ros.events.network.event_spd import EventSPD
+from asyncmde_ros.events.network.weights_file import load, save
 from asyncmde_ros.events.training.clips import event_recipes, prepare
 from asyncmde_ros.events.training.comparison import compare
 from asyncmde_ros.events.training.config import EventTrainConfig
@@ -20,8 +17,6 @@ from asyncmde_ros.lab.training.run import TrainingRequest, begin, outcome, write
 logger = logging.getLogger(__name__)
 
 WEIGHTS = 'eventspd.safetensors'
-CONFIG_KEY = 'config'
-"""Of the weights' header: the name of the network's configuration."""
 
 
 def train_events(config: EventTrainConfig, request: TrainingRequest, arguments: Sequence[str]
@@ -43,17 +38,11 @@ def train_events(config: EventTrainConfig, request: TrainingRequest, arguments: 
         trainer.resume()
     scores = trainer.run()
     path = request.out / WEIGHTS
-    save(learned.cpu().network, path)
+    save(learned.network, learned.dense, path)
+    # What is compared is what is in the file: in half precision.
+    learned.network, learned.dense = load(path)
     compared = compare(learned, prepared.clips, teacher)
     return write_report(
         outcome(path, scores, trainer) | {'comparison': [dataclasses.asdict(row)
                                                          for row in compared]},
         prepared.clips, prepared.dropped, sources, config, request, arguments)
-
-
-def save(network: EventSPD, path: Path) -> None:
-    """Write the network's weights, and in the header which configuration they are of."""
-    tensors = {name: value.detach().cpu().contiguous()
-               for name, value in network.state_dict().items()}
-    files.write_atomically(path, safetensors.torch.save(
-        tensors, {'format': 'pt', CONFIG_KEY: network.config.name}))

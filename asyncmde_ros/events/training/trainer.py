@@ -1,7 +1,7 @@
 """EventSPD's training: queries on windows of events, one window after the other."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,8 @@ from asyncmde_ros.events.network.auxiliary import Connectors, DenseHeads
 from asyncmde_ros.events.network.event_spd import EventSPD
 from asyncmde_ros.events.network.precompute import Context
 from asyncmde_ros.events.training import losses
-from asyncmde_ros.events.training.clips import DEPTH, NAMES, EventClip
+from asyncmde_ros.events.training.augmentation import changed, drawn
+from asyncmde_ros.events.training.clips import DEPTH, EVENTS, LABELS, NAMES, EventClip
 from asyncmde_ros.events.training.config import EventConfig, EventTrainConfig
 from asyncmde_ros.events.training.sampling import HardMap, at, draw, query_weights
 from asyncmde_ros.lab.training.loop import Budget, Loop, TrainingError, warmed_cosine
@@ -22,7 +23,7 @@ from asyncmde_ros.lab.training.losses import aligned_error
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = 8
+HELD_OUT = 12
 """Clips of each kind that weights are chosen by, at most."""
 
 MEASURED_STRIDE = 8
@@ -34,15 +35,18 @@ TEACHER_WIDTH = 384
 @dataclass
 class EventBatch:
     """B clips of T windows: what :meth:`EventClip.read` gives, each (T, B, ...), and (B,) kinds.
+
+    ``labelled``: which of the windows have depth; of what goes with that there are but so many.
     """
 
     tensors: dict[str, Tensor]
     metric: Tensor
+    labelled: list[int]
 
     def to(self, device: torch.device) -> 'EventBatch':
         """Return the batch on a device."""
         return EventBatch({name: value.to(device) for name, value in self.tensors.items()},
-                          self.metric.to(device))
+                          self.metric.to(device), self.labelled)
 
 
 class Learned(nn.Module):
@@ -54,14 +58,23 @@ class Learned(nn.Module):
         self.dense = DenseHeads(config.network)
         self.connectors = Connectors(config.network, TEACHER_WIDTH)
 
-    def contexts(self, voxels: Tensor, hidden: Tensor | None = None) -> list[Context]:
-        """Go through windows (T, B, bins, H, W), from h_0 = 0 unless ``hidden`` is given."""
+    def contexts(self, events: Tensor, hidden: Tensor | None = None,
+                 wanted: Collection[int] | None = None) -> list[Context]:
+        """Go through windows (T, B, inputs, H, W), from h_0 = 0 unless ``hidden`` is given.
+
+        The contexts of those that are ``wanted`` come back, of all if that is None.  The others
+        hand the memory on, and no gradient.
+        """
         if hidden is None:
-            hidden = self.network.no_memory(voxels.shape[1], *voxels.shape[3:])
+            hidden = self.network.no_memory(events.shape[1], *events.shape[3:])
         found = []
-        for window in voxels:
-            found.append(self.network.shared(window, hidden))
-            hidden = found[-1].l4
+        for index, window in enumerate(events):
+            if wanted is None or index in wanted:
+                found.append(self.network.shared(window, hidden))
+                hidden = found[-1].l4
+            else:
+                with torch.no_grad():
+                    hidden = self.network.shared.remembered(window, hidden)
         return found
 
 
@@ -102,15 +115,21 @@ class EventTrainer(Loop[EventBatch]):
         if not shares.sum():
             raise TrainingError(f'there are clips of {", ".join(kinds)} only, and the shares of '
                                 'these are 0')
-        drawn = []
+        unroll = self._events.unroll
+        parts, metric = [], []
         for _ in range(self._events.batch):
             same = self._clips[kinds[rng.choice(len(kinds), p=shares / shares.sum())]]
             clip = same[rng.integers(len(same))]
-            first = int(rng.integers(clip.windows - self._events.unroll + 1))
-            drawn.append((clip, clip.read(first, self._events.unroll), bool(rng.random() < 0.5)))
-        tensors = {name: torch.stack([part[name].flip(-1) if mirrored else part[name]
-                                      for _, part, mirrored in drawn], dim=1) for name in NAMES}
-        return EventBatch(tensors, torch.tensor([clip.metric for clip, *_ in drawn]))
+            ends = [window for window in clip.labelled if window >= unroll - 1]
+            first = int(rng.choice(ends)) - unroll + 1
+            parts.append(changed(clip.read(first, unroll), drawn(self._events.augmentation, rng),
+                                 clip.metric))
+            metric.append(clip.metric)
+        # As the last window has depth, it is the same ones of every clip that have.
+        every = self._events.labelled_every
+        return EventBatch({name: torch.stack([part[name] for part in parts], dim=1)
+                           for name in NAMES}, torch.tensor(metric),
+                          list(range((unroll - 1) % every, unroll, every)))
 
     def step(self, batch: EventBatch, phase: int, share: float) -> dict[str, float]:
         settings = self._events
@@ -137,16 +156,16 @@ class EventTrainer(Loop[EventBatch]):
 
     def _losses(self, batch: EventBatch, generator: torch.Generator) -> dict[str, Tensor]:
         settings, learned = self._events, self._learnt
-        windows = {name: value.flatten(0, 1) for name, value in batch.tensors.items()}
+        windows = {name: batch.tensors[name].flatten(0, 1) for name in LABELS}
         metric = batch.metric.repeat(len(batch.tensors[DEPTH]))
         # The windows of all times, side by side: only the pyramid goes one after the other.
-        contexts = learned.contexts(batch.tensors['voxels'])
+        contexts = learned.contexts(batch.tensors[EVENTS], wanted=batch.labelled)
         context = Context(*(torch.cat(parts) for parts in zip(*contexts, strict=True)))
         truth = windows[DEPTH]
         queries = draw(query_weights(truth, windows['counts'], self._hard, settings.sampling),
                        settings.queries, generator)
         inverse, expected = learned.network.decoder(context, queries), at(truth, queries)
-        errors = losses.point_errors(inverse, expected, metric)
+        errors = losses.form_and_point_errors(inverse, expected, metric)
         self._hard.update(queries, errors)
         dense = [weight * losses.dense_error(ours, truth, metric, level) for weight, ours, level
                  in zip(settings.losses.dense, learned.dense(context), (1, 2), strict=True)]
@@ -176,13 +195,14 @@ class EventTrainer(Loop[EventBatch]):
         return mean | values
 
     def _clip_errors(self, learned: Learned, clip: EventClip) -> Tensor:
-        """Return the errors of queries and of L2's dense head, (2, windows)."""
+        """Return the errors of queries and of L2's dense head, (2, labelled windows)."""
         tensors = {name: value.to(self._device)
                    for name, value in clip.read(0, clip.windows).items()}
         truth = tensors[DEPTH]
         queries = query_grid(clip.size, self._device)                       # (h, w, 2)
         pairs = []
-        for window, context in enumerate(learned.contexts(tensors['voxels'][:, None])):
+        contexts = learned.contexts(tensors[EVENTS][:, None], wanted=clip.labelled)
+        for window, context in enumerate(contexts):
             inverse = learned.network.decoder(context, queries.flatten(0, 1)[None])
             expected = at(truth[window:window + 1], queries.flatten(0, 1)[None])
             dense, _ = learned.dense(context)

@@ -32,7 +32,7 @@ def network() -> EventSPD:
 @pytest.fixture(scope='module')
 def context(network: EventSPD) -> Context:
     with torch.device('meta'):
-        return network.shared(torch.empty(1, PUBLISHED.bins, ROWS, COLS),
+        return network.shared(torch.empty(1, PUBLISHED.inputs, ROWS, COLS),
                               network.no_memory(1, ROWS, COLS))
 
 

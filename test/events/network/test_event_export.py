@@ -54,7 +54,7 @@ def test_both_phases_give_the_same_numbers_elsewhere(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(decoder, name, 1)
     torch.manual_seed(0)
     network = EventSPD(TINY).eval()
-    events = torch.randn(1, TINY.bins, ROWS, COLS)
+    events = torch.randn(1, TINY.inputs, ROWS, COLS)
     hidden = torch.rand_like(network.no_memory(1, ROWS, COLS))
     with torch.no_grad():
         context = network.shared(events, hidden)

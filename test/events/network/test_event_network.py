@@ -60,7 +60,7 @@ def network() -> EventSPD:
 def context(network: EventSPD) -> Context:
     torch.manual_seed(2)
     with torch.no_grad():
-        return network.shared(torch.randn(2, TINY.bins, ROWS, COLS),
+        return network.shared(torch.randn(2, TINY.inputs, ROWS, COLS),
                               torch.rand_like(network.no_memory(2, ROWS, COLS)))
 
 
@@ -130,7 +130,7 @@ class TestQueries:
     (260, 346), (480, 640), (168, 224), (65, 71), (29, 30)])
 def test_any_resolution(network: EventSPD, rows: int, cols: int) -> None:
     hidden = network.no_memory(1, rows, cols)
-    context = network.shared(torch.randn(1, TINY.bins, rows, cols), hidden)
+    context = network.shared(torch.randn(1, TINY.inputs, rows, cols), hidden)
     sizes = [tuple(level.shape[2:]) for level in context[:4]]
     assert sizes[0] == (math.ceil(rows / 4), math.ceil(cols / 4))
     assert sizes[1:3] == [(sizes[0][0] // n, sizes[0][1] // n) for n in (2, 4)]
@@ -251,7 +251,7 @@ def test_every_parameter_learns() -> None:
     hidden = network.no_memory(1, ROWS, COLS)
     loss = torch.zeros(())
     for _ in range(2):  # the reset gate matters from the second window on
-        context = network.shared(torch.randn(1, TINY.bins, ROWS, COLS), hidden)
+        context = network.shared(torch.randn(1, TINY.inputs, ROWS, COLS), hidden)
         hidden = context.l4
         places = torch.rand(1, 20, 2) * 100
         loss = loss + (network.decoder(context, places) * torch.randn(1, 20)).sum()
@@ -278,11 +278,11 @@ class TestMemory:
     def test_it_stays_bounded(self, network: EventSPD) -> None:
         hidden = network.no_memory(1, ROWS, COLS)
         for _ in range(5):
-            hidden = network.shared(100 * torch.randn(1, TINY.bins, ROWS, COLS), hidden).l4
+            hidden = network.shared(100 * torch.randn(1, TINY.inputs, ROWS, COLS), hidden).l4
         assert hidden.abs().max() <= 1
 
     def test_what_was_seen_before_matters(self, network: EventSPD) -> None:
-        events = torch.randn(1, TINY.bins, ROWS, COLS)
+        events = torch.randn(1, TINY.inputs, ROWS, COLS)
         place = torch.tensor([[[60.0, 70.0]]])
         empty = network.no_memory(1, ROWS, COLS)
         first, hidden = network(events, empty, place)

@@ -49,6 +49,25 @@ class TestPointLoss:
         torch.testing.assert_close(both[1:], losses.point_errors(inverse[1:], truth[1:], RELATIVE))
 
 
+class TestFormAndPoint:
+    def test_of_relative_depth_it_is_the_form_alone(self) -> None:
+        inverse, truth = torch.rand(1, 65) + 0.1, torch.rand(1, 65)
+        torch.testing.assert_close(losses.form_and_point_errors(inverse, truth, RELATIVE),
+                                   losses.point_errors(inverse, truth, RELATIVE))
+
+    def test_of_exact_depth_both_count(self) -> None:
+        inverse, truth = torch.rand(1, 65) + 0.1, torch.rand(1, 65)
+        expected = (losses.point_errors(inverse, truth, RELATIVE)
+                    + losses.point_errors(inverse, truth, METRIC))
+        torch.testing.assert_close(losses.form_and_point_errors(inverse, truth, METRIC), expected)
+
+    def test_far_away_the_form_still_counts(self) -> None:
+        """A room of 20 to 40 m, and its form upside down: in 1/m that is next to nothing."""
+        truth = torch.linspace(0.025, 0.05, 65)[None]
+        assert losses.point_errors(truth.flip(1), truth, METRIC).mean() < 1e-3
+        assert losses.form_and_point_errors(truth.flip(1), truth, METRIC).mean() > 0.5
+
+
 class TestSilog:
     def test_equation_30_with_the_bracket_in_its_place(self) -> None:
         inverse, truth = torch.rand(2, 30) + 0.1, torch.rand(2, 30) + 0.1

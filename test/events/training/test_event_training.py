@@ -13,14 +13,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import safetensors.torch
 import torch
 from safetensors import safe_open
 
+from asyncmde_ros.errors import WeightsError
 from asyncmde_ros.events.network.config import CONFIGS, SMALL
-from asyncmde_ros.events.network.event_spd import EventSPD
+from asyncmde_ros.events.network.weights_file import CONFIG_KEY, load, save
 from asyncmde_ros.events.representation import voxel_grid
 from asyncmde_ros.events.training import clips, comparison, trainer
 from asyncmde_ros.events.training.clips import (
+    LABELS,
     EventClip,
     event_recipes,
     footage,
@@ -28,8 +31,7 @@ from asyncmde_ros.events.training.clips import (
     seen,
 )
 from asyncmde_ros.events.training.comparison import _score, compare
-from asyncmde_ros.events.training.config import EventConfig, EventTrainConfig
-from asyncmde_ros.events.training.run import CONFIG_KEY, save
+from asyncmde_ros.events.training.config import Augmentation, EventConfig, EventTrainConfig
 from asyncmde_ros.events.training.trainer import EventBatch, EventTrainer, Learned
 from asyncmde_ros.lab.training import curves
 from asyncmde_ros.lab.training.cache import Recipe
@@ -46,8 +48,13 @@ CONFIG = EventTrainConfig(
     data=DataConfig(sizes={f'{ROWS}x{COLS}': 1.0}, rendered_clips=6, photo_views=0,
                     virtual_clips=0, rendered_frames=WINDOWS + 1, quality=Thresholds(0, 0, 0),
                     validation_share=0.5),
-    events=EventConfig(network='tiny', clips={'rendered': 4}, windows=WINDOWS, unroll=2,
-                       queries=5, least_events=0.0, warmup_steps=1))
+    events=EventConfig(network='tiny', clips={'rendered': 4}, windows=WINDOWS,
+                       labelled_every=1, unroll=2, queries=5,
+                       augmentation=Augmentation(inverted=0, zoomed=0), least_events=0.0,
+                       warmup_steps=1))
+SPARSE = replace(CONFIG, events=replace(CONFIG.events, labelled_every=2, unroll=3))
+"""Of four windows the second and the fourth have depth; the three that end there are learned."""
+
 TEACHER = SimpleNamespace(id='none')
 """For rendered clips the teacher gives features only, and those are made up here."""
 
@@ -90,19 +97,43 @@ def test_as_many_clips_as_asked_for_and_always_the_same(wanted: list[Recipe]) ->
 def test_a_window_ends_with_the_picture_whose_depth_it_has(made: list[EventClip]) -> None:
     clip = made[0]
     shown = footage(clip.recipe, TEACHER)
-    events = seen(shown.pictures, clip.recipe.seed)
-    assert clip.windows == len(events) == len(shown.pictures) - 1 == WINDOWS
+    windows = seen(shown.pictures, clip.recipe.seed)
+    assert clip.windows == len(windows) == len(shown.pictures) - 1 == WINDOWS
     tensors = clip.read(0, WINDOWS)
-    for window, found in enumerate(events):
-        np.testing.assert_allclose(tensors['voxels'][window], voxel_grid(found, TINY.bins),
-                                   rtol=1e-3, atol=1e-3)
+    for window, found in enumerate(window.events for window in windows):
+        np.testing.assert_allclose(tensors['events'][window, :TINY.bins],
+                                   voxel_grid(found, TINY.bins), rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(tensors['depth'][window], shown.inverse_m[window + 1],
                                    rtol=1e-3)
         by_hand = [np.count_nonzero((found.y // 8 == row) & (found.x // 8 == col))
                    for row in range(ROWS // 8) for col in range(COLS // 8)]
         np.testing.assert_allclose(tensors['counts'][window].flatten(), by_hand)
     assert clip.metric
-    assert torch.equal(clip.read(1, 2)['voxels'], tensors['voxels'][1:3])
+    assert torch.equal(clip.read(1, 2)['events'], tensors['events'][1:3])
+
+
+@pytest.fixture(scope='module')
+def sparse(wanted: list[Recipe], folder: Path) -> list[EventClip]:
+    return prepare(wanted, TEACHER, folder, SPARSE).clips
+
+
+def test_depth_is_asked_for_only_where_it_is_learned(made: list[EventClip],
+                                                     sparse: list[EventClip]) -> None:
+    everywhere = made[0].read(0, WINDOWS)
+    found = sparse[0].read(0, WINDOWS)
+    assert made[0].labelled == [0, 1, 2, 3]
+    assert sparse[0].labelled == [1, 3]
+    assert torch.equal(found['events'], everywhere['events'])
+    for name in LABELS:
+        assert torch.equal(found[name], everywhere[name][[1, 3]])
+        assert torch.equal(sparse[0].read(0, 2)[name], everywhere[name][[1]])
+        assert torch.equal(sparse[0].read(1, 3)[name], everywhere[name][[1, 3]])
+        assert len(sparse[0].read(2, 1)[name]) == 0
+
+
+def test_what_ends_early_is_left_out(wanted: list[Recipe], tmp_path: Path) -> None:
+    longer = replace(CONFIG, events=replace(CONFIG.events, windows=WINDOWS + 1))
+    assert prepare(wanted[:2], TEACHER, tmp_path, longer).dropped == {'too short': 2}
 
 
 def test_clips_are_made_once_and_again_when_damaged(
@@ -198,13 +229,40 @@ def test_half_precision_goes_through(made: list[EventClip], tmp_path: Path) -> N
 def test_the_memory_is_carried_through_a_clip(made: list[EventClip]) -> None:
     torch.manual_seed(0)
     learned = Learned(CONFIG).eval()
-    voxels = made[0].read(0, 3)['voxels'][:, None]
+    events = made[0].read(0, 3)['events'][:, None]
     with torch.no_grad():
-        one, two, three = learned.contexts(voxels)
-        later, = learned.contexts(voxels[2:], hidden=two.l4)
-        fresh, = learned.contexts(voxels[2:])
+        one, two, three = learned.contexts(events)
+        later, = learned.contexts(events[2:], hidden=two.l4)
+        fresh, = learned.contexts(events[2:])
     torch.testing.assert_close(later.l4, three.l4)
     assert not torch.allclose(fresh.l4, three.l4)
+
+
+def test_windows_without_depth_only_hand_the_memory_on(sparse: list[EventClip]) -> None:
+    torch.manual_seed(0)
+    learned = Learned(CONFIG).eval()
+    events = sparse[0].read(0, WINDOWS)['events'][:, None].requires_grad_()
+    every = learned.contexts(events)
+    second, fourth = learned.contexts(events, wanted=sparse[0].labelled)
+    torch.testing.assert_close(second.l4, every[1].l4)
+    torch.testing.assert_close(fourth.l4, every[3].l4)
+    touched, = torch.autograd.grad((second.l4 + fourth.l4).sum(), events)
+    assert [bool(window.any()) for window in touched] == [False, True, False, True]
+
+
+def test_what_is_learned_ends_with_a_window_that_has_depth(sparse: list[EventClip],
+                                                           tmp_path: Path) -> None:
+    run = begin(sparse, tmp_path, 1, labelled_every=2, unroll=3,
+                augmentation=Augmentation(0, 0, 0))
+    originals = [clip.read(0, WINDOWS) for clip in sparse if not clip.validation]
+    batch = run._load(0, 0)
+    assert batch.labelled == [0, 2]
+    for index in range(run._events.batch):
+        part = {name: value[:, index] for name, value in batch.tensors.items()}
+        assert any(torch.equal(part['events'], clip['events'][1:])
+                   and torch.equal(part['depth'], clip['depth']) for clip in originals)
+    values = run.step(batch, 0, 0.0)
+    assert all(np.isfinite(value) for value in values.values())
 
 
 def test_a_batch_mirrors_everything_or_nothing(made: list[EventClip], tmp_path: Path) -> None:
@@ -234,11 +292,31 @@ def test_without_clips_for_both_sides_it_says_so(made: list[EventClip], tmp_path
 
 
 def test_weights_say_which_network_they_are_of(tmp_path: Path) -> None:
-    network = EventSPD(TINY)
-    save(network, tmp_path / 'weights.safetensors')
-    with safe_open(tmp_path / 'weights.safetensors', 'pt') as stored:
+    learned, path = Learned(CONFIG), tmp_path / 'weights.safetensors'
+    save(learned.network, learned.dense, path)
+    with safe_open(path, 'pt') as stored:
         assert stored.metadata()[CONFIG_KEY] == 'tiny'
-        assert set(stored.keys()) == set(network.state_dict())
+        assert {name for name in stored.keys() if not name.startswith('dense.')} == set(
+            learned.network.state_dict())
+    found = load(path)
+    for ours, theirs in zip(found, (learned.network, learned.dense), strict=True):
+        assert not ours.training
+        assert all(torch.equal(value, theirs.state_dict()[name].half().float())
+                   for name, value in ours.state_dict().items())
+
+
+def test_other_files_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned, path = Learned(CONFIG), tmp_path / 'weights.safetensors'
+    for content in (None, b'', safetensors.torch.save({'x': torch.ones(1)}),
+                    safetensors.torch.save({'x': torch.ones(1)}, {CONFIG_KEY: 'tiny'})):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r'weights\.safetensors has no weights of EventSPD'):
+            load(path)
+    save(learned.network, learned.dense, path)
+    monkeypatch.setitem(CONFIGS, TINY.name, replace(TINY, anchors=3, adaptive=3))
+    with pytest.raises(WeightsError, match='size mismatch'):
+        load(path)
 
 
 def test_the_configuration_goes_into_a_checkpoint() -> None:
@@ -266,6 +344,23 @@ class TestComparison:
         _, absrel, _ = _score(guess, truth, True)
         _, below, _ = _score(guess[1:], truth[1:], True)
         assert absrel == pytest.approx(below)
+
+    def test_other_clips_choose_the_weights(self, made: list[EventClip],
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+        """As long as there are enough held-out ones."""
+        held = [clip for clip in made if clip.validation]
+        monkeypatch.setattr(comparison, 'CLIPS', len(held) - 1)
+        monkeypatch.setattr(trainer, 'HELD_OUT', 1)
+        chosen, scored = [], []
+        monkeypatch.setattr(EventTrainer, '_clip_errors', lambda run, learned, clip: (
+            chosen.append(clip) or torch.zeros(2, 1)))
+        monkeypatch.setattr(comparison, '_predictions', lambda learned, clip, *others: (
+            scored.append(clip) or []))
+        run = begin(made, Path(), 1)
+        run.measure(run._learnt, lambda: None)
+        compare(run._learnt, made, TEACHER)
+        assert chosen == held[:1]
+        assert scored == held[1:]
 
     def test_every_method_is_scored_on_the_same_windows(
             self, made: list[EventClip], monkeypatch: pytest.MonkeyPatch) -> None:
