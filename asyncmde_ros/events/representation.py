@@ -64,3 +64,20 @@ def time_surface(events: Events, decay_ns: int, now_ns: int | None = None) -> Gr
         # Of several that go to one cell numpy keeps the last one.
         surface[cell] = np.exp((events.t - now_ns) / decay_ns)
     return surface.reshape(2, rows, cols)
+
+
+def age_counts(events: Events, now_ns: int, bins: int, bin_ns: int) -> Grid:
+    """Return how many events each pixel had by their age, (bins, rows, cols) float32.
+
+    Bin b has those of b to b + 1 times ``bin_ns`` at ``now_ns``; older ones than all bins,
+    and those after ``now_ns``, are left out.  Polarity does not count.  Raises ValueError unless
+    ``bins`` and ``bin_ns`` are positive.
+    """
+    if bins < 1 or bin_ns < 1:
+        raise ValueError(f'{bins} bins of {bin_ns} ns: both must be positive')
+    rows, cols = events.size
+    age = (now_ns - events.t) // bin_ns
+    seen = (age >= 0) & (age < bins)
+    cell = age[seen] * (rows * cols) + events.pixels[seen]
+    return np.bincount(cell, minlength=bins * rows * cols).reshape(
+        bins, rows, cols).astype(np.float32)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncmde_ros.events.packets import Events, no_events
-from asyncmde_ros.events.representation import time_surface, voxel_grid
+from asyncmde_ros.events.representation import age_counts, time_surface, voxel_grid
 
 
 def events(*rows: tuple[int, int, int, bool]) -> Events:
@@ -70,3 +70,22 @@ def test_what_makes_no_sense_is_refused() -> None:
         voxel_grid(EVENTS, 0)
     with pytest.raises(ValueError, match='decay'):
         time_surface(EVENTS, 0)
+
+
+def test_events_are_counted_by_their_age() -> None:
+    found = age_counts(EVENTS, 200, 4, 25)
+    expected = np.zeros((4, 2, 3))
+    expected[0, 1, 2] = 1  # of 200
+    expected[1, 1, 2] = 1  # of 175, just 25 before
+    expected[2, 0, 1] = 1  # of 130; that of 100 is 100 before, and too old
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(age_counts(EVENTS, 174, 1, 1000)[0], [[1, 1, 0], [0, 0, 0]])
+    assert age_counts(EVENTS, 180, 1, 1000).sum() == 3, 'what is after the end does not count'
+    assert not age_counts(no_events((2, 3)), 200, 4, 25).any()
+
+
+@pytest.mark.parametrize(('bins', 'bin_ns'), [(0, 25), (4, 0)])
+def test_ages_need_bins(bins: int, bin_ns: int) -> None:
+    with pytest.raises(ValueError, match='both must be positive'):
+        age_counts(EVENTS, 200, bins, bin_ns)

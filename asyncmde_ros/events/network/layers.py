@@ -34,15 +34,18 @@ class ResponseNorm(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """A wide depthwise convolution and a perceptron with response normalisation."""
+    """A wide depthwise convolution and a perceptron with response normalisation.
 
-    def __init__(self, channels: int, kernel: int) -> None:
+    ``factor``: how many times as many channels the perceptron has within.
+    """
+
+    def __init__(self, channels: int, kernel: int, factor: int = 4) -> None:
         super().__init__()
         self.spread = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=EPS)
-        self.widen = nn.Linear(channels, 4 * channels)
-        self.response = ResponseNorm(4 * channels)
-        self.narrow = nn.Linear(4 * channels, channels)
+        self.widen = nn.Linear(channels, factor * channels)
+        self.response = ResponseNorm(factor * channels)
+        self.narrow = nn.Linear(factor * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.spread(x).permute(0, 2, 3, 1))                   # (B, h, w, C)

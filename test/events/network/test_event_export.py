@@ -22,6 +22,7 @@ from asyncmde_ros.events.network.export import (
     export_decoder,
     export_shared,
 )
+from asyncmde_ros.events.network.f3 import F3, NETWORKS, F3Encoder
 from asyncmde_ros.events.network.precompute import Context
 
 TINY = replace(SMALL, channels=(8, 8, 16, 16), encoded=8, dim=16, blocks=(1, 1, 2, 1),
@@ -67,3 +68,21 @@ def test_both_phases_give_the_same_numbers_elsewhere(monkeypatch: pytest.MonkeyP
             queries = torch.rand(1, count, 2) * 200 - 30  # some beyond the picture
             answers = run(answering, DECODER_INPUTS, (*context, queries))
             same(answers['inverse_depth'], network.decoder(context, queries))
+
+
+@pytest.mark.slow
+def test_f3_gives_the_same_numbers_elsewhere_for_any_number_of_events() -> None:
+    torch.manual_seed(0)
+    config = NETWORKS['1280x720x20_patchff_ds1_micro']
+    network = EventSPD(TINY, F3Encoder(TINY, F3(config))).eval()
+    events = (torch.rand(3, 1, config.bins, ROWS, COLS) < 0.01).float()
+    events[1] *= 2
+    events[2] = 0
+    hidden = torch.rand_like(network.no_memory(1, ROWS, COLS))
+    with torch.no_grad():
+        torch.nn.init.normal_(network.shared.encoder.f3.tables.entries)  # type: ignore[attr-defined]
+        exported = compiled(export_shared(network, events[0]))
+        for window in events:
+            found = run(exported, SHARED_INPUTS, (window, hidden))
+            for ours, expected in zip(found.values(), network.shared(window, hidden), strict=True):
+                same(ours, expected)
