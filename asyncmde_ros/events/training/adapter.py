@@ -8,7 +8,8 @@ import safetensors.numpy
 
 from asyncmde_ros import files, weights
 from asyncmde_ros.events.training.adapter_config import AdapterTrainConfig
-from asyncmde_ros.events.training.event_pictures import picture_recipes, prepare
+from asyncmde_ros.events.training.clips import drawn_recipes
+from asyncmde_ros.events.training.event_pictures import prepare
 from asyncmde_ros.lab.training.run import TrainingRequest, begin, outcome, write_report
 from asyncmde_ros.lab.training.student import Student, whole
 from asyncmde_ros.lab.training.student_trainer import StudentTrainer
@@ -28,7 +29,8 @@ def train_adapter(config: AdapterTrainConfig, request: TrainingRequest, argument
     :func:`asyncmde_ros.lab.training.run.train` does.
     """
     sources, teacher = begin(config, request)
-    prepared = prepare(picture_recipes(sources, config), teacher, request.cache, config)
+    wanted = drawn_recipes(sources, config, config.pictures.clips, config.pictures.every)
+    prepared = prepare(wanted, teacher, request.cache, config)
     for reason, count in prepared.dropped.items():
         logger.info('%d clips left out: %s', count, reason)
     start = (teacher.tensors if request.start is None

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from asyncmde_ros.lab.training.cache import (
     pictures_of,
     recipes,
 )
+from asyncmde_ros.lab.training.config import TrainConfig
 from asyncmde_ros.lab.training.quality import reason_to_drop
 from asyncmde_ros.lab.training.rendered import rendered_clip
 from asyncmde_ros.lab.training.sources import TrainingSource
@@ -64,15 +65,18 @@ class Footage(NamedTuple):
     inverse_m: list[npt.NDArray[np.float32]]
 
 
-def event_recipes(sources: Sequence[TrainingSource], config: EventTrainConfig) -> list[Recipe]:
-    """Return which clips there are to make: of each kind as many as asked for, drawn at random."""
+def drawn_recipes(sources: Sequence[TrainingSource], config: TrainConfig,
+                  clips: Mapping[str, int], windows: int) -> list[Recipe]:
+    """Return which clips there are to make: of each kind as many as asked for, drawn at random.
+
+    All have more than ``windows`` pictures.
+    """
     found = recipes(sources, config)
     chosen: list[Recipe] = []
-    for number, (kind, count) in enumerate(config.events.clips.items()):
-        whole = [recipe for recipe in found
-                 if recipe.kind == kind and recipe.frames > config.events.windows]
-        order = np.random.default_rng([config.seed, 5, number]).permutation(len(whole))
-        chosen += [whole[index] for index in order[:count]]
+    for number, (kind, count) in enumerate(clips.items()):
+        long = [recipe for recipe in found if recipe.kind == kind and recipe.frames > windows]
+        order = np.random.default_rng([config.seed, 5, number]).permutation(len(long))
+        chosen += [long[index] for index in order[:count]]
     return chosen
 
 

@@ -31,9 +31,8 @@ from asyncmde_ros.events.training.adapter_config import (
 from asyncmde_ros.events.training.clips import FRAME_NS, footage
 from asyncmde_ros.events.window import Window
 from asyncmde_ros.images.codec import RGB
-from asyncmde_ros.lab.training.cache import Arrays, Clip, Header, Recipe, kept, recipes
+from asyncmde_ros.lab.training.cache import Arrays, Clip, Header, Recipe, kept
 from asyncmde_ros.lab.training.quality import reason_to_drop
-from asyncmde_ros.lab.training.sources import TrainingSource
 from asyncmde_ros.lab.training.teacher import Picture, Teacher
 from asyncmde_ros.lab.training.virtual_camera import draw_log
 from asyncmde_ros.model.geometry import Size, network_size
@@ -50,18 +49,6 @@ class PreparedPictures(NamedTuple):
 
     clips: list[Clip]
     dropped: dict[str, int]
-
-
-def picture_recipes(sources: Sequence[TrainingSource], config: AdapterTrainConfig) -> list[Recipe]:
-    """Return which clips there are to make: of each kind as many as asked for, drawn at random."""
-    found = recipes(sources, config)
-    chosen: list[Recipe] = []
-    for number, (kind, count) in enumerate(config.pictures.clips.items()):
-        long = [recipe for recipe in found
-                if recipe.kind == kind and recipe.frames > config.pictures.every]
-        order = np.random.default_rng([config.seed, 5, number]).permutation(len(long))
-        chosen += [long[index] for index in order[:count]]
-    return chosen
 
 
 def prepare(wanted: Sequence[Recipe], teacher: Teacher, directory: Path,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from asyncmde_ros.events.network.weights_file import load, save
-from asyncmde_ros.events.training.clips import event_recipes, prepare
+from asyncmde_ros.events.training.clips import drawn_recipes, prepare
 from asyncmde_ros.events.training.comparison import compare
 from asyncmde_ros.events.training.config import EventTrainConfig
 from asyncmde_ros.events.training.trainer import EventTrainer, Learned
@@ -27,7 +27,8 @@ def train_events(config: EventTrainConfig, request: TrainingRequest, arguments: 
     :func:`asyncmde_ros.lab.training.run.train` does.
     """
     sources, teacher = begin(config, request)
-    prepared = prepare(event_recipes(sources, config), teacher, request.cache, config)
+    wanted = drawn_recipes(sources, config, config.events.clips, config.events.windows)
+    prepared = prepare(wanted, teacher, request.cache, config)
     for reason, count in prepared.dropped.items():
         logger.info('%d clips left out: %s', count, reason)
     torch.manual_seed(config.seed)

@@ -19,10 +19,9 @@ from asyncmde_ros.events.reconstruction import Reconstruction
 from asyncmde_ros.events.simulator import Simulator, StampedGrey, simulated
 from asyncmde_ros.events.training import event_pictures
 from asyncmde_ros.events.training.adapter_config import AdapterTrainConfig, DrawnSensor
-from asyncmde_ros.events.training.clips import FRAME_NS
+from asyncmde_ros.events.training.clips import FRAME_NS, drawn_recipes
 from asyncmde_ros.events.training.event_pictures import (
     drawn_sensor,
-    picture_recipes,
     prepare,
 )
 from asyncmde_ros.events.window import Window
@@ -53,7 +52,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def wanted(footage: Path) -> list[Recipe]:
-    return picture_recipes(find(footage, CONFIG.data), CONFIG)
+    return drawn_recipes(find(footage, CONFIG.data), CONFIG, CONFIG.pictures.clips,
+                         CONFIG.pictures.every)
 
 
 def of_kind(kind: str, wanted: list[Recipe]) -> Recipe:

@@ -25,7 +25,7 @@ from asyncmde_ros.events.training import clips, comparison, trainer
 from asyncmde_ros.events.training.clips import (
     LABELS,
     EventClip,
-    event_recipes,
+    drawn_recipes,
     footage,
     prepare,
     seen,
@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def wanted() -> list[Recipe]:
-    return event_recipes([], CONFIG)
+    return drawn_recipes([], CONFIG, CONFIG.events.clips, CONFIG.events.windows)
 
 
 @pytest.fixture(scope='module')
@@ -90,7 +90,7 @@ def made(wanted: list[Recipe], folder: Path) -> list[EventClip]:
 
 def test_as_many_clips_as_asked_for_and_always_the_same(wanted: list[Recipe]) -> None:
     assert [recipe.kind for recipe in wanted] == ['rendered'] * 4
-    assert event_recipes([], CONFIG) == wanted
+    assert drawn_recipes([], CONFIG, CONFIG.events.clips, CONFIG.events.windows) == wanted
     assert {recipe.validation for recipe in wanted} == {False, True}
 
 
